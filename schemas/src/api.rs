@@ -1,0 +1,279 @@
+//! The JSON bodies of the HTTPS API, shared by the hub, the command line and the tests.
+//!
+//! Times are Unix seconds. What a caller sends refuses unknown fields, so that a mistyped field is an answer and not a
+//! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, TenantId, senml};
+
+/// `POST /api/v1/tenants`: a tenant to create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTenant {
+    /// Its id.
+    pub tenant: TenantId,
+    /// Whether it accepts devices whose TPM is simulated: for laboratories and demonstrations only.
+    #[serde(default)]
+    pub accept_simulated_tpms: bool,
+}
+
+/// Whether something may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It may.
+    Active,
+    /// A person said it may not, for now.
+    Suspended,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub tenant: TenantId,
+    /// When it was created, Unix seconds.
+    pub created_at_s: u64,
+    /// Whether its devices and apps may connect.
+    pub state: State,
+    /// Whether it accepts devices whose TPM is simulated.
+    pub accept_simulated_tpms: bool,
+}
+
+/// `POST /api/v1/tenants/{t}/claims`: a claim to create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewClaim {
+    /// The only model it is good for; any, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Seconds from now after which it is worth nothing.
+    pub expires_in_s: u64,
+}
+
+/// A single-use code that ties one unknown chip to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The code to give to the device. A secret until it is used.
+    pub code: String,
+    /// The tenant that the device will belong to.
+    pub tenant: TenantId,
+    /// The only model it is good for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// When it stops being good, Unix seconds.
+    pub expires_at_s: u64,
+}
+
+/// `POST /api/v1/tenants/{t}/apps`: an app to create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewApp {
+    /// Its id within the tenant.
+    pub app: DeviceId,
+    /// The signing request of its key (PKCS #10), PEM.
+    pub csr_pem: String,
+}
+
+/// An app, and what it needs to connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its id within the tenant.
+    pub app: DeviceId,
+    /// Its certificate, and the authority that issued it, PEM.
+    pub certificate_pem: String,
+    /// The root that the hub's own certificate leads to, PEM.
+    pub ca_pem: String,
+}
+
+/// A device as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its id within the tenant.
+    pub device: DeviceId,
+    /// The tenant it belongs to.
+    pub tenant: TenantId,
+    /// Whether it may connect.
+    pub state: State,
+    /// What it says it is.
+    pub model: String,
+    /// What kind of TPM its key lives in: `hardware`, `firmware`, `virtual` or `simulated`.
+    pub tpm_class: String,
+    /// SHA-256 of its endorsement key, lower-case hex.
+    pub ek_hash: String,
+    /// Serial number of its current certificate, lower-case hex.
+    pub certificate_serial: String,
+    /// When that certificate expires, Unix seconds.
+    pub certificate_expires_at_s: u64,
+    /// When it was enrolled, Unix seconds.
+    pub enrolled_at_s: u64,
+    /// How often its TPM has been reset (`resetCount` of the last quote).
+    pub boots: u32,
+    /// The version of its agent.
+    pub agent_version: String,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        })
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ReadingValue {
+    /// True or false.
+    Bool(bool),
+    /// A finite number.
+    Number(f64),
+    /// Text; bytes are written as base64url without padding, as SenML does.
+    Text(String),
+}
+
+impl From<senml::Value> for ReadingValue {
+    fn from(value: senml::Value) -> Self {
+        match value {
+            senml::Value::Number(number) => Self::Number(number),
+            senml::Value::Text(text) => Self::Text(text),
+            senml::Value::Bool(boolean) => Self::Bool(boolean),
+            senml::Value::Data(data) => Self::Text(BASE64URL_NOPAD.encode(&data)),
+        }
+    }
+}
+
+/// One value of one stream of one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Who measured it.
+    pub device: DeviceId,
+    /// The stream it was published on: the last level of its topic.
+    pub stream: String,
+    /// The SenML name.
+    pub name: String,
+    /// The SenML unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// When it was measured, Unix seconds with fraction.
+    pub time_s: f64,
+    /// What was measured.
+    pub value: ReadingValue,
+}
+
+/// A page of readings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readings {
+    /// The readings, oldest first.
+    pub readings: Vec<Reading>,
+    /// What to pass as `cursor` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// `GET /health/live` and `/health/ready`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or what is missing.
+    pub status: String,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The one thing that went wrong.
+    pub error: ErrorDetail,
+}
+
+impl ErrorBody {
+    /// A body of these four sentences.
+    pub fn new(
+        code: impl Into<String>,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        let (code, what, why, next) = (code.into(), what.into(), why.into(), next.into());
+        Self { error: ErrorDetail { code, what, why, next } }
+    }
+}
+
+/// What went wrong, for a program (`code`) and for a person (the rest).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// A stable name, such as `tenant_unknown`.
+    pub code: String,
+    /// What failed.
+    pub what: String,
+    /// Why it failed.
+    pub why: String,
+    /// What to do next.
+    pub next: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_refuses_what_it_does_not_know() {
+        let plain: NewTenant = serde_json::from_str(r#"{"tenant":"acme"}"#).expect("a tenant");
+        assert!(!plain.accept_simulated_tpms);
+        assert!(
+            serde_json::from_str::<NewTenant>(r#"{"tenant":"acme","accept_simulated_tpm":true}"#).is_err()
+        );
+        assert!(serde_json::from_str::<NewTenant>(r#"{"tenant":"Acme"}"#).is_err());
+        assert!(serde_json::from_str::<NewClaim>(r#"{"expires_in_s":60,"models":"x"}"#).is_err());
+        assert!(serde_json::from_str::<NewClaim>(r#"{"expires_in_s":-1}"#).is_err());
+        assert!(serde_json::from_str::<NewApp>(r#"{"app":"a","csr_pem":"","x":1}"#).is_err());
+    }
+
+    #[test]
+    fn an_answer_may_grow() {
+        let tenant =
+            r#"{"tenant":"acme","created_at_s":1,"state":"active","accept_simulated_tpms":false,"new":1}"#;
+        assert_eq!(serde_json::from_str::<Tenant>(tenant).expect("a tenant").state, State::Active);
+    }
+
+    #[test]
+    fn a_reading_has_a_number_text_or_boolean() {
+        let reading = |value| Reading {
+            device: "4k7qm3xnp9rtw2abcdef".parse().expect("an id"),
+            stream: "climate".to_owned(),
+            name: "urn:dev:pump-7:x".to_owned(),
+            unit: None,
+            time_s: 1_790_000_000.25,
+            value,
+        };
+        for (value, json) in [
+            (ReadingValue::Number(21.5), "21.5"),
+            (ReadingValue::Text("on".to_owned()), "\"on\""),
+            (ReadingValue::Bool(true), "true"),
+        ] {
+            let reading = reading(value);
+            let text = serde_json::to_string(&reading).expect("JSON");
+            assert_eq!(
+                text,
+                format!(
+                    "{{\"device\":\"4k7qm3xnp9rtw2abcdef\",\"stream\":\"climate\",\"name\":\"urn:dev:pump-7:x\",\
+                     \"time_s\":1790000000.25,\"value\":{json}}}"
+                )
+            );
+            assert_eq!(serde_json::from_str::<Reading>(&text).expect("a reading"), reading);
+        }
+        let whole: ReadingValue = serde_json::from_str("7").expect("a number");
+        assert_eq!(whole, ReadingValue::Number(7.0));
+    }
+
+    #[test]
+    fn the_last_page_has_no_cursor() {
+        let page = Readings { readings: vec![], next_cursor: None };
+        assert_eq!(serde_json::to_string(&page).expect("JSON"), r#"{"readings":[]}"#);
+    }
+}

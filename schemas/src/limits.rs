@@ -1,0 +1,85 @@
+//! Bounds of everything that crosses a process boundary, unit last.
+
+/// Longest tenant, device, app or user id, in bytes.
+pub const ID_BYTES_MAX: usize = 64;
+/// Longest MQTT client identifier, in bytes.
+pub const CLIENT_ID_BYTES_MAX: usize = 256;
+/// Longest trust domain (a DNS name), in bytes.
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+/// Longest topic name or filter, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 4_096;
+/// Most levels in a topic name or filter.
+pub const TOPIC_LEVELS_MAX: usize = 64;
+
+/// Deepest nesting of a CBOR item that is passed over unread, or of a JSON value likewise.
+pub const CBOR_DEPTH_MAX: usize = 8;
+
+/// Longest frame of `muster-enroll/1` without its length prefix, in bytes.
+pub const ENROLMENT_FRAME_BYTES_MAX: usize = 16 * 1_024;
+/// Most keys of a frame.
+pub const ENROLMENT_FRAME_KEYS_MAX: usize = 10;
+/// Longest certificate in a frame, DER, in bytes. Endorsement certificates have 700 to 1,600.
+pub const ENROLMENT_CERTIFICATE_BYTES_MAX: usize = 2_048;
+/// Most certificates between a leaf and its root.
+pub const ENROLMENT_CHAIN_CERTIFICATES_MAX: usize = 4;
+/// Longest `TPMT_PUBLIC`, in bytes. An RSA 4096 key has 570.
+pub const ENROLMENT_PUBLIC_BYTES_MAX: usize = 768;
+/// Longest signing request, in bytes.
+pub const ENROLMENT_CSR_BYTES_MAX: usize = 2_048;
+/// Longest claim code, model or agent version, in bytes.
+pub const ENROLMENT_LABEL_BYTES_MAX: usize = 64;
+/// Longest credential blob, in bytes.
+pub const ENROLMENT_CREDENTIAL_BYTES_MAX: usize = 256;
+/// Longest encrypted secret, in bytes. Under an RSA 4096 key it has 512.
+pub const ENROLMENT_SECRET_BYTES_MAX: usize = 512;
+/// Longest `TPMS_ATTEST`, in bytes.
+pub const ENROLMENT_ATTEST_BYTES_MAX: usize = 512;
+/// Longest `TPMT_SIGNATURE`, in bytes. By an RSA 2048 key it has 262.
+pub const ENROLMENT_SIGNATURE_BYTES_MAX: usize = 512;
+/// How many PCRs a bank has.
+pub const ENROLMENT_PCRS_MAX: usize = 24;
+/// Most events in a log.
+pub const ENROLMENT_EVENTS_MAX: usize = 64;
+/// Longest kind of an event, in bytes.
+pub const ENROLMENT_EVENT_KIND_BYTES_MAX: usize = 32;
+/// Longest text of an event, in bytes.
+pub const ENROLMENT_EVENT_TEXT_BYTES_MAX: usize = 128;
+/// Longest `host:port`, in bytes.
+pub const ENROLMENT_ENDPOINT_BYTES_MAX: usize = 262;
+/// Longest detail of a refusal, in bytes.
+pub const ENROLMENT_DETAIL_BYTES_MAX: usize = 512;
+
+/// Most that the head of an item takes, where its size is below 64 KiB, in bytes.
+const HEAD: usize = 3;
+/// Keys and heads of a frame's own map, and its fixed-size fields, in bytes.
+const FIXED: usize = 128;
+
+const _: () = assert!(
+    (1 + ENROLMENT_CHAIN_CERTIFICATES_MAX) * (HEAD + ENROLMENT_CERTIFICATE_BYTES_MAX)
+        + 3 * (HEAD + ENROLMENT_PUBLIC_BYTES_MAX)
+        + (HEAD + ENROLMENT_CSR_BYTES_MAX)
+        + 3 * (HEAD + ENROLMENT_LABEL_BYTES_MAX)
+        + FIXED
+        <= ENROLMENT_FRAME_BYTES_MAX,
+    "a Begin whose fields are within their bounds fits a frame"
+);
+const _: () = assert!(
+    2 * (3 * HEAD + ENROLMENT_ATTEST_BYTES_MAX + ENROLMENT_SIGNATURE_BYTES_MAX)
+        + ENROLMENT_PCRS_MAX * (HEAD + 32)
+        + ENROLMENT_EVENTS_MAX
+            * (1 + 1 + 34 + 2 + ENROLMENT_EVENT_KIND_BYTES_MAX + 2 + ENROLMENT_EVENT_TEXT_BYTES_MAX)
+        + FIXED
+        <= ENROLMENT_FRAME_BYTES_MAX,
+    "a Finish whose fields are within their bounds fits a frame"
+);
+
+/// Longest telemetry payload, in bytes.
+pub const SENML_PAYLOAD_BYTES_MAX: usize = 1_024 * 1_024;
+/// Most records in a pack.
+pub const SENML_RECORDS_MAX: usize = 1_024;
+/// Most labels in a record: the fifteen of RFC 8428 and a few of extensions.
+pub const SENML_LABELS_MAX: usize = 32;
+/// Longest resolved name of a record, in bytes.
+pub const SENML_NAME_BYTES_MAX: usize = 256;
+/// Longest unit of a record, in bytes. Registered ones have at most 7.
+pub const SENML_UNIT_BYTES_MAX: usize = 32;
