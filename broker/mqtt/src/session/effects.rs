@@ -1,0 +1,82 @@
+//! What a session wants done: bytes written, and requests to the broker.
+
+use bytestring::ByteString;
+use muster_schemas::{ClientId, Message, TopicFilter};
+
+use super::close::Closing;
+use crate::{
+    outgoing::Outgoing,
+    packet::{PacketId, Password, SubscriptionOptions, Will},
+    version::Version,
+};
+
+/// Appended to by [`super::Session::handle`], emptied by the shell. One value can serve many sessions in turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Bytes for the client.
+    pub outgoing: Outgoing,
+    /// Requests to the broker, in order. The bytes before a close are to be written before it.
+    pub requests: Vec<Request>,
+}
+
+/// Something only the broker can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Decide on a client; answered by `Admitted` or `Refused`.
+    Admit(Box<Admit>),
+    /// Take a message over; answered by `Published` unless there is no packet id.
+    Publish {
+        /// Names it in the answer; none at QoS 0.
+        packet_id: Option<PacketId>,
+        /// The message.
+        message: Message,
+    },
+    /// Subscribe; answered by `Subscribed`.
+    Subscribe {
+        /// Names it in the answer.
+        packet_id: PacketId,
+        /// At least one.
+        filters: Vec<SubscriptionRequest>,
+    },
+    /// Unsubscribe; answered by `Unsubscribed`.
+    Unsubscribe {
+        /// Names it in the answer.
+        packet_id: PacketId,
+        /// At least one.
+        filters: Vec<TopicFilter>,
+    },
+    /// The last request: write what is left, close the connection, forget the session.
+    Close(Closing),
+}
+
+/// A client that wants to come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admit {
+    /// Its identifier; none asks for one.
+    pub client_id: Option<ClientId>,
+    /// What it speaks.
+    pub version: Version,
+    /// Whether to forget an earlier session.
+    pub clean_start: bool,
+    /// The silence it promises to keep at most, in seconds; 0 is none.
+    pub keep_alive_s: u16,
+    /// Seconds it wants its session to live on; a 3.1.1 client without clean session wants `u32::MAX`.
+    pub session_expiry_s: u32,
+    /// A user name, if sent.
+    pub username: Option<ByteString>,
+    /// A password, if sent.
+    pub password: Option<Password>,
+    /// What to publish should it vanish. A seam: nothing acts on wills yet.
+    pub will: Option<Will>,
+}
+
+/// One filter of a SUBSCRIBE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRequest {
+    /// What is asked for.
+    pub filter: TopicFilter,
+    /// How.
+    pub options: SubscriptionOptions,
+    /// Sent along with what it matches.
+    pub subscription_id: Option<u32>,
+}

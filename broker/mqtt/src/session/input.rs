@@ -1,0 +1,129 @@
+//! What happens to a session: packets, and the broker's answers and deliveries.
+
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+};
+
+use muster_schemas::{ClientId, Message, Qos};
+
+use crate::{
+    decode::DecodeError,
+    packet::{Packet, PacketId, SubscriptionIds},
+    reason::ReasonCode,
+};
+
+/// One thing that happened. Answers to a [`super::Request`] may come in any order; acknowledgements leave in the
+/// order of their messages all the same [MQTT-4.6.0-2]. An answer that comes after the close is ignored.
+#[derive(Debug)]
+pub enum Input {
+    /// The client sent a packet.
+    Packet(Packet),
+    /// The client sent something else.
+    Malformed(DecodeError),
+    /// Answers [`super::Request::Admit`]: come in.
+    Admitted(Admission),
+    /// Answers [`super::Request::Admit`]: no, with words for the client.
+    Refused(ReasonCode, Option<String>),
+    /// Answers [`super::Request::Publish`].
+    Published {
+        /// As in the request; at QoS 0 an answer is only needed for a refusal.
+        packet_id: Option<PacketId>,
+        /// What became of the message.
+        outcome: PublishOutcome,
+    },
+    /// Answers [`super::Request::Subscribe`].
+    Subscribed {
+        /// As in the request.
+        packet_id: PacketId,
+        /// The granted QoS or the refusal of each filter, in the order of the request.
+        outcomes: Vec<Result<Qos, ReasonCode>>,
+        /// Why, in words for the client.
+        reason: Option<String>,
+    },
+    /// Answers [`super::Request::Unsubscribe`].
+    Unsubscribed {
+        /// As in the request.
+        packet_id: PacketId,
+        /// One code per filter: success, no subscription existed, or a failure.
+        outcomes: Vec<ReasonCode>,
+    },
+    /// A message for the client.
+    Deliver(Delivery),
+    /// The writer wrote. Must come after every write, or deliveries wait for ever.
+    OutgoingDrained {
+        /// Bytes taken from [`super::Effects::outgoing`] and not yet written to the socket.
+        bytes_left: usize,
+    },
+    /// The moment of [`super::Session::next_deadline`] may have come.
+    DeadlineReached,
+    /// The connection is gone.
+    PeerClosed,
+    /// The server closes: 0x8E session taken over, 0x8B shutting down, 0x98 administrative action, and so on.
+    Shutdown(ReasonCode, Option<String>),
+}
+
+/// The terms of a session. What is none is as in [`super::SessionOptions`], or as the client asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The client's identifier.
+    pub client_id: ClientId,
+    /// Whether an earlier session goes on.
+    pub session_present: bool,
+    /// Whether the server chose the identifier, so that the client must be told (MQTT 5).
+    pub assigned_client_id: bool,
+    /// A keep alive instead of the client's, in seconds (MQTT 5; a 3.1.1 client cannot be told, so its own holds).
+    pub server_keep_alive_s: Option<u16>,
+    /// Seconds that the session outlives its connection; none is 0.
+    pub session_expiry_s: Option<u32>,
+    /// QoS 1 and 2 messages that the server takes at once (MQTT 5).
+    pub receive_maximum: Option<NonZeroU16>,
+    /// Largest packet to announce, in bytes (MQTT 5); not above what the decoder takes.
+    pub packet_bytes_max: Option<NonZeroU32>,
+}
+
+impl Admission {
+    /// Admits a client on the usual terms, without an earlier session.
+    pub fn new(client_id: ClientId) -> Self {
+        Self {
+            client_id,
+            session_present: false,
+            assigned_client_id: false,
+            server_keep_alive_s: None,
+            session_expiry_s: None,
+            receive_maximum: None,
+            packet_bytes_max: None,
+        }
+    }
+}
+
+/// What became of a published message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// It is taken over: stored as far as anyone wants it stored, and on its way.
+    Routed {
+        /// Whether anyone asked for it.
+        matched: bool,
+    },
+    /// It is not. At QoS 1 and 2 a client of MQTT 5 is told, if the code may stand in PUBACK; with another code, or
+    /// in 3.1.1, the connection closes. At QoS 0 the message is dropped and counted.
+    Refused {
+        /// Why.
+        code: ReasonCode,
+        /// Why, in words for the client.
+        reason: String,
+    },
+}
+
+/// A message for this client, after its subscription is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What was published.
+    pub message: Arc<Message>,
+    /// The lower of published and granted QoS.
+    pub qos: Qos,
+    /// The retain flag that the client gets to see.
+    pub retain: bool,
+    /// Identifiers of the subscriptions that match; left out in 3.1.1.
+    pub subscription_ids: SubscriptionIds,
+}

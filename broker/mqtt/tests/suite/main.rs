@@ -1,0 +1,13 @@
+//! The crate seen from outside, as one program: vectors of the standard, the codec's properties, the fuzz corpus.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod codec;
+mod corpus;
+mod stub;
+mod vectors;
