@@ -1,0 +1,74 @@
+//! Bounds of one tenant's router, unit last. What follows from others is computed here; relations are asserted.
+
+/// Most subscriptions of one subscriber.
+pub const SUBSCRIPTIONS_PER_SUBSCRIBER_MAX: usize = 1_000;
+/// Most subscriptions of all subscribers of a tenant.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// Most topics of a tenant that hold a retained message.
+pub const RETAINED_MESSAGES_MAX: usize = 1_000_000;
+/// Most bytes of a tenant's retained messages: topics, payloads, properties and our own furniture around them.
+pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What a retained message costs beyond its topic, payload and properties: its tree entry and its counters, rounded up.
+pub const RETAINED_FURNITURE_BYTES: usize = 256;
+/// Most deliveries (or retained messages looked at) in one call of the router.
+pub const FANOUT_SLICE_MAX: usize = 256;
+/// Share of a slice that is kept for retained replays while publishes wait, so that neither starves.
+pub const REPLAY_SHARE_DIVISOR: usize = 4;
+/// Most inputs that wait behind an unfinished fan-out.
+pub const QUEUED_INPUTS_MAX: usize = 65_536;
+/// Most bytes of topics and payloads that wait behind an unfinished fan-out.
+pub const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most records given to the log that are not yet on disk.
+pub const UNCOMMITTED_RECORDS_MAX: usize = 65_536;
+/// Most bytes of replaced retained messages that are kept until what replaced them is on disk.
+/// One message more may be kept, for the size of the last is not asked beforehand.
+pub const UNDO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A node of the subscription tree keeps up to this many children in a plain list, and more in a map.
+pub const FEW_CHILDREN_MAX: usize = 8;
+
+const _: () =
+    assert!(SUBSCRIPTIONS_PER_SUBSCRIBER_MAX <= SUBSCRIPTIONS_MAX, "one subscriber fits its tenant");
+const _: () = assert!(FANOUT_SLICE_MAX >= 2 * REPLAY_SHARE_DIVISOR, "a share of a slice is not nothing");
+const _: () = assert!(
+    RETAINED_MESSAGES_MAX * RETAINED_FURNITURE_BYTES <= RETAINED_BYTES_MAX,
+    "the furniture alone never reaches the bound in bytes before the bound in count"
+);
+
+/// The bounds of one router; a tenant may be given smaller ones than the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`SUBSCRIPTIONS_PER_SUBSCRIBER_MAX`]; at the bound a new filter is refused, an existing one may change.
+    pub subscriptions_per_subscriber_max: usize,
+    /// See [`SUBSCRIPTIONS_MAX`]; at the bound a new filter is refused.
+    pub subscriptions_max: usize,
+    /// See [`RETAINED_MESSAGES_MAX`]; at the bound a publish that would retain on another topic is refused.
+    pub retained_messages_max: usize,
+    /// See [`RETAINED_BYTES_MAX`]; at the bound a publish that would retain more bytes is refused.
+    pub retained_bytes_max: usize,
+    /// See [`FANOUT_SLICE_MAX`]; at the bound the router asks to be called again. At least 1.
+    pub fanout_slice_max: usize,
+    /// See [`QUEUED_INPUTS_MAX`]; at the bound publishes and subscribes are refused.
+    pub queued_inputs_max: usize,
+    /// See [`QUEUED_BYTES_MAX`]; at the bound publishes are refused.
+    pub queued_bytes_max: usize,
+    /// See [`UNCOMMITTED_RECORDS_MAX`]; at the bound a publish that needs the log is refused.
+    pub uncommitted_records_max: usize,
+    /// See [`UNDO_BYTES_MAX`]; at the bound a publish that needs the log is refused.
+    pub undo_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            subscriptions_per_subscriber_max: SUBSCRIPTIONS_PER_SUBSCRIBER_MAX,
+            subscriptions_max: SUBSCRIPTIONS_MAX,
+            retained_messages_max: RETAINED_MESSAGES_MAX,
+            retained_bytes_max: RETAINED_BYTES_MAX,
+            fanout_slice_max: FANOUT_SLICE_MAX,
+            queued_inputs_max: QUEUED_INPUTS_MAX,
+            queued_bytes_max: QUEUED_BYTES_MAX,
+            uncommitted_records_max: UNCOMMITTED_RECORDS_MAX,
+            undo_bytes_max: UNDO_BYTES_MAX,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Why the router did not do what it was asked; each reason is its own variant, and its text says which bound or rule.
+
+use bytestring::ByteString;
+
+/// Why a publish or a subscription was refused. The text reads after "failed to publish" or "failed to subscribe".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The peer's access list does not allow it.
+    #[error("not allowed by the rule {rule:?}")]
+    NotAuthorized {
+        /// The rule that forbids it, or the name of the list when no rule of it allows it.
+        rule: ByteString,
+    },
+    /// Topics that begin with `$` are the hub's own.
+    #[error("topics that begin with '$' are reserved for the hub")]
+    TopicReserved,
+    /// A filter that begins with `$share/` (MQTT 5 §4.8.2).
+    #[error("shared subscriptions are not supported")]
+    SharedNotSupported,
+    /// The subscriber has as many subscriptions as it may.
+    #[error("the subscriber has reached its quota of {max} subscriptions; unsubscribe from one first")]
+    SubscriptionQuota {
+        /// The bound, a count.
+        max: usize,
+    },
+    /// All subscribers of the tenant together have as many subscriptions as they may.
+    #[error("the tenant has reached its quota of {max} subscriptions")]
+    TenantSubscriptionQuota {
+        /// The bound, a count.
+        max: usize,
+    },
+    /// As many topics as may hold a retained message do.
+    #[error("the tenant has reached its quota of {max} retained messages; clear one first")]
+    RetainedQuota {
+        /// The bound, a count.
+        max: usize,
+    },
+    /// The retained messages hold as many bytes as they may.
+    #[error("the tenant has reached its quota of {max} bytes of retained messages; clear one first")]
+    RetainedBytesQuota {
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// Too much waits behind an unfinished fan-out.
+    #[error("the router is behind and has {max} waiting already; try again later")]
+    RouterBehind {
+        /// The bound that was reached: a count of inputs, or bytes.
+        max: usize,
+    },
+    /// Too much was given to the log that is not yet on disk.
+    #[error("the log is behind and has {max} waiting already; try again later")]
+    LogBehind {
+        /// The bound that was reached: a count of records, or bytes.
+        max: usize,
+    },
+    /// There is no room for the record.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The record could not be written for another reason.
+    #[error("the message could not be stored")]
+    StorageFailed,
+}
