@@ -172,6 +172,9 @@ pub struct Reading {
 pub struct Readings {
     /// The readings, oldest first.
     pub readings: Vec<Reading>,
+    /// Whether there are more than one answer holds, and no cursor to go on with: ask for one device.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// What to pass as `cursor` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let page = Readings { readings: vec![], next_cursor: None };
+        let page = Readings { readings: vec![], truncated: false, next_cursor: None };
         assert_eq!(serde_json::to_string(&page).expect("JSON"), r#"{"readings":[]}"#);
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! ```
 //! use muster_tpm::{
-//!     keys::{DeviceKeys, Slot}, manufacturer::SimulatedManufacturer, soft::SimulatedSoftwareKeys, verifier, wire::TpmtPublic,
+//!     keys::{DeviceKeys, Slot}, manufacturer::SimulatedManufacturer, soft::SimulatedSoftwareKeys, verifier,
+//!     wire::TpmtPublic,
 //! };
 //!
 //! let manufacturer = SimulatedManufacturer::well_known()?;

@@ -402,8 +402,9 @@ mod tests {
             for topic in &kept {
                 retained.keep(&message(topic.as_str(), "1", 0)).expect("room");
             }
+            let levels_of = |topic: &TopicName| topic.levels().map(str::to_owned).collect::<Vec<_>>();
             let mut expected: Vec<_> =
-                kept.iter().filter(|t| filter.matches(t)).map(|t| t.levels().map(str::to_owned).collect::<Vec<_>>()).collect();
+                kept.iter().filter(|t| filter.matches(t)).map(levels_of).collect();
             expected.sort();
             let expected: Vec<_> = expected.into_iter().map(|levels| levels.join("/")).collect();
             prop_assert_eq!(topics(&retained, filter.as_str(), slice), expected);

@@ -64,13 +64,13 @@ refusal_codes! {
         "use a device whose TPM class the tenant accepts; a laboratory tenant may accept simulated TPMs when created so";
     /// The endorsement key has a type or size the hub does not accept.
     UnsuitableEndorsementKey = 14, "unsuitable_endorsement_key",
-        "use a TPM 2.0 with an ECC P-256 endorsement key (template L-2), and its certificate";
+        "use a TPM 2.0 whose endorsement key follows a TCG template (ECC P-256 or P-384, RSA-2048), and its certificate";
     /// The attestation key is not a restricted signing key of this chip.
     UnsuitableAttestationKey = 20, "unsuitable_attestation_key",
-        "let the agent create its attestation key anew: clear its state directory, then enrol again";
+        "update the device's agent: it derives the attestation key, and the hub accepts only a restricted key of the chip";
     /// The identity key could leave the chip, or has the wrong type.
     UnsuitableIdentityKey = 21, "unsuitable_identity_key",
-        "let the agent create its identity key anew: clear its state directory, then enrol again";
+        "remove the key from its slot (tpm2_evictcontrol -C o -c 0x81000100, and 0x81000101), then start the agent again";
     /// The signing request is not signed by the identity key, or asks for what it may not.
     BadSigningRequest = 22, "bad_signing_request",
         "update the device's agent; if it is the newest, report this as a defect with the detail";

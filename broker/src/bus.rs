@@ -1,0 +1,248 @@
+//! The assembly of the bus: arbiters, tenants placed on them, and listeners in front.
+
+use std::{
+    net::TcpListener,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use actix::prelude::*;
+use actix_rt::Arbiter;
+use arc_swap::ArcSwap;
+use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
+use muster_mqtt::{PacketLimits, ReasonCode};
+use muster_schemas::{Principal, TenantId, TopicFilter};
+use rustls::ServerConfig;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::{
+    admission::Gate,
+    connection::{self, Surroundings},
+    counters::{ListenerCounters, TenantCounters},
+    directory::{Directory, Entry},
+    limits::{
+        HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
+        TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
+    },
+    listener::{Accepted, Listener, ListenerOptions, Protocol},
+    router::LogWatch,
+    session::CloseSession,
+    store::{Store, TenantStore},
+    tenant::{CloseMatching, TenantParts, TenantSupervisor},
+};
+
+/// What a bus is made of.
+pub struct BusOptions {
+    /// Where tenant logs and retained messages live.
+    pub store: Store,
+    /// Filters whose messages something durable wants: they are on the log before they are acknowledged.
+    pub durable: Vec<TopicFilter>,
+    /// Called when a tenant's log grew, on the committer's thread: it sends a message and returns.
+    pub log_grew: LogWatch,
+    /// Threads that carry tenants and sockets: at least 1, at best one per core.
+    pub arbiters: usize,
+    /// Most connections of each listener.
+    pub connections_max: usize,
+    /// Largest MQTT packet, in bytes.
+    pub packet_bytes_max: usize,
+    /// The clock of everything below.
+    pub clock: SharedClock,
+}
+
+/// Why a tenant could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddTenantError {
+    /// The hub serves as many as it may.
+    #[error("the hub serves its most of {TENANTS_MAX} tenants; add another hub")]
+    Full,
+}
+
+/// A running bus. Its arbiters end with the process.
+pub struct Bus {
+    store: Store,
+    durable: Vec<TopicFilter>,
+    log_grew: LogWatch,
+    connections_max: usize,
+    packets: PacketLimits,
+    clock: SharedClock,
+    arbiters: Vec<Arbiter>,
+    directory: Arc<Directory>,
+    placed: AtomicUsize,
+    tenants: Mutex<Vec<(TenantId, Arc<TenantCounters>)>>,
+    listener_counters: Arc<ListenerCounters>,
+}
+
+impl Bus {
+    /// Starts the arbiters. No tenant is served and nothing listens yet.
+    pub fn start(options: BusOptions) -> Self {
+        Self {
+            store: options.store,
+            durable: options.durable,
+            log_grew: options.log_grew,
+            connections_max: options.connections_max,
+            packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
+            clock: options.clock,
+            arbiters: (0..options.arbiters.max(1)).map(|_| Arbiter::new()).collect(),
+            directory: Arc::default(),
+            placed: AtomicUsize::new(0),
+            tenants: Mutex::default(),
+            listener_counters: Arc::default(),
+        }
+    }
+
+    /// Serves a tenant from now on. Its supervisor, router and sessions share one arbiter for as long as the hub runs.
+    /// Adding one that is served already changes nothing.
+    ///
+    /// # Errors
+    /// The hub serves [`TENANTS_MAX`] tenants already.
+    pub fn add_tenant(&self, tenant: TenantStore) -> Result<(), AddTenantError> {
+        let counters = Arc::<TenantCounters>::default();
+        {
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            if tenants.len() >= TENANTS_MAX {
+                return Err(AddTenantError::Full);
+            }
+            // A second router on the same log would only be in the way of the first.
+            if !self.directory.expect(tenant.tenant()) {
+                return Ok(());
+            }
+            tenants.push((tenant.tenant().clone(), counters.clone()));
+        }
+        let place = self.placed.fetch_add(1, Ordering::Relaxed);
+        let Some(arbiter) = self.arbiters.iter().cycle().nth(place % self.arbiters.len().max(1)) else {
+            return Err(AddTenantError::Full);
+        };
+        let parts = TenantParts {
+            tenant,
+            store: self.store.clone(),
+            durable: self.durable.clone(),
+            log_grew: self.log_grew.clone(),
+            packets: self.packets.clone(),
+            counters,
+            clock: self.clock.clone(),
+        };
+        let directory = self.directory.clone();
+        let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
+        arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory));
+        Ok(())
+    }
+
+    /// Puts a listener in front, on the current arbiter. Dropping it stops accepting; open connections go on.
+    pub fn listen(&self, socket: TcpListener, protocols: Vec<Arc<dyn Protocol>>) -> Supervised<Listener> {
+        let arbiters = self.arbiters.iter().map(Arbiter::handle).collect();
+        let counters = self.listener_counters.clone();
+        let (socket, connections_max) = (Arc::new(socket), self.connections_max);
+        let options = ListenerOptions {
+            socket,
+            protocols,
+            arbiters,
+            connections_max,
+            handshakes_max: HANDSHAKES_MAX,
+            handshake_time_max: HANDSHAKE_TIME_MAX,
+            counters,
+        };
+        Child::new("listener", Plan::PARK, move |exit| Listener::new(options.clone(), exit)).start()
+    }
+
+    /// MQTT behind a gate, for [`Bus::listen`].
+    pub fn mqtt(&self, gate: Arc<dyn Gate>, tls: Arc<ArcSwap<ServerConfig>>) -> Arc<dyn Protocol> {
+        let surroundings = Surroundings {
+            directory: self.directory.clone(),
+            packets: self.packets.clone(),
+            counters: self.listener_counters.clone(),
+            clock: self.clock.clone(),
+        };
+        Arc::new(Mqtt { gate, tls, surroundings: Arc::new(surroundings) })
+    }
+
+    /// Closes the sessions of one principal, such as one whose certificate was revoked.
+    pub fn close_sessions(&self, principal: &Principal, code: ReasonCode, reason: &str) {
+        let closing = CloseSession { code, reason: reason.to_owned() };
+        self.directory
+            .close(&principal.tenant, CloseMatching { principal: Some(principal.clone()), closing });
+    }
+
+    /// What the listeners counted.
+    pub fn listener_counters(&self) -> &ListenerCounters {
+        &self.listener_counters
+    }
+
+    /// What each tenant counted, in the order they were added.
+    pub fn tenant_counters(&self) -> Vec<(TenantId, Arc<TenantCounters>)> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells every session that the hub shuts down, and waits until they have ended or [`SHUTDOWN_TIME_MAX`] is over.
+    /// Listeners are stopped before.
+    pub async fn close_all(&self) {
+        let reason = "the hub is shutting down; connect again in a moment".to_owned();
+        self.directory.close_all(&CloseSession { code: ReasonCode::ServerShuttingDown, reason });
+        let ended = async {
+            while self.listener_counters.open.value() > 0 {
+                tokio::time::sleep(SHUTDOWN_POLL_TIME).await;
+            }
+        };
+        if timeout(SHUTDOWN_TIME_MAX, ended).await.is_err() {
+            debug!(
+                open = self.listener_counters.open.value(),
+                "connections were still open when the hub ended"
+            );
+        }
+    }
+}
+
+/// Keeps one tenant's supervisor running on the current arbiter.
+pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Arc<Directory>) {
+    let tenant = parts.tenant.tenant().clone();
+    let supervisor = Child::new("tenant", TENANT_RESTARTS, move |_| TenantSupervisor::new(parts.clone()))
+        .on_started(move |supervisor: Addr<TenantSupervisor>| {
+            let entry = Entry {
+                supervisor: supervisor.clone().recipient(),
+                closer: supervisor.recipient(),
+                credit: credit.clone(),
+            };
+            directory.announce(tenant.clone(), entry);
+        })
+        .on_exit(|report| tracing::error!(exit = %report.exit, "a tenant supervisor ended"));
+    let supervised = supervisor.start();
+    // It lives as long as its arbiter.
+    actix_rt::spawn(async move {
+        let _supervised = supervised;
+        std::future::pending::<()>().await;
+    });
+}
+
+/// MQTT over TLS.
+struct Mqtt {
+    gate: Arc<dyn Gate>,
+    tls: Arc<ArcSwap<ServerConfig>>,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Protocol for Mqtt {
+    fn alpn(&self) -> &[u8] {
+        b"mqtt"
+    }
+
+    fn tls(&self) -> Arc<ServerConfig> {
+        self.tls.load_full()
+    }
+
+    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let Accepted { stream, peer, place } = accepted;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let admission = self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()));
+        let surroundings = self.surroundings.clone();
+        Box::pin(async move {
+            match admission.await {
+                Ok(admitted) => connection::serve(stream, peer, admitted, &surroundings).await,
+                Err(refusal) => connection::refuse(stream, peer, refusal, &surroundings).await,
+            }
+            drop(place);
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! One MQTT connection: a reader that decodes, a writer that empties the outbox, and the introduction to its tenant.
+//!
+//! Both run on the I/O arbiter that shook hands; the session lives with its tenant. What crosses between them is a
+//! batch of packets one way and a batch of encoded bytes the other.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use actix::Recipient;
+use bytes::{Buf, Bytes, BytesMut};
+use muster_actors::{Credit, SharedClock};
+use muster_mqtt::{
+    Connection, DecodeError, Decoder, Effects, Input, Packet, PacketLimits, Request, SessionOptions,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use tracing::info;
+
+use crate::{
+    admission::{Admitted, NotAdmitted},
+    counters::ListenerCounters,
+    directory::Directory,
+    limits::{
+        CLOSE_TIME_MAX, CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX, HANDSHAKE_TIME_MAX, LINGER_TIME_MAX,
+        READ_BYTES_MAX, WRITE_STALL_TIME_MAX,
+    },
+    outbox::{OutboxReader, outbox},
+    session::{Arrived, Inbound},
+    tenant::OpenSession,
+};
+
+/// Most chunks offered to one vectored write.
+const WRITE_SLICES_MAX: usize = 64;
+
+/// What the connections of a bus share.
+pub(crate) struct Surroundings {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) packets: PacketLimits,
+    pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) clock: SharedClock,
+}
+
+/// Serves one connection whose peer was admitted, to its end.
+pub(crate) async fn serve<S>(stream: S, peer: SocketAddr, admitted: Admitted, surroundings: &Surroundings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let tenant = admitted.principal.tenant.clone();
+    let entry = match surroundings.directory.find(&tenant) {
+        Ok(entry) => entry,
+        Err(refusal) => return refuse(stream, peer, refusal, surroundings).await,
+    };
+    let (sender, reader) = outbox();
+    let (reply, opened) = oneshot::channel();
+    entry.supervisor.do_send(OpenSession { admitted, peer, outbox: sender, reply });
+    let refusal = match timeout(HANDSHAKE_TIME_MAX, opened).await {
+        Ok(Ok(Ok(opened))) => {
+            let packets = surroundings.packets.clone();
+            return carry(stream, packets, &opened.session, reader, &entry.credit).await;
+        }
+        Ok(Ok(Err(refusal))) => refusal,
+        // The supervisor ended with the question, or is too busy to answer.
+        Ok(Err(_)) | Err(_) => NotAdmitted::restarting(&tenant),
+    };
+    refuse(stream, peer, refusal, surroundings).await;
+}
+
+/// Carries bytes both ways until either end has had enough.
+pub(crate) async fn carry<S>(
+    stream: S,
+    packets: PacketLimits,
+    session: &Recipient<Inbound>,
+    outbox: OutboxReader,
+    tenant: &Credit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut read, mut write) = tokio::io::split(stream);
+    let written = {
+        let mut reading = pin!(async {
+            let ended = read_packets(&mut read, packets, session, &outbox, tenant).await;
+            // A report: it never waits, and there is one of it per connection.
+            session.do_send(Inbound { arrived: Arrived::Closed(ended.err()), permit: None });
+        });
+        let mut writing = pin!(async {
+            let too_late = async {
+                outbox.closed().await;
+                sleep(CLOSE_TIME_MAX).await;
+            };
+            tokio::select! {
+                result = write_chunks(&mut write, &outbox, session) => result,
+                () = too_late => Err(io::ErrorKind::TimedOut.into()),
+            }
+        });
+        tokio::select! {
+            () = &mut reading => writing.await,
+            // The session has closed, or the peer takes no more bytes. What it still sends means nothing to anybody.
+            result = &mut writing => result,
+        }
+    };
+    match written {
+        Ok(()) => part(&mut read, &mut write).await,
+        Err(error) => session.do_send(Inbound { arrived: Arrived::Closed(Some(error)), permit: None }),
+    }
+}
+
+/// Says goodbye, and gives the peer time to hear it.
+async fn part<R, W>(read: &mut R, write: &mut W)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // All of this is only good manners: whether it works or not, the connection ends.
+    if !matches!(timeout(CLOSE_TIME_MAX, write.shutdown()).await, Ok(Ok(()))) {
+        return;
+    }
+    let mut dropped = BytesMut::new();
+    let listening = async {
+        while matches!(read_some(read, &mut dropped).await, Ok(1..)) {
+            dropped.clear();
+        }
+    };
+    let _ = timeout(LINGER_TIME_MAX, listening).await;
+}
+
+/// Reads, decodes and hands on batches, at the pace that the session, its tenant and the peer's own reading allow.
+async fn read_packets<R>(
+    read: &mut R,
+    packets: PacketLimits,
+    session: &Recipient<Inbound>,
+    outbox: &OutboxReader,
+    tenant: &Credit,
+) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+{
+    let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
+    let mut decoder = Decoder::new(packets);
+    loop {
+        outbox.room().await?;
+        if read_some(read, decoder.buffer()).await? == 0 {
+            return Ok(());
+        }
+        let buffered = decoder.buffer().len();
+        let (packets, malformed) = decode(&mut decoder);
+        // A packet counts in the batch that completes it, with all of its bytes.
+        let bytes = buffered - decoder.buffer().len();
+        decoder.release_buffer();
+        if !packets.is_empty() {
+            let permit = Some([own.acquire(bytes).await, tenant.acquire(bytes).await]);
+            // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
+            session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
+        }
+        if let Some(error) = malformed {
+            session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });
+            return Ok(());
+        }
+    }
+}
+
+/// Appends what the socket has, waiting for it if need be; 0 is its end. A connection that waits holds no buffer, and a
+/// message that is kept for a while keeps no more memory than was read with it.
+async fn read_some<R>(read: &mut R, buffer: &mut BytesMut) -> io::Result<usize>
+where
+    R: AsyncRead + Unpin,
+{
+    thread_local! {
+        /// Shared by all connections of an arbiter: it is filled and emptied within one poll.
+        static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
+    }
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut scratch = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *read).poll_read(cx, &mut scratch))?;
+            buffer.extend_from_slice(scratch.filled());
+            Poll::Ready(Ok(scratch.filled().len()))
+        })
+    })
+    .await
+}
+
+fn decode(decoder: &mut Decoder) -> (Vec<Packet>, Option<DecodeError>) {
+    let mut packets = Vec::new();
+    loop {
+        match decoder.next() {
+            Ok(Some(packet)) => packets.push(packet),
+            Ok(None) => return (packets, None),
+            Err(error) => return (packets, Some(error)),
+        }
+    }
+}
+
+/// Writes what the session put out, until it closes.
+async fn write_chunks<W>(write: &mut W, outbox: &OutboxReader, session: &Recipient<Inbound>) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
+    while let Some(chunks) = outbox.next().await {
+        let mut queue = Chunks { chunks: chunks.into() };
+        while queue.has_remaining() {
+            let mut slices = [io::IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let filled = queue.chunks_vectored(&mut slices);
+            let offered = slices.get(..filled).unwrap_or_default();
+            let written = timeout(WRITE_STALL_TIME_MAX, write.write_vectored(offered)).await??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            queue.advance(written);
+            if outbox.written(written) {
+                // Asked for, and at most once for each asking.
+                session.do_send(Inbound { arrived: Arrived::Drained, permit: None });
+            }
+        }
+        timeout(WRITE_STALL_TIME_MAX, write.flush()).await??;
+    }
+    Ok(())
+}
+
+/// Chunks of bytes as one buffer.
+struct Chunks {
+    chunks: std::collections::VecDeque<Bytes>,
+}
+
+impl Buf for Chunks {
+    fn remaining(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+
+    fn has_remaining(&self) -> bool {
+        self.chunks.iter().any(|chunk| !chunk.is_empty())
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.chunks.iter().find(|chunk| !chunk.is_empty()).map_or(&[], |chunk| chunk)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [io::IoSlice<'a>]) -> usize {
+        let chunks = self.chunks.iter().filter(|chunk| !chunk.is_empty());
+        slices.iter_mut().zip(chunks).map(|(slice, chunk)| *slice = io::IoSlice::new(chunk)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(chunk) = self.chunks.front_mut() {
+            let step = count.min(chunk.len());
+            chunk.advance(step);
+            count -= step;
+            if !chunk.is_empty() {
+                return;
+            }
+            self.chunks.pop_front();
+        }
+    }
+}
+
+/// Tells a peer that is not let in why, in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
+pub(crate) async fn refuse<S>(stream: S, peer: SocketAddr, refusal: NotAdmitted, surroundings: &Surroundings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    surroundings.counters.not_admitted.add(1);
+    info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
+    let (mut read, mut write) = tokio::io::split(stream);
+    let telling = async {
+        let now = surroundings.clock.now();
+        let mut connection = Connection::new(PacketLimits::default(), SessionOptions::default(), now);
+        let mut effects = Effects::default();
+        let mut bytes = BytesMut::new();
+        while read_some(&mut read, &mut bytes).await? > 0 {
+            connection.receive(now, &bytes.split(), &mut effects);
+            if effects.requests.drain(..).any(|request| matches!(request, Request::Admit(_))) {
+                let answer = Input::Refused(refusal.code, Some(refusal.reason.clone()));
+                connection.handle(now, answer, &mut effects);
+            }
+            for chunk in effects.outgoing.take_chunks() {
+                write.write_all(&chunk).await?;
+            }
+            if connection.session().is_closed() {
+                break;
+            }
+        }
+        write.flush().await
+    };
+    // Whether the peer waits for the answer is its own affair.
+    let told: Result<io::Result<()>, _> = timeout(HANDSHAKE_TIME_MAX, telling).await;
+    if matches!(told, Ok(Ok(()))) {
+        part(&mut read, &mut write).await;
+    }
+}

@@ -1,0 +1,89 @@
+//! What the bus counts, for metrics. Not for decisions: nothing reads a counter to choose what to do.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One number that only grows, or a gauge that both ways move. Cheap to share between threads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Takes `n` away, for gauges.
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $metric:literal, $kind:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Counter,)*
+        }
+
+        impl $name {
+            /// Every number with its Prometheus name and type, in a fixed order.
+            pub fn samples(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$(($metric, $kind, self.$field.value()),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the listeners count, before a tenant is known.
+    ListenerCounters {
+        /// TCP connections accepted.
+        accepted: "muster_connections_accepted_total", "counter";
+        /// Connections open now, handshakes included.
+        open: "muster_connections_open", "gauge";
+        /// Connections closed at once because the listener was full.
+        refused_full: "muster_connections_refused_full_total", "counter";
+        /// TLS handshakes that did not complete.
+        handshakes_failed: "muster_tls_handshakes_failed_total", "counter";
+        /// Peers whose certificate was good but whom the registry or their tenant did not let in.
+        not_admitted: "muster_connections_not_admitted_total", "counter";
+    }
+}
+
+counters! {
+    /// What one tenant's sessions and router count.
+    TenantCounters {
+        /// Sessions open now.
+        sessions: "muster_sessions", "gauge";
+        /// Sessions that ended in a panic of ours.
+        sessions_panicked: "muster_sessions_panicked_total", "counter";
+        /// PUBLISH packets received.
+        messages_received: "muster_messages_received_total", "counter";
+        /// Bytes received, TLS taken off.
+        bytes_received: "muster_bytes_received_total", "counter";
+        /// Messages handed to subscribers' sessions.
+        messages_delivered: "muster_messages_delivered_total", "counter";
+        /// Bytes handed to subscribers' sockets, TLS not yet put on.
+        bytes_sent: "muster_bytes_sent_total", "counter";
+        /// Messages a slow subscriber missed (QoS 0 beyond its queue, or beyond its maximum packet size).
+        messages_dropped: "muster_messages_dropped_total", "counter";
+        /// Publishes and subscriptions that were refused.
+        refused: "muster_requests_refused_total", "counter";
+        /// Packets that broke the protocol.
+        malformed: "muster_protocol_errors_total", "counter";
+        /// Records appended to the tenant log.
+        log_appended: "muster_log_records_total", "counter";
+        /// Commits of the tenant log that failed.
+        log_failed: "muster_log_commit_failures_total", "counter";
+        /// Times the router was restarted.
+        router_restarts: "muster_router_restarts_total", "counter";
+        /// 1 if the tenant is parked after repeated failures, else 0.
+        parked: "muster_tenant_parked", "gauge";
+    }
+}

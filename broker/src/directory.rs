@@ -1,0 +1,101 @@
+//! Which tenant is served where: the one table that connections of all tenants read.
+//!
+//! An entry is an address to knock at, not a way in: what a connection gets from its tenant is a session of its own.
+
+use std::{
+    collections::BTreeMap,
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use actix::Recipient;
+use muster_actors::Credit;
+use muster_mqtt::ReasonCode;
+use muster_schemas::TenantId;
+
+use crate::{
+    admission::NotAdmitted,
+    session::CloseSession,
+    tenant::{CloseMatching, OpenSession},
+};
+
+/// How to reach one tenant.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    /// Opens sessions.
+    pub(crate) supervisor: Recipient<OpenSession>,
+    /// Closes sessions.
+    pub(crate) closer: Recipient<CloseMatching>,
+    /// What the tenant may have under way in all.
+    pub(crate) credit: Credit,
+}
+
+/// The tenants of this hub.
+#[derive(Default)]
+pub(crate) struct Directory(RwLock<Tenants>);
+
+#[derive(Default)]
+struct Tenants {
+    /// None for a tenant that is about to start.
+    entries: BTreeMap<TenantId, Option<Entry>>,
+    /// The hub shuts down: nobody is let in any more.
+    closed: bool,
+}
+
+impl Directory {
+    /// Names a tenant whose supervisor is about to start. Says false if it was named before.
+    pub(crate) fn expect(&self, tenant: &TenantId) -> bool {
+        let entries = &mut self.write().entries;
+        let is_new = !entries.contains_key(tenant);
+        if is_new {
+            entries.insert(tenant.clone(), None);
+        }
+        is_new
+    }
+
+    /// Adds a tenant's address, or replaces it after a restart.
+    pub(crate) fn announce(&self, tenant: TenantId, entry: Entry) {
+        self.write().entries.insert(tenant, Some(entry));
+    }
+
+    /// The tenant's address, or what to tell its peer.
+    pub(crate) fn find(&self, tenant: &TenantId) -> Result<Entry, NotAdmitted> {
+        let tenants = self.read();
+        let (code, reason) = match tenants.entries.get(tenant) {
+            _ if tenants.closed => (
+                ReasonCode::ServerUnavailable,
+                "the hub is shutting down; connect again in a moment".to_owned(),
+            ),
+            Some(Some(entry)) => return Ok(entry.clone()),
+            Some(None) => return Err(NotAdmitted::restarting(tenant)),
+            None => (
+                ReasonCode::ServerUnavailable,
+                format!("tenant {tenant} is not served by this hub; ask its operator which hub serves it"),
+            ),
+        };
+        Err(NotAdmitted { code, reason })
+    }
+
+    /// Tells a tenant to close sessions, if it is served.
+    pub(crate) fn close(&self, tenant: &TenantId, message: CloseMatching) {
+        if let Some(Some(entry)) = self.read().entries.get(tenant) {
+            entry.closer.do_send(message);
+        }
+    }
+
+    /// Tells every tenant to close every session, and finds none from now on.
+    pub(crate) fn close_all(&self, closing: &CloseSession) {
+        let mut tenants = self.write();
+        tenants.closed = true;
+        for entry in tenants.entries.values().flatten() {
+            entry.closer.do_send(CloseMatching { principal: None, closing: closing.clone() });
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tenants> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tenants> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

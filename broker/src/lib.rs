@@ -1,0 +1,33 @@
+//! The bus as a library: listeners, sessions, routers and the tenant log, assembled by a program around it.
+//!
+//! Not for identity or data: who may come in is a [`Gate`]'s answer, and what telemetry means is its reader's affair.
+//!
+//! ```text
+//!  socket ─ reader ─▶ session ─▶ router ─▶ store (one committer, one fsync for all)
+//!  socket ◀ writer ◀─ outbox ◀──┘  ▲ └──▶ other sessions of the same tenant
+//!                                  └────── committed: now the publisher is acknowledged
+//! ```
+
+mod admission;
+mod bus;
+mod connection;
+mod counters;
+mod directory;
+pub mod limits;
+mod listener;
+mod outbox;
+mod refusal;
+mod router;
+mod session;
+pub mod store;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, Admitted, Gate, NotAdmitted};
+pub use bus::{AddTenantError, Bus, BusOptions};
+pub use counters::{Counter, ListenerCounters, TenantCounters};
+pub use listener::{Accepted, Listener, ListenerOptions, Protocol, bind};
+pub use muster_mqtt::ReasonCode;
+pub use muster_routing::Access;
+pub use router::{LogGrew, LogWatch};

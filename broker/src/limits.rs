@@ -1,0 +1,74 @@
+//! Bounds of the bus: connections, handshakes, queues between tasks and actors. Unit last.
+//!
+//! Packet bounds stand in `muster_mqtt::limits`, subscription and retained bounds in `muster_routing::limits`,
+//! storage bounds in [`crate::store::limits`].
+
+use std::time::Duration;
+
+use muster_actors::{OverBudget, Plan};
+
+/// Most TLS handshakes under way at once. At the bound the accept loop waits, and the kernel's backlog fills.
+pub const HANDSHAKES_MAX: usize = 256;
+/// Connections the kernel may hold before they are accepted.
+pub const LISTEN_BACKLOG: u32 = 1_024;
+/// How long a peer has from its connection to the end of the TLS handshake, its tenant to open a session after that, and
+/// a peer that is not let in to hear why.
+pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Most bytes taken by one read of a socket: one full TLS record.
+pub const READ_BYTES_MAX: usize = 16 * 1_024;
+/// Read batches of one connection that may be on their way through session, router and log.
+/// At the bound its reader waits, and TCP makes the peer wait.
+pub const CONNECTION_BATCHES_MAX: usize = 8;
+/// Bytes of one connection that may be on their way through session, router and log.
+pub const CONNECTION_BYTES_MAX: usize = 512 * 1_024;
+/// Read batches of one tenant that may be on their way. At the bound the tenant's readers wait in turn.
+pub const TENANT_BATCHES_MAX: usize = 4_096;
+/// Bytes of one tenant that may be on their way through its router and the log.
+pub const TENANT_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+
+/// Bytes waiting for a peer's socket above which its session adds no deliveries: QoS 0 is dropped and counted, QoS 1 and
+/// 2 wait in the session's queue.
+pub const OUTBOX_DELIVERIES_BYTES_MAX: usize = 1_024 * 1_024;
+/// Bytes waiting at which deliveries that were held back go on.
+pub const OUTBOX_RESUME_BYTES: usize = OUTBOX_DELIVERIES_BYTES_MAX / 2;
+/// Bytes waiting for a peer's socket at which we stop reading from that peer: who does not read is not read. Above what
+/// deliveries alone can reach, or a slow subscriber could not even say that it is alive.
+pub const OUTBOX_PAUSE_BYTES: usize = OUTBOX_DELIVERIES_BYTES_MAX + 512 * 1_024;
+/// How long one write to a peer may make no progress before the connection is given up.
+pub const WRITE_STALL_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long the last bytes may take after a session has closed, and the close notification after them.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long what a peer still sends is read and dropped after our last byte. Closing a socket with unread bytes resets
+/// the connection, and the peer would not hear why.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long sessions have to end when the hub shuts down.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+pub const SHUTDOWN_POLL_TIME: Duration = Duration::from_millis(5);
+
+/// Most tenants of one hub.
+pub const TENANTS_MAX: usize = 4_096;
+/// How a tenant's router, and its supervisor above it, are restarted: five times within a minute, then the tenant is
+/// parked. Its neighbours never notice either way.
+pub const TENANT_RESTARTS: Plan = Plan {
+    delay_first: Duration::from_millis(50),
+    delay_max: Duration::from_secs(5),
+    restarts_max: 5,
+    window: Duration::from_secs(60),
+    over_budget: OverBudget::Park,
+};
+
+const _: () =
+    assert!(TENANT_RESTARTS.budget_is_reachable(), "a plan that can never be exhausted never parks");
+const _: () = assert!(
+    CONNECTION_BYTES_MAX <= TENANT_BYTES_MAX,
+    "one connection must fit within its tenant's share, or it would always travel alone"
+);
+const _: () = assert!(
+    OUTBOX_DELIVERIES_BYTES_MAX < OUTBOX_PAUSE_BYTES && OUTBOX_RESUME_BYTES < OUTBOX_DELIVERIES_BYTES_MAX,
+    "deliveries alone never keep us from hearing a peer"
+);
+const _: () =
+    assert!(READ_BYTES_MAX <= CONNECTION_BYTES_MAX, "one read must fit within its connection's credit");

@@ -1,0 +1,318 @@
+//! The session actor: one network connection's protocol state, next to its tenant's router.
+//!
+//! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
+//! if it fails, its socket closes and the peer comes back.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+
+use actix::prelude::*;
+use muster_actors::{DeadlineReached, Permit, SharedClock, WakeUp};
+use muster_mqtt::{
+    Admission, CloseReason, Closing, DecodeError, Effects, Input, Packet, ReasonCode, Request,
+    Session as Core, SessionOptions, Statistics,
+};
+use muster_routing::{self as routing, SubscriberId};
+use muster_schemas::{ClientId, Message, Principal};
+use tracing::{debug, info};
+
+use crate::{
+    admission::NotAdmitted,
+    counters::TenantCounters,
+    limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
+    outbox::Outbox,
+    refusal,
+    router::{FromSession, ToSession},
+    tenant::ClaimClientId,
+};
+
+/// What its connection tells a session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Inbound {
+    pub(crate) arrived: Arrived,
+    /// The reader's permission for this batch; it goes back when everything in the batch has had its effect.
+    pub(crate) permit: Option<Permits>,
+}
+
+/// What a batch may ride on: its connection's permit and its tenant's.
+pub(crate) type Permits = [Permit; 2];
+
+pub(crate) enum Arrived {
+    Packets {
+        packets: Vec<Packet>,
+        bytes: usize,
+    },
+    Malformed(DecodeError),
+    /// The socket has caught up, after the session asked to hear of it.
+    Drained,
+    Closed(Option<io::Error>),
+}
+
+/// The tenant's answer to a CONNECT.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ClientIdClaimed(pub(crate) Result<Admission, NotAdmitted>);
+
+/// Ends a session from our side, telling the peer why.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct CloseSession {
+    /// The reason code of the DISCONNECT.
+    pub code: ReasonCode,
+    /// The reason string.
+    pub reason: String,
+}
+
+/// What a session is made of.
+pub(crate) struct SessionParts {
+    pub(crate) subscriber: SubscriberId,
+    pub(crate) principal: Principal,
+    pub(crate) peer: SocketAddr,
+    pub(crate) certificate_expires: Instant,
+    pub(crate) outbox: Outbox,
+    pub(crate) router: Recipient<FromSession>,
+    pub(crate) tenant: Recipient<ClaimClientId>,
+    pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) options: SessionOptions,
+    pub(crate) clock: SharedClock,
+}
+
+pub(crate) struct Session {
+    parts: SessionParts,
+    core: Core,
+    effects: Effects,
+    timer: WakeUp,
+    client: Option<ClientId>,
+    /// What to publish should the client vanish (MQTT 5 §3.1.2.5). Its delay never outlasts a session, and ours end with
+    /// their connection, so it is published at once.
+    will: Option<Message>,
+    /// Messages that the client missed and that were counted.
+    dropped: u64,
+}
+
+impl Session {
+    pub(crate) fn new(parts: SessionParts) -> Self {
+        let core = Core::new(parts.options.clone(), parts.clock.now());
+        parts.counters.sessions.add(1);
+        Self {
+            parts,
+            core,
+            effects: Effects::default(),
+            timer: WakeUp::new(),
+            client: None,
+            will: None,
+            dropped: 0,
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.core.handle(self.parts.clock.now(), input, &mut self.effects);
+    }
+
+    /// Tells the core how much of what it put out is still unwritten, before it is given more to put out.
+    fn see_outbox(&mut self) {
+        self.input(Input::OutgoingDrained { bytes_left: self.parts.outbox.pending() });
+    }
+
+    fn carry_out(&mut self, ctx: &mut Context<Self>, permit: Option<Permits>) {
+        let mut closing = None;
+        let mut inputs = Vec::new();
+        let subscriber = self.parts.subscriber;
+        for request in self.effects.requests.drain(..) {
+            match request {
+                Request::Publish { packet_id, message } => {
+                    self.parts.counters.messages_received.add(1);
+                    let ticket = packet_id.map(|id| id.get());
+                    inputs.push(routing::Input::Publish { subscriber, ticket, message });
+                }
+                Request::Subscribe { packet_id, filters } => {
+                    let filters = filters.into_iter().map(refusal::subscription).collect();
+                    inputs.push(routing::Input::Subscribe { subscriber, ticket: packet_id.get(), filters });
+                }
+                Request::Unsubscribe { packet_id, filters } => {
+                    inputs.push(routing::Input::Unsubscribe { subscriber, ticket: packet_id.get(), filters });
+                }
+                Request::Admit(mut admit) => {
+                    self.will = admit.will.take().map(|will| will.message);
+                    self.parts.tenant.do_send(ClaimClientId { subscriber, admit: *admit });
+                }
+                Request::Close(close) => closing = Some(close),
+            }
+        }
+        if !inputs.is_empty() {
+            // Rides on the permit that the reader took for it.
+            self.parts.router.do_send(FromSession { inputs, permit });
+        }
+        self.put_out();
+        self.resume_deliveries();
+        self.count_dropped();
+        match closing {
+            Some(closing) => self.close(ctx, &closing),
+            None => {
+                let deadline = self.core.next_deadline();
+                let expires = self.parts.certificate_expires;
+                self.timer.arm(ctx, Some(deadline.map_or(expires, |d| d.min(expires))));
+            }
+        }
+    }
+
+    fn put_out(&mut self) {
+        let outgoing = &mut self.effects.outgoing;
+        if !outgoing.is_empty() {
+            self.parts.counters.bytes_sent.add(outgoing.len() as u64);
+            self.parts.outbox.push(outgoing);
+        }
+    }
+
+    /// Sees to it that deliveries which were held back go on. If the socket is behind, it tells when it has caught up; if
+    /// it has caught up meanwhile, they go on at once; if it is the client's acknowledgements that they wait for, these
+    /// will come by themselves.
+    fn resume_deliveries(&mut self) {
+        let mut held_back = self.core.backlog().0;
+        while held_back > 0 {
+            let is_behind = self.parts.outbox.pending() > OUTBOX_DELIVERIES_BYTES_MAX;
+            if is_behind && self.parts.outbox.ask(OUTBOX_RESUME_BYTES) {
+                return;
+            }
+            self.see_outbox();
+            self.put_out();
+            let still = self.core.backlog().0;
+            if still == held_back {
+                return;
+            }
+            held_back = still;
+        }
+    }
+
+    fn count_dropped(&mut self) {
+        let Statistics { dropped_congested, dropped_too_large, .. } = self.core.statistics();
+        let dropped = dropped_congested + dropped_too_large;
+        if dropped > self.dropped {
+            self.parts.counters.messages_dropped.add(dropped - self.dropped);
+            self.dropped = dropped;
+        }
+    }
+
+    fn close(&mut self, ctx: &mut Context<Self>, closing: &Closing) {
+        let Principal { tenant, kind, id, .. } = &self.parts.principal;
+        let (client, peer) = (self.client.as_ref().map(ClientId::as_str), self.parts.peer);
+        let reason = &closing.reason;
+        if closing.graceful {
+            debug!(%tenant, %kind, %id, client, %peer, %reason, "session closed");
+        } else {
+            info!(%tenant, %kind, %id, client, %peer, %reason, "session closed");
+        }
+        if matches!(reason, CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. }) {
+            self.parts.counters.malformed.add(1);
+        }
+        if self.client.is_some()
+            && !closing.graceful
+            && let Some(message) = self.will.take()
+        {
+            let will = routing::Input::Publish { subscriber: self.parts.subscriber, ticket: None, message };
+            // One for each session, and nobody waits for it.
+            self.parts.router.do_send(FromSession { inputs: vec![will], permit: None });
+        }
+        ctx.stop();
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.parts.counters.sessions.sub(1);
+    }
+}
+
+impl Actor for Session {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<Inbound> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Inbound { arrived, permit }: Inbound, ctx: &mut Context<Self>) {
+        self.see_outbox();
+        match arrived {
+            Arrived::Packets { packets, bytes } => {
+                self.parts.counters.bytes_received.add(bytes as u64);
+                let now = self.parts.clock.now();
+                for packet in packets {
+                    self.core.handle(now, Input::Packet(packet), &mut self.effects);
+                }
+            }
+            Arrived::Malformed(error) => self.input(Input::Malformed(error)),
+            Arrived::Drained => {}
+            Arrived::Closed(error) => {
+                if let Some(error) = error {
+                    debug!(peer = %self.parts.peer, %error, "connection lost");
+                }
+                self.input(Input::PeerClosed);
+            }
+        }
+        self.carry_out(ctx, permit);
+    }
+}
+
+impl Handler<ToSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, batch: ToSession, ctx: &mut Context<Self>) {
+        self.see_outbox();
+        let now = self.parts.clock.now();
+        let mut delivered = 0;
+        for effect in batch.effects {
+            if let Some(input) = refusal::answer(effect, &self.parts.counters, &self.parts.principal) {
+                delivered += u64::from(matches!(input, Input::Deliver(_)));
+                self.core.handle(now, input, &mut self.effects);
+            }
+        }
+        self.parts.counters.messages_delivered.add(delivered);
+        self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<ClientIdClaimed> for Session {
+    type Result = ();
+
+    fn handle(&mut self, ClientIdClaimed(outcome): ClientIdClaimed, ctx: &mut Context<Self>) {
+        let input = match outcome {
+            Ok(admission) => {
+                let Principal { tenant, kind, id, .. } = &self.parts.principal;
+                info!(%tenant, %kind, %id, client = %admission.client_id, peer = %self.parts.peer, "session opened");
+                self.client = Some(admission.client_id.clone());
+                Input::Admitted(admission)
+            }
+            Err(NotAdmitted { code, reason }) => Input::Refused(code, Some(reason)),
+        };
+        self.input(input);
+        self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<CloseSession> for Session {
+    type Result = ();
+
+    fn handle(&mut self, CloseSession { code, reason }: CloseSession, ctx: &mut Context<Self>) {
+        self.input(Input::Shutdown(code, Some(reason)));
+        self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<DeadlineReached> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
+        let now = self.parts.clock.now();
+        if now >= self.parts.certificate_expires {
+            let reason = "the certificate of this session has expired; renew it and connect again".to_owned();
+            self.input(Input::Shutdown(ReasonCode::NotAuthorized, Some(reason)));
+        } else {
+            self.input(Input::DeadlineReached);
+        }
+        self.carry_out(ctx, None);
+    }
+}

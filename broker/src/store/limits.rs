@@ -1,0 +1,48 @@
+//! Every bound of the store, in one place: queues, groups, rows, memory, disk and keys.
+
+/// Commits that may wait for the committer. Credit on the senders' side stays below this, so that a full channel
+/// means a sender without credit; such a commit is refused as busy and nothing blocks.
+pub const COMMITS_WAITING_MAX: usize = 8_192;
+/// Commits that share one fdatasync at most.
+pub const GROUP_COMMITS_MAX: usize = 1_024;
+/// Bytes after which a group takes no further commit.
+pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one commit, keys and values together.
+pub const COMMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of a key. The engine keeps 16 bits of a key's length and cuts the rest off without a word.
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// Bytes of a value.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the name of a table.
+pub const TABLE_NAME_BYTES_MAX: usize = 64;
+
+/// Block cache of the engine, in bytes, shared by all tables. It is filled by reads only.
+pub const CACHE_BYTES_MAX: u64 = 6 * 1024 * 1024;
+/// Newest rows of one table held in memory before they go to a file, in bytes.
+pub const MEMTABLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Closed journal files that wait for their last table to be flushed, in bytes. The engine's own floor.
+pub const JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Table files that the engine keeps open.
+pub const OPEN_FILES_MAX: usize = 128;
+/// Threads that flush and compact. One would let a long compaction hold up a flush, and then the committer.
+pub const WORKER_THREADS: usize = 2;
+
+/// Free bytes on the disk below which nothing is written, unless configured otherwise. It leaves room for the
+/// flushes and compactions of what was already acknowledged: the engine does not survive a full disk there.
+pub const DISK_FREE_BYTES_MIN_DEFAULT: u64 = 256 * 1024 * 1024;
+
+/// Records sealed under one data key, after which the next epoch begins.
+pub const EPOCH_RECORDS_MAX: u64 = 1 << 30;
+/// Older data keys held ready per tenant and purpose.
+pub const EPOCHS_OPEN_MAX: usize = 64;
+
+/// Records that one trim of a log removes.
+pub const LOG_TRIM_RECORDS_MAX: u64 = 512;
+
+const _: () = assert!(GROUP_COMMITS_MAX <= COMMITS_WAITING_MAX, "a full group must fit the channel");
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "the engine cuts longer keys off");
+const _: () = assert!(VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "a permitted value must fit a commit");
+const _: () = assert!(COMMIT_BYTES_MAX as u64 <= JOURNALS_BYTES_MAX, "one commit must fit a journal");
+const _: () = assert!(JOURNALS_BYTES_MAX >= 64 * 1024 * 1024, "the engine refuses less");
+const _: () =
+    assert!(DISK_FREE_BYTES_MIN_DEFAULT >= 2 * JOURNALS_BYTES_MAX, "room for a journal and its flush");

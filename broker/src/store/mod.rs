@@ -1,0 +1,432 @@
+//! The store: one engine (fjall), one committer, and keys that nobody but the tenant's own actors hold.
+//!
+//! What is acknowledged is on disk, what is on disk is sealed, and what is damaged is named. Not for deciding what is
+//! stored: it knows tables, logs and keys, and no topic, session or device.
+//!
+//! ```text
+//!  router ─ commit ─▶ ┌───────────┐ one batch, one fdatasync    ┌────────────────────────────────────┐
+//!  registry ────────▶ │ committer │ ──────────────────────────▶ │ engine: log, keys, marks, tables.. │
+//!  telemetry ───────▶ └───────────┘ ── then ──▶ witness         └────────────────────────────────────┘
+//!     ◀────── done ─────────┘
+//! ```
+
+mod committer;
+mod error;
+mod keys;
+pub mod limits;
+mod log;
+mod sealing;
+mod table;
+mod tenant;
+mod witness;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions,
+    config::{CompressionPolicy, PinningPolicy},
+};
+use muster_schemas::TenantId;
+
+pub use committer::{Commit, Done, Stats};
+pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
+pub use keys::RootKey;
+pub use log::{LogReader, TenantLog};
+pub use sealing::{Purpose, SEALED_OVERHEAD_BYTES, Sealer};
+pub use table::{Row, Scan, Table, Write};
+pub use tenant::TenantStore;
+
+use committer::{Committer, MARK_NUMBER, Order, Shared};
+use keys::{RootKeys, TenantSecret};
+use limits::{
+    CACHE_BYTES_MAX, COMMITS_WAITING_MAX, DISK_FREE_BYTES_MIN_DEFAULT, JOURNALS_BYTES_MAX,
+    MEMTABLE_BYTES_MAX, OPEN_FILES_MAX, TABLE_NAME_BYTES_MAX, WORKER_THREADS,
+};
+use sealing::KeyRing;
+use table::Role;
+use witness::Witness;
+
+// The dots keep these out of reach of `Store::table`.
+const KEYS_TABLE: &str = "store.keys";
+const MARKS_TABLE: &str = "store.marks";
+const LOG_TABLE: &str = "store.log";
+const ENGINE_DIRECTORY: &str = "engine";
+const WITNESS_FILE: &str = "acknowledged";
+/// The row of the key table that tells one root key from another.
+const ROOT_ROW: &[u8] = b"r";
+/// The name under which the platform's own keys are made. No tenant can have it.
+const PLATFORM: &str = "";
+
+/// How a store is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Free bytes on the disk below which nothing is written. It has to leave room for flushes and compactions.
+    pub disk_free_bytes_min: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { disk_free_bytes_min: DISK_FREE_BYTES_MIN_DEFAULT }
+    }
+}
+
+/// Whether a commit would be taken now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It would.
+    Writable,
+    /// It would be refused until there is space.
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes that must stay free.
+        min: u64,
+    },
+    /// It would fail, and so will all others until the process is restarted.
+    Failed(String),
+}
+
+/// The store. Cheap to clone. It closes when it is told to or when the last clone is dropped; the directory is free for
+/// another process once all tables, logs, readers and scans are dropped as well.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    orders: SyncSender<Order>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    root: RootKeys,
+    platform: OnceLock<KeyRing>,
+    log: Table,
+    tenants: Mutex<BTreeMap<TenantId, TenantStore>>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or creates it, and starts the committer.
+    ///
+    /// # Errors
+    /// The directory is unusable, locked or damaged; acknowledged commits are missing; the root key is another one.
+    pub fn open(dir: &Path, root: RootKey, options: StoreOptions) -> Result<Self, StoreError> {
+        let io = |what| move |source| StoreError::Io { what, path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("create directory"))?;
+        let db = open_engine(&dir.join(ENGINE_DIRECTORY))?;
+        let [keys, marks, log] =
+            [open_table(&db, KEYS_TABLE)?, open_table(&db, MARKS_TABLE)?, open_table(&db, LOG_TABLE)?];
+        let root = RootKeys::derive(&root);
+        let number = marks.get(MARK_NUMBER).map_err(|error| StoreError::engine("read a mark", &error))?;
+        let number = log::number(number.as_deref())?;
+        let found = keys.get(ROOT_ROW).map_err(|error| StoreError::engine("read the root row", &error))?;
+        match found {
+            Some(found) if &*found == root.check() => {}
+            Some(_) => return Err(StoreError::WrongRootKey),
+            None if number > 0 => return Err(StoreError::KeyDamaged { owner: "the store".to_owned() }),
+            None => {}
+        }
+        let path = dir.join(WITNESS_FILE);
+        let witness = Witness::open(&path, root.witness()).map_err(io("open the witness in"))?;
+        if witness.claimed() > number {
+            return Err(StoreError::CommitsMissing {
+                first: number + 1,
+                last: witness.claimed(),
+                witness: path,
+            });
+        }
+        witness.sync().map_err(io("sync the witness in"))?;
+
+        let shared = Arc::new(Shared {
+            db: db.clone(),
+            keys,
+            marks,
+            directory: dir.to_owned(),
+            pending: Arc::default(),
+            disk_free_bytes_min: AtomicU64::new(options.disk_free_bytes_min),
+            failed: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            stats: Mutex::default(),
+            #[cfg(test)]
+            break_disk: AtomicBool::new(false),
+        });
+        let (orders, received) = sync_channel(COMMITS_WAITING_MAX);
+        let committer = Committer {
+            shared: Arc::clone(&shared),
+            orders: received,
+            number,
+            witness,
+            tails: BTreeMap::new(),
+        };
+        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run());
+        let store = Self(Arc::new(Inner {
+            shared,
+            orders,
+            thread: Mutex::new(Some(thread.map_err(io("start the committer of"))?)),
+            root,
+            platform: OnceLock::new(),
+            log: Table::new(LOG_TABLE, Role::Log, log, db),
+            tenants: Mutex::default(),
+        }));
+        store.open_platform()?;
+        Ok(store)
+    }
+
+    /// Opens the table `name`, or creates it.
+    ///
+    /// # Errors
+    /// The name is not 1 to 64 characters of `a-z`, `0-9` and `-`, or the engine cannot create it.
+    pub fn table(&self, name: &'static str) -> Result<Table, StoreError> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > TABLE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+            return Err(StoreError::TableName(name));
+        }
+        let db = &self.0.shared.db;
+        Ok(Table::new(name, Role::Plain, open_table(db, name)?, db.clone()))
+    }
+
+    /// Generates the keys of a tenant. They are on disk, wrapped, when this returns. Blocks meanwhile.
+    ///
+    /// # Errors
+    /// The tenant has keys already, or they could not be stored.
+    pub fn create_tenant(&self, tenant: &TenantId) -> Result<TenantStore, StoreError> {
+        let mut tenants = locked(&self.0.tenants);
+        let label = tenant.as_str();
+        if tenants.contains_key(tenant) || self.secret_row(label)?.is_some() {
+            return Err(StoreError::TenantExists(tenant.clone()));
+        }
+        let secret = TenantSecret::generate()?;
+        let keys = self.key_ring(label, &secret)?;
+        self.commit_blocking(vec![self.secret_write(label, &secret)?])?;
+        let store = self.tenant_store(tenant, keys);
+        tenants.insert(tenant.clone(), store.clone());
+        Ok(store)
+    }
+
+    /// The keys and the log of a tenant; none if it was not created.
+    ///
+    /// # Errors
+    /// Its keys are damaged or cannot be read.
+    pub fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantStore>, StoreError> {
+        let mut tenants = locked(&self.0.tenants);
+        if let Some(store) = tenants.get(tenant) {
+            return Ok(Some(store.clone()));
+        }
+        let label = tenant.as_str();
+        let Some(row) = self.secret_row(label)? else { return Ok(None) };
+        let damaged = || StoreError::KeyDamaged { owner: format!("tenant {tenant}") };
+        let secret = self.0.root.unwrap(label, &row).ok_or_else(damaged)?;
+        let store = self.tenant_store(tenant, self.key_ring(label, &secret)?);
+        tenants.insert(tenant.clone(), store.clone());
+        Ok(Some(store))
+    }
+
+    /// Seals what belongs to the platform and no tenant: rows of the registry.
+    pub fn platform(&self) -> Sealer {
+        self.platform_sealer(Purpose::Registry)
+    }
+
+    /// Seals what belongs to the platform, for another purpose than the registry.
+    pub fn platform_sealer(&self, purpose: Purpose) -> Sealer {
+        self.platform_keys().sealer(purpose)
+    }
+
+    /// As `TenantStore::blind`, for what belongs to the platform.
+    pub fn platform_blind(&self, parts: &[&[u8]]) -> [u8; 16] {
+        self.platform_keys().blind(parts)
+    }
+
+    /// Stores a commit. Returns at once; the outcome goes to its `done`.
+    pub fn commit(&self, commit: Commit) {
+        committer::send(&self.0.orders, commit);
+    }
+
+    /// Stores writes and waits for it: for start-up and tests, never in an actor and never in a `done`.
+    ///
+    /// # Errors
+    /// They were not stored.
+    pub fn commit_blocking(&self, writes: Vec<Write>) -> Result<(), CommitError> {
+        log::commit_blocking(&self.0.orders, writes)
+    }
+
+    /// Whether a commit would be taken now. Asks the disk: about a microsecond.
+    pub fn health(&self) -> Health {
+        let shared = &self.0.shared;
+        if let Some(why) = shared.failed.get() {
+            return Health::Failed(why.to_string());
+        }
+        let min = shared.disk_free_bytes_min.load(Ordering::Relaxed);
+        match shared.disk_free() {
+            Ok(free) if free < min => Health::DiskFull { free, min },
+            Ok(_) => Health::Writable,
+            Err(error) => Health::Failed(format!("read the free space: {error}")),
+        }
+    }
+
+    /// Sets how many bytes of the disk must stay free, from the next commit on.
+    pub fn set_disk_free_bytes_min(&self, bytes: u64) {
+        self.0.shared.disk_free_bytes_min.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What the committer has done so far.
+    pub fn stats(&self) -> Stats {
+        *locked(&self.0.shared.stats)
+    }
+
+    /// Finishes what was sent, answers it and ends the committer. Later commits are refused as closed.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn platform_keys(&self) -> &KeyRing {
+        match self.0.platform.get() {
+            Some(keys) => keys,
+            None => unreachable!("opening a store makes or reads the platform's keys"),
+        }
+    }
+
+    fn open_platform(&self) -> Result<(), StoreError> {
+        let damaged = || StoreError::KeyDamaged { owner: "the platform".to_owned() };
+        let secret = match self.secret_row(PLATFORM)? {
+            Some(row) => self.0.root.unwrap(PLATFORM, &row).ok_or_else(damaged)?,
+            None if self.0.shared.keys.contains_key(ROOT_ROW).unwrap_or(true) => return Err(damaged()),
+            None => {
+                let secret = TenantSecret::generate()?;
+                let root = Write::Put {
+                    table: self.keys_table(),
+                    key: ROOT_ROW.to_vec(),
+                    value: self.0.root.check().to_vec(),
+                };
+                self.commit_blocking(vec![root, self.secret_write(PLATFORM, &secret)?])?;
+                secret
+            }
+        };
+        let keys = self.key_ring(PLATFORM, &secret)?;
+        self.0.platform.get_or_init(|| keys);
+        Ok(())
+    }
+
+    fn tenant_store(&self, tenant: &TenantId, keys: KeyRing) -> TenantStore {
+        TenantStore {
+            tenant: tenant.clone(),
+            keys: Arc::new(keys),
+            log: self.0.log.clone(),
+            marks: self.0.shared.marks.clone(),
+            orders: self.0.orders.clone(),
+        }
+    }
+
+    fn key_ring(&self, label: &str, secret: &TenantSecret) -> Result<KeyRing, StoreError> {
+        let shared = &self.0.shared;
+        KeyRing::new(label, self.0.root.handle(label), secret, &shared.keys, &shared.pending)
+    }
+
+    fn secret_row(&self, label: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.keys_table().get(&secret_key(&self.0.root, label))
+    }
+
+    fn secret_write(&self, label: &str, secret: &TenantSecret) -> Result<Write, StoreError> {
+        let key = secret_key(&self.0.root, label);
+        Ok(Write::Put { table: self.keys_table(), key, value: self.0.root.wrap(label, secret)? })
+    }
+
+    fn keys_table(&self) -> Table {
+        let shared = &self.0.shared;
+        Table::new(KEYS_TABLE, Role::Plain, shared.keys.clone(), shared.db.clone())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.0.shared.directory).finish()
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        // If the channel is full, the committer is awake and sees the flag; this only wakes it.
+        drop(self.orders.try_send(Order::Close));
+        let Some(thread) = locked(&self.thread).take() else { return };
+        // A `done` may hold the last clone of the store: then the committer ends by itself, right after it.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the committer panicked");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// `t` and the handle: the row of the key table with a tenant's wrapped secret.
+fn secret_key(root: &RootKeys, label: &str) -> Vec<u8> {
+    [b"t".as_slice(), &root.handle(label)].concat()
+}
+
+/// Opens the engine. It meets some damage with an error and some with a panic; both are refusals to open.
+fn open_engine(path: &Path) -> Result<Database, StoreError> {
+    let builder = Database::builder(path)
+        .cache_size(CACHE_BYTES_MAX)
+        .max_journaling_size(JOURNALS_BYTES_MAX)
+        .max_cached_files(Some(OPEN_FILES_MAX))
+        .worker_threads(WORKER_THREADS)
+        // Sealed bytes do not get smaller.
+        .journal_compression(CompressionType::None)
+        .manual_journal_persist(true);
+    let damaged = |why: String| StoreError::Damaged { path: path.to_owned(), why };
+    match catch_unwind(AssertUnwindSafe(|| builder.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(fjall::Error::Locked)) => Err(StoreError::Locked { path: path.to_owned() }),
+        Ok(Err(fjall::Error::Io(source))) if source.kind() != io::ErrorKind::InvalidData => {
+            Err(StoreError::Io { what: "open the engine in", path: path.to_owned(), source })
+        }
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(damaged(text.unwrap_or("the engine panicked").to_owned()))
+        }
+    }
+}
+
+fn open_table(db: &Database, name: &str) -> Result<Keyspace, StoreError> {
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE_BYTES_MAX)
+            .manual_journal_persist(true)
+            .data_block_compression_policy(CompressionPolicy::disabled())
+            .index_block_compression_policy(CompressionPolicy::disabled())
+            .filter_block_pinning_policy(PinningPolicy::all(false))
+            .index_block_pinning_policy(PinningPolicy::all(false))
+    };
+    db.keyspace(name, options).map_err(|error| StoreError::engine("open a table", &error))
+}
+
+/// The value behind a lock. A thread that panicked while it held one of these left nothing half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn reading<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn writing<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

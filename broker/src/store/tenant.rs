@@ -1,0 +1,82 @@
+//! What a tenant's actors hold of the store: its keys and its log. It reaches no other tenant's.
+
+use std::{
+    fmt,
+    sync::{Arc, mpsc::SyncSender},
+};
+
+use fjall::Keyspace;
+use muster_schemas::TenantId;
+
+use super::{
+    committer::Order,
+    error::StoreError,
+    log::{Place, TenantLog},
+    sealing::{KeyRing, Purpose, Sealer},
+    table::Table,
+};
+
+/// The keys and the log of one tenant. Cheap to clone; made by `Store::create_tenant` and `Store::tenant`.
+#[derive(Clone)]
+pub struct TenantStore {
+    pub(super) tenant: TenantId,
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) log: Table,
+    pub(super) marks: Keyspace,
+    pub(super) orders: SyncSender<Order>,
+}
+
+impl TenantStore {
+    /// Whose store this is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Seals and opens the tenant's records for one purpose.
+    pub fn sealer(&self, purpose: Purpose) -> Sealer {
+        self.keys.sealer(purpose)
+    }
+
+    /// A name as it stands on the disk: the first 16 bytes of an HMAC-SHA-256 of the parts under the tenant's index key.
+    /// Equal parts give equal bytes, also after a restart; without the key they say nothing. Use it in keys of rows, with
+    /// a first part that tells what is named.
+    pub fn blind(&self, parts: &[&[u8]]) -> [u8; 16] {
+        self.keys.blind(parts)
+    }
+
+    /// What the tenant's rows in a shared table begin with: the same 16 bytes for ever, and for nobody else.
+    pub fn handle(&self) -> [u8; 16] {
+        self.keys.handle()
+    }
+
+    /// Opens the log at its end on the disk, after what is on the way there. Blocks meanwhile: for the start of a router.
+    ///
+    /// # Errors
+    /// The log has lost its tail, which the error names; the store is closed or cannot be read.
+    pub fn log(&self) -> Result<TenantLog, StoreError> {
+        TenantLog::open(self.place(), &self.orders)
+    }
+
+    /// As [`TenantStore::log`], but goes on after a lost tail, once a person has decided so. Readers still name the gap.
+    ///
+    /// # Errors
+    /// The store is closed, cannot be read, or has lost the log's mark.
+    pub fn log_past_damage(&self) -> Result<TenantLog, StoreError> {
+        TenantLog::open_past_damage(self.place(), &self.orders)
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            handle: self.keys.handle(),
+            table: self.log.clone(),
+            marks: self.marks.clone(),
+            sealer: self.keys.sealer(Purpose::Log),
+        }
+    }
+}
+
+impl fmt::Debug for TenantStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TenantStore").field(&self.tenant).finish()
+    }
+}

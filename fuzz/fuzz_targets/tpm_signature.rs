@@ -1,0 +1,9 @@
+//! A TpmtSignature as a device sends it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use muster_tpm::wire::TpmtSignature;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = TpmtSignature::parse(bytes);
+});
