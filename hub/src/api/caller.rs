@@ -1,0 +1,72 @@
+//! Who calls: the client certificate of the connection, looked up in the registry at every request.
+
+use std::{pin::Pin, sync::Arc};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
+use muster_schemas::{Kind, Principal, TenantId};
+
+use super::{Api, error::ApiError};
+use crate::{authority::Leaf, registry::message::Admit};
+
+/// The verified certificate of a connection, put there when it was opened.
+#[derive(Debug, Clone)]
+pub(super) struct PeerLeaf(pub(super) Option<Leaf>);
+
+/// A principal that the registry admits, at this request.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(Principal);
+
+impl Caller {
+    /// Whether the hub may be administered.
+    pub(super) fn operator(&self) -> Result<(), ApiError> {
+        if self.0.is_operator() {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "only an operator of the hub may do this",
+            "ask an operator, or call with an operator's identity",
+        ))
+    }
+
+    /// Whether the tenant's belongings may be listed: by an operator, and by the tenant's own apps and users.
+    pub(super) fn operator_or_member(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        if self.0.is_operator() { Ok(()) } else { self.member(tenant) }
+    }
+
+    /// Whether the tenant's data may be read: by its own apps and users, and by no operator.
+    pub(super) fn member(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        if self.0.is_operator() {
+            return Err(ApiError::forbidden(
+                "operators of the hub do not read tenants' data",
+                "call with the identity of one of the tenant's apps",
+            ));
+        }
+        if self.0.tenant != *tenant {
+            return Err(ApiError::tenant_unknown(tenant));
+        }
+        match self.0.kind {
+            Kind::App | Kind::User => Ok(()),
+            _ => Err(ApiError::forbidden(
+                "only apps and users of the tenant may do this",
+                "call with the identity of one of the tenant's apps",
+            )),
+        }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let leaf = request.conn_data::<PeerLeaf>().and_then(|peer| peer.0.clone());
+        let api = request.app_data::<Data<Api>>().map(|api| Arc::clone(api));
+        Box::pin(async move {
+            let (Some(leaf), Some(api)) = (leaf, api) else { return Err(ApiError::no_certificate()) };
+            let admitted = api.registry(Admit(leaf)).await?;
+            admitted
+                .map(|admitted| Self(admitted.principal))
+                .map_err(|refusal| ApiError::not_admitted(refusal.reason))
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! What a caller is told when it does not get what it asked for: what failed, why, and what to do next.
+
+use actix_web::{HttpRequest, HttpResponse, ResponseError, http::StatusCode};
+use muster_schemas::{
+    TenantId,
+    api::{ErrorBody, ErrorDetail},
+};
+
+use crate::registry::{AdmitReason, Refusal};
+
+/// An answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    detail: ErrorDetail,
+}
+
+impl ApiError {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &str,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        let (code, what, why, next) = (code.to_owned(), what.into(), why.into(), next.into());
+        Self { status, detail: ErrorDetail { code, what, why, next } }
+    }
+
+    /// Nobody in particular asks.
+    pub(super) fn no_certificate() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "certificate_required",
+            "the request was not served",
+            "no client certificate was presented",
+            "present the certificate of an operator or an app, such as with `muster --identity DIR` or `curl --cert`",
+        )
+    }
+
+    /// The registry does not let the caller act.
+    pub(super) fn not_admitted(reason: AdmitReason) -> Self {
+        let status = match reason {
+            AdmitReason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        Self::new(
+            status,
+            reason.as_str(),
+            "the caller was not admitted",
+            reason.to_string(),
+            "use the certificate that was issued last, or ask the operator of the hub for another",
+        )
+    }
+
+    /// The caller may not do this.
+    pub(super) fn forbidden(why: &str, next: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "the request was refused", why, next)
+    }
+
+    /// There is no such tenant, or the caller has no business with it: the two look the same.
+    pub(super) fn tenant_unknown(tenant: &TenantId) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "tenant_unknown",
+            format!("the tenant {tenant} was not found"),
+            "no tenant of that name is visible to this caller",
+            "check the name; `muster tenant list` shows the operator all there are",
+        )
+    }
+
+    /// An actor did not answer.
+    pub(super) fn unavailable(what: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            format!("{what} did not answer"),
+            "it is restarting or overloaded",
+            "try again in a moment",
+        )
+    }
+
+    /// What was sent cannot be read.
+    pub(super) fn malformed(what: &str, why: impl Into<String>, next: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", what, why, next)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let (status, code, next) = match &refusal {
+            Refusal::TenantUnknown(tenant) => return Self::tenant_unknown(tenant),
+            Refusal::TenantReserved(_) => (StatusCode::CONFLICT, "tenant_reserved", "choose another name"),
+            Refusal::TenantExists(_) => {
+                (StatusCode::CONFLICT, "tenant_exists", "choose another name, or use the one there is")
+            }
+            Refusal::TenantSuspended(_) => {
+                (StatusCode::CONFLICT, "tenant_suspended", "let the operator resume it first")
+            }
+            Refusal::DeviceUnknown { .. } => {
+                (StatusCode::NOT_FOUND, "device_unknown", "`muster device list` shows the ids")
+            }
+            Refusal::ClientExists { .. } => (StatusCode::CONFLICT, "client_exists", "choose another name"),
+            Refusal::ClaimLife(_) => {
+                (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")
+            }
+            Refusal::Model => (StatusCode::BAD_REQUEST, "model", "choose a shorter model name"),
+            Refusal::NotItsCertificate => {
+                (StatusCode::CONFLICT, "not_its_certificate", "enrol the device again")
+            }
+            Refusal::Full(_) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed, or add a hub")
+            }
+            Refusal::Unavailable(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "try again in a moment")
+            }
+        };
+        Self::new(status, code, "the registry refused", format!("failed to {refusal}"), next)
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.detail.what, self.detail.why)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        tracing::info!(status = self.status.as_u16(), code = %self.detail.code, why = %self.detail.why, "API call refused");
+        HttpResponse::build(self.status).json(ErrorBody { error: self.detail.clone() })
+    }
+}
+
+pub(super) fn malformed_body(error: actix_web::error::JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let next = "send JSON as the API's description says; unknown fields are errors";
+    ApiError::malformed("the body could not be read", error.to_string(), next).into()
+}
+
+pub(super) fn malformed_query(
+    error: actix_web::error::QueryPayloadError,
+    _: &HttpRequest,
+) -> actix_web::Error {
+    let next = "check the names and values of the parameters; unknown ones are errors";
+    ApiError::malformed("the query could not be read", error.to_string(), next).into()
+}
+
+pub(super) fn malformed_path(error: actix_web::error::PathError, _: &HttpRequest) -> actix_web::Error {
+    let next = "ids have lower-case letters, digits and inner hyphens";
+    ApiError::malformed("the path could not be read", error.to_string(), next).into()
+}
+
+pub(super) async fn no_such_route(request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let what = format!("{} {} is not part of this API", request.method(), request.path());
+    Err(ApiError::new(
+        StatusCode::NOT_FOUND,
+        "route_unknown",
+        what,
+        "no such route and method",
+        "see docs/api.md",
+    ))
+}

@@ -1,0 +1,309 @@
+//! The one place where the hub is wired: opens what is on disk, starts the tree of actors, hands each what it may
+//! address, and takes it all down again.
+//!
+//! ```text
+//!  main thread: listeners          arbiters, one per core: tenants, sessions, sockets
+//!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
+//! ```
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::available_parallelism};
+
+use actix::{Actor, Context};
+use actix_rt::Arbiter;
+use arc_swap::ArcSwap;
+use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
+use muster_broker::{
+    Bus, BusOptions, bind,
+    store::{RootKey, Store, StoreError, StoreOptions},
+};
+use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
+use rustls::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::{
+    api::{Api, Https},
+    authority::{PemFileError, Role, TrustBundle, pem_certificates},
+    config::Config,
+    enroller::Enroller,
+    enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
+    gate::RegistryGate,
+    keyring::{Keyring, KeyringError},
+    limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    place::Place,
+    random,
+    registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
+    telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
+    tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
+};
+
+/// Why a hub did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The keys could not be opened.
+    #[error("open the hub's keys: {0}")]
+    Keyring(#[from] KeyringError),
+    /// The store could not be opened.
+    #[error("open the store: {0}")]
+    Store(#[from] StoreError),
+    /// A file of TPM roots could not be read.
+    #[error("read the TPM roots in {}: {source}", file.display())]
+    TpmRootFile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: PemFileError,
+    },
+    /// The TPM roots are not usable.
+    #[error("use the TPM roots: {0}")]
+    TpmRoots(#[from] InvalidRoots),
+    /// The TLS configuration could not be made.
+    #[error("configure TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// An address could not be bound.
+    #[error("listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.bind")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The configuration's section.
+        key: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system refused something else.
+    #[error("set up the process: {0}")]
+    System(#[from] std::io::Error),
+    /// An actor that everything rests on did not start.
+    #[error("start the {0}; the log above says why")]
+    Actor(&'static str),
+}
+
+/// Runs the hub until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// What kept it from starting.
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    let clock: SharedClock = SystemClock::shared();
+    let keyring = Keyring::open(&config, clock.unix_ms() / 1_000)?;
+    let root = RootKey::from_bytes(*keyring.storage_key);
+    let store = Store::open(&config.layout().store(), root, StoreOptions::default())?;
+    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, clock));
+    // Last: what was acknowledged is on disk already, what was not is answered as closed.
+    store.close();
+    outcome
+}
+
+async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
+    let Keyring { trust, device, client, server, .. } = keyring;
+    let trust = Arc::new(trust);
+    let (mqtt_tls, https_tls) = tls_configs(&trust, &server)?;
+    let (mqtt, mqtt_address) = listen_on(config.listeners.mqtt_tls, "mqtt_tls")?;
+    let (https, https_address) = listen_on(config.listeners.https, "https")?;
+
+    let registry = {
+        let options =
+            RegistryOptions { store: store.clone(), clock: clock.clone(), random: Arc::new(random::system) };
+        let registry = Place::new();
+        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
+            RegistryActor::new(&options, exit)
+        });
+        registry
+    };
+    let enrolments = enrolment::Counters::default();
+    let enrolment = {
+        let policy = Policy {
+            roots: Arc::new(tpm_roots(config)?),
+            authority: Arc::new(device),
+            certificate_life_s: config.certificates.device_validity_s,
+            mqtt_endpoint: String::new(),
+            pcr_selection: PCRS_QUOTED.to_vec(),
+        };
+        let registry = registry.clone();
+        let options = EnrolmentOptions {
+            policy,
+            registry: Arc::new(move || registry.address().map(Into::into)),
+            clock: clock.clone(),
+            random: Arc::new(random::system),
+            counters: enrolments.clone(),
+        };
+        let enrolment = Place::new();
+        start(&Arbiter::new(), &enrolment, "enrolment", Plan::PARK, move |_| {
+            EnrolmentActor::new(options.clone())
+        });
+        enrolment
+    };
+    let telemetry = Place::new();
+    let announcements = Announcements::default();
+    let bus = Arc::new(Bus::start(BusOptions {
+        store: store.clone(),
+        durable: vec![telemetry::durable_filter()],
+        log_grew: announcements.bell(telemetry.clone()),
+        arbiters: available_parallelism().map_or(1, Into::into),
+        connections_max: config.limits.connections_max,
+        packet_bytes_max: config.limits.packet_bytes_max,
+        clock: clock.clone(),
+    }));
+    serve_tenants(&registry, store, &bus).await?;
+    let harvested = telemetry::Counters::default();
+    {
+        let served = bus.clone();
+        let options = TelemetryOptions {
+            store: store.clone(),
+            tenants: Arc::new(move || {
+                served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
+            }),
+            // Nobody else reads the log yet.
+            needed_from: Arc::new(|_| u64::MAX),
+            announcements,
+            counters: harvested.clone(),
+        };
+        let factory = move |_| TelemetryActor::new(options.clone());
+        start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
+    }
+
+    let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone());
+    let enroller = {
+        let enrolment = enrolment.clone();
+        let desk =
+            EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
+        Enroller::new(desk, trust.clone(), mqtt_tls.clone())
+    };
+    let api = Api {
+        registry,
+        telemetry,
+        bus: bus.clone(),
+        store: store.clone(),
+        client_authority: Arc::new(client),
+        trust,
+        enrolment: enrolments,
+        harvested,
+        clock,
+    };
+    let reloaded =
+        Reloaded { trust: api.trust.clone(), mqtt_tls: mqtt_tls.clone(), https_tls: https_tls.clone() };
+    let reload_clock = api.clock.clone();
+    let listening = [
+        bus.listen(mqtt, vec![bus.mqtt(Arc::new(gate), mqtt_tls), Arc::new(enroller)]),
+        bus.listen(https, vec![Arc::new(Https::new(api, https_tls))]),
+    ];
+    info!(mqtt = %mqtt_address, https = %https_address, "ready");
+
+    until_told_to_stop(config, &reloaded, &*reload_clock).await?;
+    info!("shutting down");
+    for listener in listening {
+        listener.stop().await;
+    }
+    bus.close_all().await;
+    Ok(())
+}
+
+/// Starts a supervised actor on an arbiter, and keeps its place told.
+fn start<A>(
+    arbiter: &Arbiter,
+    place: &Place<A>,
+    name: &'static str,
+    plan: Plan,
+    factory: impl FnMut(ExitSlot) -> A + Send + 'static,
+) where
+    A: Actor<Context = Context<A>>,
+{
+    let place = place.clone();
+    arbiter.spawn_fn(move || {
+        let child = Child::new(name, plan, factory)
+            .on_started(move |address| place.take(address))
+            .on_exit(move |report| tracing::error!(name, exit = %report.exit, "an actor ended"));
+        let supervised = child.start();
+        // It lives as long as its arbiter.
+        actix_rt::spawn(async move {
+            let _supervised = supervised;
+            std::future::pending::<()>().await;
+        });
+    });
+}
+
+/// Lets the bus serve every tenant that the registry has.
+async fn serve_tenants(registry: &Place<RegistryActor>, store: &Store, bus: &Bus) -> Result<(), ServeError> {
+    let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
+    let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
+    for tenant in tenants {
+        let keys = store.tenant(&tenant.id)?;
+        let served = keys.map(|keys| bus.add_tenant(keys));
+        if !matches!(served, Some(Ok(()))) {
+            tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
+        }
+    }
+    Ok(())
+}
+
+fn listen_on(
+    address: SocketAddr,
+    key: &'static str,
+) -> Result<(std::net::TcpListener, SocketAddr), ServeError> {
+    let bound = bind(address).and_then(|socket| socket.local_addr().map(|address| (socket, address)));
+    bound.map_err(|source| ServeError::Bind { address, key, source })
+}
+
+/// What a reload changes: connections that are open keep what they were made with.
+struct Reloaded {
+    trust: Arc<TrustBundle>,
+    mqtt_tls: SharedTls,
+    https_tls: SharedTls,
+}
+
+/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
+/// anew when it is in the last third of its life.
+async fn until_told_to_stop(
+    config: &Config,
+    reloaded: &Reloaded,
+    clock: &dyn Clock,
+) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut daily = tokio::time::interval(RELOAD_INTERVAL);
+    daily.tick().await;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {}
+            _ = daily.tick() => {}
+        }
+        match reload(config, reloaded, clock.unix_ms() / 1_000) {
+            Ok(()) => info!("the hub's certificate was read anew"),
+            Err(error) => {
+                tracing::error!(%error, "failed to read the hub's certificate anew; the old one stays")
+            }
+        }
+    }
+}
+
+fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
+    let Keyring { server, .. } = Keyring::open(config, now_s)?;
+    let (mqtt_tls, https_tls) = tls_configs(&reloaded.trust, &server)?;
+    reloaded.mqtt_tls.store(mqtt_tls.load_full());
+    reloaded.https_tls.store(https_tls.load_full());
+    Ok(())
+}
+
+type SharedTls = Arc<ArcSwap<ServerConfig>>;
+
+/// The configurations of the two listeners. The MQTT listener lets peers without a certificate in, because a device that
+/// enrols has none yet; the gate behind it does not. The API demands one at each call that needs one.
+fn tls_configs(trust: &TrustBundle, server: &ServerIdentity) -> Result<(SharedTls, SharedTls), ServeError> {
+    let mqtt = tls::client_verifier(trust, &[Role::Device, Role::Client], true)?;
+    let https = tls::client_verifier(trust, &[Role::Client], true)?;
+    let mqtt = tls::server_tls_config(server, mqtt, &MQTT_ALPN)?;
+    let https = tls::server_tls_config(server, https, &HTTPS_ALPN)?;
+    Ok((Arc::new(ArcSwap::from_pointee(mqtt)), Arc::new(ArcSwap::from_pointee(https))))
+}
+
+fn tpm_roots(config: &Config) -> Result<EndorsementRoots, ServeError> {
+    let mut roots = Vec::new();
+    for root in &config.tpm_roots {
+        let certificates = pem_certificates(&root.file)
+            .map_err(|source| ServeError::TpmRootFile { file: root.file.clone(), source })?;
+        roots.extend(certificates.into_iter().map(|der| (der.as_ref().to_vec(), root.class)));
+    }
+    Ok(EndorsementRoots::new(roots)?)
+}

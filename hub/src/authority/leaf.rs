@@ -1,0 +1,213 @@
+//! A leaf certificate, read once: who it speaks for, and what the registry compares.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use data_encoding::HEXLOWER;
+use rustls::pki_types::{CertificateDer, ServerName};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use muster_schemas::{InvalidPrincipal, Kind, Principal, TrustDomain};
+
+use super::{Role, public_key::sha256};
+use crate::limits::{CERTIFICATE_BYTES_MAX, SERIAL_BYTES};
+
+/// The serial number of a certificate of ours: 16 bytes, shown as lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial([u8; SERIAL_BYTES]);
+
+impl Serial {
+    /// The bytes, big-endian.
+    pub fn as_bytes(&self) -> &[u8; SERIAL_BYTES] {
+        &self.0
+    }
+}
+
+impl From<[u8; SERIAL_BYTES]> for Serial {
+    fn from(bytes: [u8; SERIAL_BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for Serial {
+    type Err = InvalidLeaf;
+    fn from_str(text: &str) -> Result<Self, InvalidLeaf> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidLeaf::Serial)?;
+        Ok(Self(bytes.try_into().map_err(|_| InvalidLeaf::Serial)?))
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Serial({self})")
+    }
+}
+
+/// Why a certificate is not a leaf of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLeaf {
+    /// Not one certificate in DER of at most 16 KiB.
+    #[error("it is not one well-formed certificate")]
+    Malformed,
+    /// Signed by none of our authorities.
+    #[error("its issuer is none of this installation's authorities")]
+    UnknownIssuer,
+    /// It may sign others.
+    #[error("it is an authority, not a leaf")]
+    Authority,
+    /// The SAN URI is missing, or there are several.
+    #[error("it has {found} SAN URIs, and exactly one names the principal")]
+    Uris {
+        /// How many.
+        found: usize,
+    },
+    /// The SAN URI is not a principal.
+    #[error("its SAN URI {0}")]
+    Principal(InvalidPrincipal),
+    /// A principal of another installation.
+    #[error("its trust domain is {0}, not this installation's")]
+    TrustDomain(TrustDomain),
+    /// A kind that this authority does not sign.
+    #[error("it speaks for a {kind}, which the {role} authority does not sign")]
+    Kind {
+        /// The issuer.
+        role: Role,
+        /// The kind it claims.
+        kind: Kind,
+    },
+    /// Our serial numbers have 16 bytes.
+    #[error("its serial number does not have {SERIAL_BYTES} bytes")]
+    Serial,
+    /// A life that begins or ends before 1970.
+    #[error("its validity lies before 1970")]
+    Validity,
+}
+
+/// What a leaf certificate says. That its chain holds is rustls' matter, and comes before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Who it speaks for: the one SAN URI.
+    pub principal: Principal,
+    /// Its serial number, which the registry compares.
+    pub serial: Serial,
+    /// SHA-256 of its SubjectPublicKeyInfo, which the registry compares.
+    pub spki_sha256: [u8; 32],
+    /// The start of its life, Unix seconds.
+    pub not_before_s: u64,
+    /// The end of its life, Unix seconds.
+    pub not_after_s: u64,
+    /// The authority that signed it.
+    pub authority: Role,
+    /// The DNS names and addresses that it serves under; none but in a hub's.
+    pub server_names: Vec<ServerName<'static>>,
+}
+
+impl Leaf {
+    /// Reads a certificate that the authority of this role signed.
+    pub(super) fn read_as(
+        der: &CertificateDer<'_>,
+        role: Role,
+        trust_domain: &TrustDomain,
+    ) -> Result<Self, InvalidLeaf> {
+        let certificate = parse(der)?;
+        if certificate.is_ca() {
+            return Err(InvalidLeaf::Authority);
+        }
+        let principal = principal(&certificate)?;
+        if principal.trust_domain != *trust_domain {
+            return Err(InvalidLeaf::TrustDomain(principal.trust_domain));
+        }
+        if !role.issues(principal.kind) {
+            return Err(InvalidLeaf::Kind { role, kind: principal.kind });
+        }
+        let serial: [u8; SERIAL_BYTES] =
+            certificate.raw_serial().try_into().map_err(|_| InvalidLeaf::Serial)?;
+        let (not_before_s, not_after_s) = validity(&certificate)?;
+        Ok(Self {
+            principal,
+            serial: Serial(serial),
+            spki_sha256: sha256(certificate.public_key().raw),
+            not_before_s,
+            not_after_s,
+            authority: role,
+            server_names: server_names(&certificate)?,
+        })
+    }
+
+    /// Whether the certificate is within its life.
+    pub fn is_valid_at(&self, now_s: u64) -> bool {
+        (self.not_before_s..=self.not_after_s).contains(&now_s)
+    }
+
+    /// When to renew: at half of its life (Unix seconds); the device adds its own jitter.
+    pub fn half_life_s(&self) -> u64 {
+        self.not_before_s + self.not_after_s.saturating_sub(self.not_before_s) / 2
+    }
+}
+
+/// One certificate and nothing after it.
+pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InvalidLeaf> {
+    if der.len() > CERTIFICATE_BYTES_MAX {
+        return Err(InvalidLeaf::Malformed);
+    }
+    match X509Certificate::from_der(der.as_ref()) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(InvalidLeaf::Malformed),
+    }
+}
+
+/// The start and end of a certificate's life, Unix seconds.
+pub(super) fn validity(certificate: &X509Certificate<'_>) -> Result<(u64, u64), InvalidLeaf> {
+    let validity = certificate.validity();
+    let seconds = |instant: i64| u64::try_from(instant).map_err(|_| InvalidLeaf::Validity);
+    Ok((seconds(validity.not_before.timestamp())?, seconds(validity.not_after.timestamp())?))
+}
+
+/// The SAN URIs of a certificate.
+pub(super) fn uris<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, InvalidLeaf> {
+    let names = certificate.subject_alternative_name().map_err(|_| InvalidLeaf::Malformed)?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    Ok(names
+        .iter()
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
+        .collect())
+}
+
+fn principal(certificate: &X509Certificate<'_>) -> Result<Principal, InvalidLeaf> {
+    match uris(certificate)?.as_slice() {
+        [uri] => uri.parse().map_err(InvalidLeaf::Principal),
+        several => Err(InvalidLeaf::Uris { found: several.len() }),
+    }
+}
+
+/// The DNS names and addresses of a certificate, in order: what a hub may be called.
+fn server_names(certificate: &X509Certificate<'_>) -> Result<Vec<ServerName<'static>>, InvalidLeaf> {
+    let names = certificate.subject_alternative_name().map_err(|_| InvalidLeaf::Malformed)?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(ServerName::try_from((*name).to_owned()).ok()),
+            GeneralName::IPAddress(octets) => Some(address(octets).map(|a| ServerName::IpAddress(a.into()))),
+            _ => None,
+        })
+        .collect::<Option<_>>()
+        .ok_or(InvalidLeaf::Malformed)
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(octets)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
+        .ok()
+}
+
+/// The principal of a certificate that one holds oneself, such as the command line's own: nothing else is checked.
+pub fn own_principal(der: &CertificateDer<'_>) -> Result<Principal, InvalidLeaf> {
+    principal(&parse(der)?)
+}

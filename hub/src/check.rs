@@ -1,0 +1,262 @@
+//! `muster check`: looks at everything a hub needs before it starts, and changes nothing.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::{
+    authority::{Role, own_principal, pem_certificates},
+    causes::causes,
+    config::{Config, Layout},
+    keyring,
+    limits::{DAY_S, EXPIRY_WARNING_DAYS, SECRET_BYTES_MAX},
+    private_file,
+    vault::{Passphrase, Vault},
+};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// The hub starts, and something wants attention.
+    Warning,
+    /// The hub does not start, or does not do its work.
+    Error,
+}
+
+impl Severity {
+    /// The word in a report.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at.
+    pub what: String,
+    /// What was found.
+    pub why: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub next: String,
+}
+
+struct Report {
+    now_s: u64,
+    findings: Vec<Finding>,
+}
+
+/// Looks at all files of a configuration that was read. `now_s` is Unix seconds.
+pub fn check(config: &Config, now_s: u64) -> Vec<Finding> {
+    let mut report = Report { now_s, findings: Vec::new() };
+    let layout = config.layout();
+    report.add(Severity::Ok, &shown(&config.path), "every key is known and valid", "");
+    report.data_dir(&layout);
+    report.names(config);
+    report.vault(config, &layout);
+    report.operator(&layout);
+    report.tpm_roots(config);
+    report.findings
+}
+
+/// A configuration that could not be read, as a finding.
+pub fn unreadable(path: &Path, why: &str) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        what: shown(path),
+        why: format!("failed to {why}"),
+        next: "mend it, name another with --config, or make a hub: muster init".to_owned(),
+    }
+}
+
+impl Report {
+    fn add(&mut self, severity: Severity, what: &str, why: &str, next: &str) {
+        let (what, why, next) = (what.to_owned(), why.to_owned(), next.to_owned());
+        self.findings.push(Finding { severity, what, why, next });
+    }
+
+    fn data_dir(&mut self, layout: &Layout) {
+        let path = layout.data_dir();
+        match std::fs::metadata(path) {
+            Err(error) => {
+                self.add(
+                    Severity::Error,
+                    &shown(path),
+                    &error.to_string(),
+                    "run: muster init --dir <directory>",
+                );
+            }
+            Ok(found) if found.mode() & 0o022 != 0 => {
+                let next = format!("run: chmod go-w {}", path.display());
+                self.add(Severity::Error, &shown(path), "others may put files there", &next);
+            }
+            Ok(_) => self.add(Severity::Ok, &shown(path), "only its owner may change it", ""),
+        }
+    }
+
+    fn names(&mut self, config: &Config) {
+        let local = |name: &rustls::pki_types::ServerName<'_>| {
+            let name = name.to_str();
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        let open =
+            [config.listeners.mqtt_tls, config.listeners.https].iter().any(|bind| !bind.ip().is_loopback());
+        if open && config.server_names.iter().all(local) {
+            self.add(
+                Severity::Warning,
+                "server_names",
+                "the hub listens to the network, and its certificate names this machine only",
+                "add the name under which devices and apps find it to server_names",
+            );
+        }
+    }
+
+    fn vault(&mut self, config: &Config, layout: &Layout) {
+        let trust = match keyring::read_trust(layout) {
+            Ok(trust) => Some(trust),
+            Err(error) => {
+                let next = "restore the directory `authorities` from a backup";
+                self.add(Severity::Error, "authorities", &format!("failed to {}", causes(&error)), next);
+                None
+            }
+        };
+        if let Some(trust) = &trust
+            && *trust.trust_domain() != config.trust_domain
+        {
+            let why =
+                format!("the authorities are of {}, not of {}", trust.trust_domain(), config.trust_domain);
+            self.add(Severity::Error, "trust_domain", &why, "set trust_domain to what the authorities say");
+        }
+        let opened = Passphrase::read(&config.passphrase_file).and_then(|p| Vault::open(&layout.vault(), &p));
+        let vault = match opened {
+            Ok(vault) => vault,
+            Err(error) => {
+                let next = "put the right passphrase into passphrase_file, readable by its owner only";
+                self.add(Severity::Error, "vault", &format!("failed to {}", causes(&error)), next);
+                return;
+            }
+        };
+        self.add(Severity::Ok, &shown(&layout.vault()), "the passphrase opens it", "");
+        for role in [Role::Root, Role::Server, Role::Device, Role::Client] {
+            match keyring::open_authority(layout, &vault, role) {
+                Ok(authority) => {
+                    let next = "make a new authority under the root before then";
+                    self.expiry(&format!("{role} authority"), authority.not_after_s(), next);
+                }
+                Err(error) => {
+                    let next = "restore its two files in `authorities` from a backup";
+                    self.add(
+                        Severity::Error,
+                        &format!("{role} authority"),
+                        &format!("failed to {}", causes(&error)),
+                        next,
+                    );
+                }
+            }
+        }
+        match keyring::open_storage_key(layout, &vault) {
+            Ok(_) => self.add(Severity::Ok, &shown(&layout.storage_key()), "the vault opens it", ""),
+            Err(error) => {
+                let next = "restore it from a backup: without it no stored data can be read";
+                self.add(Severity::Error, "storage key", &format!("failed to {}", causes(&error)), next);
+            }
+        }
+        let Some(trust) = trust else { return };
+        let what = shown(&layout.server_certificate());
+        match keyring::stored_server(layout, &vault, &trust) {
+            Some((_, leaf)) if keyring::still_serves(&leaf, config, self.now_s) => {
+                self.expiry(&what, leaf.not_after_s, "restart the hub: it issues its certificate anew");
+            }
+            Some(_) => {
+                let why = "its names or its life differ from what the configuration wants";
+                self.add(Severity::Warning, &what, why, "nothing: the next start issues it anew");
+            }
+            None => {
+                let why = "certificate and key are not there or do not belong together";
+                self.add(Severity::Warning, &what, why, "nothing: the next start issues it anew");
+            }
+        }
+    }
+
+    fn operator(&mut self, layout: &Layout) {
+        let dir = layout.operator();
+        if !dir.exists() {
+            return;
+        }
+        if let Err(error) = private_file::read(&dir.join("key.pem"), SECRET_BYTES_MAX) {
+            let next = "put the operator's key back, readable by its owner only";
+            self.add(Severity::Error, &shown(&dir), &format!("failed to {}", causes(&error)), next);
+        }
+        let path = dir.join("cert.pem");
+        match pem_certificates(&path).ok().and_then(|chain| chain.into_iter().next()) {
+            Some(leaf) if own_principal(&leaf).is_ok() => {
+                let end = end_of_life(&leaf).unwrap_or(0);
+                self.expiry(&shown(&path), end, "run: muster operator renew");
+            }
+            _ => self.add(
+                Severity::Error,
+                &shown(&path),
+                "it is not a certificate of ours",
+                "restore it from a backup",
+            ),
+        }
+    }
+
+    fn tpm_roots(&mut self, config: &Config) {
+        if config.tpm_roots.is_empty() {
+            let next = "put a PEM file of the TPM's manufacturer into tpm-roots, and list it under tpm_roots";
+            self.add(Severity::Warning, "tpm_roots", "none is listed, so no TPM can prove itself", next);
+        }
+        for root in &config.tpm_roots {
+            let what = shown(&root.file);
+            match pem_certificates(&root.file) {
+                Err(error) => {
+                    let next = "put the PEM file back, or take it out of tpm_roots";
+                    self.add(Severity::Error, &what, &format!("failed to {}", causes(&error)), next);
+                }
+                Ok(certificates) => {
+                    let end = certificates.iter().filter_map(end_of_life).min();
+                    self.expiry(&what, end.unwrap_or(0), "get the manufacturer's current roots");
+                }
+            }
+        }
+    }
+
+    fn expiry(&mut self, what: &str, not_after_s: u64, next: &str) {
+        let date = date(not_after_s);
+        match not_after_s.saturating_sub(self.now_s) / DAY_S {
+            _ if not_after_s <= self.now_s => {
+                self.add(Severity::Error, what, &format!("it expired on {date}"), next);
+            }
+            days if days < EXPIRY_WARNING_DAYS => {
+                self.add(Severity::Warning, what, &format!("it expires on {date}, in {days} days"), next);
+            }
+            _ => self.add(Severity::Ok, what, &format!("valid until {date}"), ""),
+        }
+    }
+}
+
+fn end_of_life(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
+fn date(unix_s: u64) -> String {
+    let instant = i64::try_from(unix_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    instant.map_or_else(|| unix_s.to_string(), |instant| instant.strftime("%Y-%m-%d").to_string())
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::{
+    init::{Options, init},
+    limits::YEAR_S,
+};
+
+/// 2026-02-01.
+const NOW_S: u64 = 1_769_904_000;
+
+fn hub(dir: &Path) -> Config {
+    let options = Options {
+        dir: dir.join("hub"),
+        trust_domain: "muster.example".parse().expect("domain"),
+        server_names: vec!["localhost".try_into().expect("name")],
+        bind: [127, 0, 0, 1].into(),
+        mqtt_port: 8883,
+        https_port: 8443,
+        passphrase_file: None,
+        tpm_roots: Vec::new(),
+    };
+    let made = init(&options, NOW_S).expect("init");
+    Config::read(&made.config, [], &[]).expect("configuration")
+}
+
+fn bad(findings: &[Finding]) -> Vec<(Severity, &str)> {
+    findings.iter().filter(|f| f.severity > Severity::Ok).map(|f| (f.severity, f.why.as_str())).collect()
+}
+
+#[test]
+fn a_new_hub_lacks_nothing_but_the_roots_of_tpms() {
+    let dir = tempfile::tempdir().expect("directory");
+    let findings = check(&hub(dir.path()), NOW_S);
+    assert_eq!(bad(&findings), [(Severity::Warning, "none is listed, so no TPM can prove itself")]);
+    assert!(findings.iter().all(|f| f.severity == Severity::Ok || !f.next.is_empty()));
+}
+
+#[test]
+fn what_expires_soon_is_a_warning_and_what_expired_an_error() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = hub(dir.path());
+    let at =
+        |now_s| check(&config, now_s).into_iter().find(|f| f.what.ends_with("cert.pem")).expect("looked at");
+    assert_eq!(at(NOW_S + YEAR_S - 31 * DAY_S).severity, Severity::Ok);
+    let soon = at(NOW_S + YEAR_S - 10 * DAY_S);
+    assert_eq!(
+        (soon.severity, soon.why.as_str()),
+        (Severity::Warning, "it expires on 2027-02-01, in 10 days")
+    );
+    assert_eq!(at(NOW_S + YEAR_S).severity, Severity::Error);
+}
+
+#[test]
+fn an_exposed_passphrase_and_a_damaged_key_are_errors() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = hub(dir.path());
+    let layout = config.layout();
+    let key = layout.authority_key(Role::Device);
+    let mut sealed = std::fs::read(&key).expect("read");
+    sealed[30] ^= 1;
+    private_file::replace(&key, &sealed, true).expect("write");
+    let findings = check(&config, NOW_S);
+    assert!(
+        bad(&findings).iter().any(|(s, why)| *s == Severity::Error && why.contains("the file was changed"))
+    );
+    std::fs::set_permissions(&config.passphrase_file, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+    let findings = check(&config, NOW_S);
+    assert!(bad(&findings).iter().any(|(s, why)| *s == Severity::Error && why.contains("chmod 600")));
+}
+
+#[test]
+fn a_hub_that_listens_to_the_network_under_a_local_name_is_warned_about() {
+    let dir = tempfile::tempdir().expect("directory");
+    let path = hub(dir.path()).path;
+    let config =
+        Config::read(&path, [], &["listeners.mqtt_tls.bind=0.0.0.0:8883".to_owned()]).expect("valid");
+    let findings = check(&config, NOW_S);
+    assert!(findings.iter().any(|f| f.what == "server_names" && f.severity == Severity::Warning));
+}

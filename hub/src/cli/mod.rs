@@ -1,0 +1,244 @@
+//! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate: there is
+//! no side door. Only `init`, `check`, `serve`, `operator` and `completions` work
+//! on this machine.
+//!
+//! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
+//! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
+//! `muster-data/muster.toml`).
+
+mod app;
+mod exit;
+mod hub;
+mod identity;
+mod local;
+mod remote;
+mod table;
+mod telemetry;
+mod time;
+
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use muster_schemas::{
+    DeviceId, TenantId,
+    api::{ErrorBody, ErrorDetail},
+};
+
+pub use exit::{Complaint, Exit};
+use hub::Hub;
+use identity::Identity;
+pub(crate) use identity::hub_file;
+
+/// Muster: a message bus for fleets of edge devices.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, arg_required_else_help = true, after_help = exit::CODES)]
+struct Program {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// The hub's configuration.
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_CONFIG",
+        value_name = "FILE",
+        default_value = "muster-data/muster.toml"
+    )]
+    config: PathBuf,
+    /// The directory with the certificate to call the hub with [default: `operator` beside the configuration].
+    #[arg(long, global = true, env = "MUSTER_IDENTITY", value_name = "DIR")]
+    identity: Option<PathBuf>,
+    /// Where the hub's API answers [default: `api` in hub.toml of the identity].
+    #[arg(long, global = true, env = "MUSTER_HUB", value_name = "URL")]
+    hub: Option<String>,
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For a person.
+    Table,
+    /// For a program.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new hub: authorities, certificates, configuration, and your own identity.
+    Init(local::Init),
+    /// Run the hub.
+    Serve(local::Settings),
+    /// Look at configuration, files and certificates, and change nothing.
+    Check(local::Settings),
+    /// Look after the operator's own identity, on the machine of the hub.
+    #[command(subcommand)]
+    Operator(Operator),
+    /// Create and list tenants.
+    #[command(subcommand)]
+    Tenant(remote::Tenants),
+    /// Create claims: single-use codes that tie an unknown chip to a tenant.
+    #[command(subcommand)]
+    Claim(remote::Claims),
+    /// List and show devices.
+    #[command(subcommand)]
+    Device(remote::Devices),
+    /// Create apps of a tenant.
+    #[command(subcommand)]
+    App(app::Apps),
+    /// Read a tenant's telemetry, as an app or user of that tenant.
+    #[command(subcommand)]
+    Telemetry(telemetry::Telemetry),
+    /// Print the completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Operator {
+    /// Make a new key and certificate in the directory `operator`. Needs the passphrase, and no running hub.
+    Renew(local::Settings),
+}
+
+/// What the world gives a command: where to write, and what time it is.
+pub struct World<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn Write,
+    /// Why it was not given.
+    pub err: &'a mut dyn Write,
+    /// The variables of the process; those that are not UTF-8 left out.
+    pub environment: Vec<(String, String)>,
+    /// Milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// Runs one command and says how it ended. Everything is written to `world`.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Exit {
+    let program = match Program::try_parse_from(arguments) {
+        Ok(program) => program,
+        Err(error) => {
+            let to = if error.use_stderr() { &mut world.err } else { &mut world.out };
+            // Nobody is left to tell when this cannot be written.
+            let _ = write!(to, "{}", error.render());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let output = program.common.output;
+    match carry_out(program, world).and_then(|exit| Ok(world.out.flush().map(|()| exit)?)) {
+        Ok(exit) => exit,
+        Err(complaint) => {
+            let _ = complain(world.err, output, &complaint);
+            complaint.exit
+        }
+    }
+}
+
+fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint> {
+    let Program { common, command } = program;
+    match command {
+        Command::Init(init) => local::init(init, common.output, world),
+        Command::Serve(settings) => local::serve(&common.config, &settings, world),
+        Command::Check(settings) => local::check(&common.config, &settings, common.output, world),
+        Command::Operator(Operator::Renew(settings)) => {
+            local::renew_operator(&common.config, &settings, world)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Program::command(), "muster", &mut world.out);
+            Ok(Exit::Ok)
+        }
+        Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
+        Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
+        Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
+        Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
+        Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+    }
+}
+
+/// A command that calls a hub.
+struct Call<'a> {
+    identity: Identity,
+    hub: Hub,
+    output: Output,
+    out: &'a mut dyn Write,
+    now_ms: u64,
+}
+
+impl<'a> Call<'a> {
+    fn new(common: &Common, world: &'a mut World<'_>) -> Result<Self, Complaint> {
+        let dir = match &common.identity {
+            Some(dir) => dir.clone(),
+            None => common.config.parent().unwrap_or(Path::new("")).join("operator"),
+        };
+        let identity = Identity::read(&dir, common.hub.as_deref())?;
+        let hub = Hub::new(&identity)?;
+        Ok(Self { identity, hub, output: common.output, out: world.out, now_ms: world.now_ms })
+    }
+
+    /// The tenant that was named, or else the one that the identity belongs to.
+    fn tenant(&self, named: Option<TenantId>) -> Result<TenantId, Complaint> {
+        match named {
+            Some(tenant) => Ok(tenant),
+            None if self.identity.principal.tenant.as_str() == "operator" => Err(Complaint::new(
+                Exit::Usage,
+                "choose a tenant",
+                "an operator belongs to none",
+                "name one: --tenant <tenant>",
+            )),
+            None => Ok(self.identity.principal.tenant.clone()),
+        }
+    }
+}
+
+/// Which tenant a command is about.
+#[derive(Debug, Args)]
+struct OfTenant {
+    /// The tenant; an app or user may leave it out.
+    #[arg(long, short)]
+    tenant: Option<TenantId>,
+}
+
+/// Which devices and streams a command is about.
+#[derive(Debug, Args)]
+struct Selection {
+    /// Only this device.
+    #[arg(long)]
+    device: Option<DeviceId>,
+    /// Only this stream: the last level of its topic.
+    #[arg(long)]
+    stream: Option<String>,
+}
+
+fn complain(err: &mut dyn Write, output: Output, complaint: &Complaint) -> std::io::Result<()> {
+    let Complaint { code, what, why, next, .. } = complaint;
+    if output == Output::Json {
+        let (code, what) = (code.clone(), format!("cannot {what}"));
+        let error = ErrorDetail { code, what, why: why.clone(), next: next.clone() };
+        let body = serde_json::to_string(&ErrorBody { error }).map_err(std::io::Error::other)?;
+        return writeln!(err, "{body}");
+    }
+    writeln!(err, "error: cannot {}", table::printable(what))?;
+    for (title, text) in [("why", why), ("next", next)] {
+        if !text.is_empty() {
+            writeln!(err, "{title:>5}: {}", table::printable(text))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Tenants, claims and devices: one call each.
+
+use clap::Subcommand;
+
+use muster_schemas::{
+    DeviceId, TenantId,
+    api::{Claim, Device, NewClaim, NewTenant, State, Tenant},
+};
+
+use super::{
+    Call, Complaint, Exit, OfTenant, Output, table,
+    time::{duration_s, shown_s},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Tenants {
+    /// Create a tenant.
+    Create {
+        /// Its id: 1 to 64 of a-z, 0-9 and '-'.
+        tenant: TenantId,
+        /// Accept devices whose TPM is a simulator. It proves nothing: for laboratories and demonstrations only.
+        #[arg(long)]
+        accept_simulated_tpms: bool,
+    },
+    /// List all tenants.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Claims {
+    /// Create a claim and print its code: a secret until a device has used it.
+    Create {
+        #[command(flatten)]
+        of: OfTenant,
+        /// The only model it is good for.
+        #[arg(long)]
+        model: Option<String>,
+        /// How long it is good for, such as 90s, 15m, 24h or 30d.
+        #[arg(long, default_value = "24h", value_parser = duration_s)]
+        expires_in: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Devices {
+    /// List the devices of a tenant.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Show one device.
+    Show {
+        #[command(flatten)]
+        of: OfTenant,
+        /// Its id.
+        device: DeviceId,
+    },
+}
+
+pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
+    match command {
+        Tenants::Create { tenant, accept_simulated_tpms } => {
+            let what = format!("create the tenant {tenant}");
+            let body = NewTenant { tenant, accept_simulated_tpms };
+            let made: Tenant = call.hub.post(&what, "/api/v1/tenants", &body)?;
+            call.tenants(&[made], Shape::One)
+        }
+        Tenants::List => {
+            let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
+            call.tenants(&tenants, Shape::Many)
+        }
+    }
+}
+
+pub(super) fn claim(command: Claims, call: &mut Call<'_>) -> Result<Exit, Complaint> {
+    let Claims::Create { of, model, expires_in } = command;
+    let tenant = call.tenant(of.tenant)?;
+    let what = format!("create a claim of {tenant}");
+    let body = NewClaim { model, expires_in_s: expires_in };
+    let claim: Claim = call.hub.post(&what, &format!("/api/v1/tenants/{tenant}/claims"), &body)?;
+    if call.output == Output::Json {
+        return call.json(&claim);
+    }
+    let row = [
+        claim.code,
+        claim.tenant.to_string(),
+        claim.model.unwrap_or_else(|| "any".to_owned()),
+        shown_s(claim.expires_at_s),
+    ];
+    table::write(call.out, ["CODE", "TENANT", "MODEL", "EXPIRES"], &[row], "")?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Complaint> {
+    match command {
+        Devices::List { of } => {
+            let tenant = call.tenant(of.tenant)?;
+            let path = format!("/api/v1/tenants/{tenant}/devices");
+            let devices: Vec<Device> = call.hub.get(&format!("list the devices of {tenant}"), &path, &[])?;
+            if call.output == Output::Json {
+                return call.json(&devices);
+            }
+            let rows: Vec<_> = devices
+                .into_iter()
+                .map(|d| {
+                    let expires = shown_s(d.certificate_expires_at_s);
+                    [d.device.to_string(), state(d.state).to_owned(), d.model, d.tpm_class, expires]
+                })
+                .collect();
+            let head = ["DEVICE", "STATE", "MODEL", "TPM", "CERTIFICATE EXPIRES"];
+            table::write(call.out, head, &rows, "no devices yet: give one a claim (muster claim create)")?;
+            Ok(Exit::Ok)
+        }
+        Devices::Show { of, device } => {
+            let tenant = call.tenant(of.tenant)?;
+            let path = format!("/api/v1/tenants/{tenant}/devices/{device}");
+            let found: Device = call.hub.get(&format!("show the device {device} of {tenant}"), &path, &[])?;
+            if call.output == Output::Json {
+                return call.json(&found);
+            }
+            for (name, value) in [
+                ("device", found.device.to_string()),
+                ("tenant", found.tenant.to_string()),
+                ("state", state(found.state).to_owned()),
+                ("model", found.model),
+                ("tpm", found.tpm_class),
+                ("ek hash", found.ek_hash),
+                ("certificate", found.certificate_serial),
+                ("expires", shown_s(found.certificate_expires_at_s)),
+                ("enrolled", shown_s(found.enrolled_at_s)),
+                ("boots", found.boots.to_string()),
+                ("agent", found.agent_version),
+            ] {
+                writeln!(call.out, "{name:<12} {}", table::printable(&value))?;
+            }
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+/// Whether a program expects a list or the thing itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    One,
+    Many,
+}
+
+impl Call<'_> {
+    /// Writes what the hub answered, for a program.
+    pub(super) fn json(&mut self, answer: &impl serde::Serialize) -> Result<Exit, Complaint> {
+        let text = serde_json::to_string(answer).map_err(std::io::Error::other)?;
+        writeln!(self.out, "{text}")?;
+        Ok(Exit::Ok)
+    }
+
+    fn tenants(&mut self, tenants: &[Tenant], shape: Shape) -> Result<Exit, Complaint> {
+        if self.output == Output::Json {
+            return match (shape, tenants) {
+                (Shape::One, [one]) => self.json(one),
+                _ => self.json(&tenants),
+            };
+        }
+        let rows: Vec<_> = tenants
+            .iter()
+            .map(|t| {
+                let simulated = if t.accept_simulated_tpms { "accepted" } else { "refused" };
+                [
+                    t.tenant.to_string(),
+                    state(t.state).to_owned(),
+                    shown_s(t.created_at_s),
+                    simulated.to_owned(),
+                ]
+            })
+            .collect();
+        let head = ["TENANT", "STATE", "CREATED", "SIMULATED TPMS"];
+        table::write(self.out, head, &rows, "no tenants yet: muster tenant create <tenant>")?;
+        Ok(Exit::Ok)
+    }
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Active => "active",
+        State::Suspended => "suspended",
+    }
+}

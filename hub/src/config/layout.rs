@@ -1,0 +1,97 @@
+//! Where the files of a hub lie within its data directory.
+
+use std::path::{Path, PathBuf};
+
+use crate::authority::Role;
+
+/// The paths of a hub's files. Nothing here looks at the disk.
+///
+/// ```text
+/// muster.toml          public    what the hub is told
+/// passphrase           0600      opens the vault; better kept on another disk
+/// vault                0600      the vault key, sealed under the passphrase
+/// storage.key          0600      the storage root key, sealed under the vault key
+/// authorities/*.crt    public    root, server, device, client
+/// authorities/*.key    0600      their private keys, sealed under the vault key
+/// server.crt           public    the hub's own certificate and the server authority's
+/// server.key           0600      its private key, sealed under the vault key
+/// operator/            0700      the first operator's identity, for the command line
+/// tpm-roots/           public    certificates of TPM manufacturers
+/// store/               0700      what the hub stores: log, registry, telemetry
+/// ```
+#[derive(Debug, Clone)]
+pub struct Layout {
+    data_dir: PathBuf,
+}
+
+impl Layout {
+    /// The layout of this data directory.
+    pub fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned() }
+    }
+
+    /// The data directory itself.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The configuration, as `muster init` writes it.
+    pub fn config(&self) -> PathBuf {
+        self.data_dir.join("muster.toml")
+    }
+
+    /// The passphrase, as `muster init` writes it.
+    pub fn passphrase(&self) -> PathBuf {
+        self.data_dir.join("passphrase")
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> PathBuf {
+        self.data_dir.join("vault")
+    }
+
+    /// The sealed storage root key.
+    pub fn storage_key(&self) -> PathBuf {
+        self.data_dir.join("storage.key")
+    }
+
+    /// The directory of the authorities.
+    pub fn authorities(&self) -> PathBuf {
+        self.data_dir.join("authorities")
+    }
+
+    /// The certificate of an authority, PEM.
+    pub fn authority_certificate(&self, role: Role) -> PathBuf {
+        self.authorities().join(format!("{role}.crt"))
+    }
+
+    /// The sealed private key of an authority.
+    pub fn authority_key(&self, role: Role) -> PathBuf {
+        self.authorities().join(format!("{role}.key"))
+    }
+
+    /// The hub's own certificate and the server authority's, PEM.
+    pub fn server_certificate(&self) -> PathBuf {
+        self.data_dir.join("server.crt")
+    }
+
+    /// The sealed private key of the hub's own certificate.
+    pub fn server_key(&self) -> PathBuf {
+        self.data_dir.join("server.key")
+    }
+
+    /// The first operator's identity.
+    pub fn operator(&self) -> PathBuf {
+        self.data_dir.join("operator")
+    }
+
+    /// Certificates of TPM manufacturers.
+    pub fn tpm_roots(&self) -> PathBuf {
+        self.data_dir.join("tpm-roots")
+    }
+
+    /// What the hub stores: log, registry, telemetry.
+    pub fn store(&self) -> PathBuf {
+        self.data_dir.join("store")
+    }
+}

@@ -1,0 +1,239 @@
+//! `muster.toml`: read once, checked, and typed from then on.
+//!
+//! ```toml
+//! data_dir = "."                        # relative paths are relative to this file
+//! trust_domain = "muster.example"
+//! node = "hub"                          # this hub's id in its own certificate
+//! passphrase_file = "passphrase"
+//! server_names = ["localhost", "127.0.0.1"]
+//! tpm_roots = [{ file = "tpm-roots/vendor.pem", class = "hardware" }]
+//!
+//! [listeners.mqtt_tls]
+//! bind = "127.0.0.1:8883"
+//!
+//! [listeners.https]
+//! bind = "127.0.0.1:8443"
+//!
+//! [certificates]
+//! device_validity_s = 604800
+//!
+//! [limits]
+//! connections_max = 10000
+//! packet_bytes_max = 1048576
+//! ```
+//!
+//! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
+//! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
+
+mod layout;
+mod reader;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use rustls::pki_types::ServerName;
+
+use muster_schemas::{DeviceId, TrustDomain};
+use muster_tpm::endorsement::TpmClass;
+
+use crate::{
+    limits::{
+        CONFIG_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_MAX_MAX, DEVICE_VALIDITY_S, DEVICE_VALIDITY_S_MAX,
+        DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
+        SERVER_NAMES_MAX, TPM_ROOTS_MAX,
+    },
+    private_file::{self, PrivateFileError},
+};
+
+pub use layout::Layout;
+pub use reader::{ConfigError, Origin};
+use reader::{Reader, Section};
+
+/// What the hub is told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Where everything of this hub lies.
+    pub data_dir: PathBuf,
+    /// The name of this installation in every certificate.
+    pub trust_domain: TrustDomain,
+    /// This hub's id in its own certificate.
+    pub node: DeviceId,
+    /// The file with the passphrase of the vault.
+    pub passphrase_file: PathBuf,
+    /// The names and addresses under which clients find this hub, 1 to 32.
+    pub server_names: Vec<ServerName<'static>>,
+    /// Whom to believe about a TPM.
+    pub tpm_roots: Vec<TpmRoot>,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// How long certificates live.
+    pub certificates: Certificates,
+    /// Bounds that differ from hub to hub.
+    pub limits: Limits,
+}
+
+/// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmRoot {
+    /// A PEM file with one or more roots.
+    pub file: PathBuf,
+    /// What these roots vouch for.
+    pub class: TpmClass,
+}
+
+/// Where the hub listens. Port 0 takes a free one; the `ready` line says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
+    /// MQTT and enrolment over TLS.
+    pub mqtt_tls: SocketAddr,
+    /// The HTTPS API.
+    pub https: SocketAddr,
+}
+
+/// How long certificates live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificates {
+    /// A device's, in seconds, 60 to 90 days.
+    pub device_validity_s: u64,
+}
+
+/// Bounds that differ from hub to hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at a time, 1 to 1,000,000.
+    pub connections_max: usize,
+    /// Largest MQTT packet, in bytes, 1 KiB to 256 MiB.
+    pub packet_bytes_max: usize,
+}
+
+impl Config {
+    /// Reads a file, and what the environment and the flags say over it. `environment` is every variable of the process;
+    /// those that do not start with `MUSTER__` are passed by. `flags` are texts of the form `section.key=value`.
+    pub fn read(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, ConfigError> {
+        let file = private_file::read_public(path, CONFIG_BYTES_MAX);
+        let text = match file.map(String::from_utf8) {
+            Ok(Ok(text)) => text,
+            Ok(Err(_)) => return Err(ConfigError::NotText { path: path.to_owned() }),
+            Err(PrivateFileError::Read { source, .. }) => {
+                return Err(ConfigError::Read { path: path.to_owned(), source });
+            }
+            Err(_) => {
+                return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: CONFIG_BYTES_MAX });
+            }
+        };
+        Self::parse(path, &text, environment, flags)
+    }
+
+    /// What [`Config::read`] does with the text of the file.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, ConfigError> {
+        let reader = Reader::new(path, text, environment, flags)?;
+        let beside = path.parent().map(Path::to_owned).unwrap_or_default();
+        let mut top = reader.top();
+        let data_dir = beside.join(top.text("data_dir")?.unwrap_or_else(|| ".".to_owned()));
+        // Without the dots that would stand in every message.
+        let data_dir: PathBuf = data_dir.components().collect();
+        let trust_domain =
+            top.required("trust_domain", "a lower-case DNS name, such as \"muster.example\"")?;
+        let node = top.parsed("node", "1 to 64 of a-z, 0-9 and '-'")?;
+        let passphrase_file = top.text("passphrase_file")?.unwrap_or_else(|| "passphrase".to_owned());
+        let server_names = server_names(&mut top)?;
+        let tpm_roots = tpm_roots(&mut top, &beside)?;
+
+        let mut listeners = top.section("listeners")?;
+        let mqtt_tls = bind(&mut listeners, "mqtt_tls", 8883)?;
+        let https = bind(&mut listeners, "https", 8443)?;
+        if mqtt_tls == https && https.port() != 0 {
+            return Err(listeners.wrong("https", "an address that listeners.mqtt_tls does not have"));
+        }
+        listeners.finish()?;
+
+        let mut certificates = top.section("certificates")?;
+        let device_validity_s = certificates.number(
+            "device_validity_s",
+            DEVICE_VALIDITY_S,
+            DEVICE_VALIDITY_S_MIN..=DEVICE_VALIDITY_S_MAX,
+        )?;
+        certificates.finish()?;
+
+        let mut limits = top.section("limits")?;
+        let connections_max = limits.size("connections_max", CONNECTIONS_MAX, 1..=CONNECTIONS_MAX_MAX)?;
+        let packet_bytes_max =
+            limits.size("packet_bytes_max", PACKET_BYTES_MAX, PACKET_BYTES_MAX_MIN..=PACKET_BYTES_MAX_MAX)?;
+        limits.finish()?;
+
+        top.finish()?;
+        Ok(Self {
+            path: path.to_owned(),
+            passphrase_file: beside.join(passphrase_file),
+            data_dir,
+            trust_domain,
+            node: match node {
+                Some(node) => node,
+                None => "hub".parse().unwrap_or_else(|_| unreachable!("the constant is a label")),
+            },
+            server_names,
+            tpm_roots,
+            listeners: Listeners { mqtt_tls, https },
+            certificates: Certificates { device_validity_s },
+            limits: Limits { connections_max, packet_bytes_max },
+        })
+    }
+
+    /// Where each file lies.
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.data_dir)
+    }
+}
+
+/// The classes of TPM, for the text of an error.
+const CLASSES: &str = "\"hardware\", \"firmware\", \"virtual\" or \"simulated\"";
+
+fn bind(listeners: &mut Section<'_>, name: &'static str, port: u16) -> Result<SocketAddr, ConfigError> {
+    let mut listener = listeners.section(name)?;
+    let address = listener.parsed("bind", "an address and a port, such as \"127.0.0.1:8883\"")?;
+    listener.finish()?;
+    Ok(address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+fn server_names(top: &mut Section<'_>) -> Result<Vec<ServerName<'static>>, ConfigError> {
+    const WANTED: &str = "a list of 1 to 32 DNS names and addresses, such as [\"localhost\", \"127.0.0.1\"]";
+    let Some(texts) = top.texts("server_names")? else {
+        return Err(top.missing("server_names", WANTED));
+    };
+    if texts.is_empty() || texts.len() > SERVER_NAMES_MAX {
+        return Err(top.wrong("server_names", WANTED));
+    }
+    let names = texts.into_iter().map(ServerName::try_from);
+    names.collect::<Result<_, _>>().map_err(|_| top.wrong("server_names", WANTED))
+}
+
+fn tpm_roots(top: &mut Section<'_>, beside: &Path) -> Result<Vec<TpmRoot>, ConfigError> {
+    let entries = top.sections("tpm_roots")?;
+    if entries.len() > TPM_ROOTS_MAX {
+        return Err(top.wrong("tpm_roots", "at most 256 entries"));
+    }
+    let mut roots = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        let file: String = entry.required("file", "the path of a PEM file")?;
+        let class = entry.required("class", CLASSES)?;
+        entry.finish()?;
+        roots.push(TpmRoot { file: beside.join(file), class });
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests;

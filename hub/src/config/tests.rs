@@ -1,0 +1,153 @@
+use super::*;
+
+const WHOLE: &str = r#"
+data_dir = "data"
+trust_domain = "muster.example"
+node = "hub-1"
+passphrase_file = "/etc/muster/passphrase"
+server_names = ["localhost", "127.0.0.1"]
+tpm_roots = [{ file = "tpm-roots/vendor.pem", class = "hardware" }]
+
+[listeners.mqtt_tls]
+bind = "127.0.0.1:0"
+
+[listeners.https]
+bind = "[::1]:8443"
+
+[certificates]
+device_validity_s = 3600
+
+[limits]
+connections_max = 5
+packet_bytes_max = 2048
+"#;
+
+const LEAST: &str = "trust_domain = \"muster.example\"\nserver_names = [\"localhost\"]\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/srv/muster/muster.toml"), text, [], &[])
+}
+
+fn refused(text: &str) -> String {
+    parse(text).expect_err("refused").to_string()
+}
+
+#[test]
+fn every_key_of_the_whole_file_is_taken() {
+    let config = parse(WHOLE).expect("valid");
+    assert_eq!(config.data_dir, Path::new("/srv/muster/data"));
+    assert_eq!(config.passphrase_file, Path::new("/etc/muster/passphrase"));
+    assert_eq!(config.trust_domain.as_str(), "muster.example");
+    assert_eq!(config.node.as_str(), "hub-1");
+    assert_eq!(config.server_names.len(), 2);
+    assert_eq!(
+        config.tpm_roots,
+        [TpmRoot { file: "/srv/muster/tpm-roots/vendor.pem".into(), class: TpmClass::Hardware }]
+    );
+    assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:0");
+    assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
+    assert_eq!(config.certificates, Certificates { device_validity_s: 3600 });
+    assert_eq!(config.limits, Limits { connections_max: 5, packet_bytes_max: 2048 });
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config = parse(LEAST).expect("valid");
+    assert_eq!(config.node.as_str(), "hub");
+    assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:8883");
+    assert_eq!(config.listeners.https.to_string(), "127.0.0.1:8443");
+    assert_eq!(config.certificates.device_validity_s, DEVICE_VALIDITY_S);
+    assert!(config.tpm_roots.is_empty());
+}
+
+#[test]
+fn an_unknown_key_names_its_path_its_file_and_what_it_may_have_meant() {
+    let text = refused(&format!("{LEAST}[listeners.mqtt_tls]\nbnid = \"127.0.0.1:1\"\n"));
+    assert_eq!(
+        text,
+        "understand /srv/muster/muster.toml: there is no key \"listeners.mqtt_tls.bnid\"; \
+         did you mean \"listeners.mqtt_tls.bind\"?"
+    );
+    let text = refused(&format!("{LEAST}[listener.https]\nbind = \"127.0.0.1:1\"\n"));
+    assert!(text.ends_with("no key \"listener\"; did you mean \"listeners\"?"), "{text}");
+    let text =
+        refused(&format!("{LEAST}tpm_roots = [{{ file = \"a\", class = \"hardware\", klass = 1 }}]\n"));
+    assert!(text.contains("\"tpm_roots[0].klass\"; did you mean \"tpm_roots[0].class\""), "{text}");
+    let text = refused(&format!("{LEAST}zzz = 1\n"));
+    assert!(text.ends_with("no key \"zzz\""), "{text}");
+}
+
+#[test]
+fn a_wrong_value_says_what_would_be_right() {
+    for (text, wanted) in [
+        (LEAST.replace("muster.example", "Muster"), "trust_domain must be a lower-case DNS name"),
+        ("server_names = [\"localhost\"]".to_owned(), "trust_domain is missing"),
+        (LEAST.replace("[\"localhost\"]", "[]"), "server_names must be a list of 1 to 32"),
+        (LEAST.replace("\"localhost\"", "\"no name\""), "server_names must be a list of 1 to 32"),
+        (LEAST.replace("\"localhost\"", "7"), "server_names must be a list of texts, and is 7"),
+        (format!("{LEAST}[limits]\nconnections_max = 0"), "a whole number from 1 to 1000000, and is 0"),
+        (format!("{LEAST}[limits]\nconnections_max = \"5\""), "and is \"5\""),
+        (
+            format!("{LEAST}[listeners.https]\nbind = \"localhost\""),
+            "listeners.https.bind must be an address",
+        ),
+        (format!("{LEAST}[listeners]\nhttps = 1"), "listeners.https must be a section, and is 1"),
+        (format!("{LEAST}tpm_roots = [{{ file = \"a\", class = \"real\" }}]"), "tpm_roots[0].class must be"),
+        ("trust_domain = ".to_owned(), "line 1"),
+        (
+            format!("{LEAST}[listeners]\nhttps.bind = \"1.1.1.1:1\"\nmqtt_tls.bind = \"1.1.1.1:1\""),
+            "does not have",
+        ),
+    ] {
+        let said = refused(&text);
+        assert!(said.contains(wanted), "{said:?} does not say {wanted:?}");
+    }
+}
+
+#[test]
+fn flags_come_over_the_environment_and_that_over_the_file() {
+    let path = Path::new("muster.toml");
+    let environment = || {
+        [
+            ("MUSTER__LISTENERS__MQTT_TLS__BIND", "127.0.0.1:1"),
+            ("MUSTER__LISTENERS__HTTPS__BIND", "127.0.0.1:2"),
+            ("MUSTER__LIMITS__CONNECTIONS_MAX", "77"),
+            ("MUSTER__SERVER_NAMES", "hub.example, 10.0.0.1"),
+            ("MUSTER__TPM_ROOTS", "[{ file = \"a.pem\", class = \"simulated\" }]"),
+            ("MUSTER_IDENTITY", "passed by"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    };
+    let flags = ["listeners.https.bind=127.0.0.1:3".to_owned()];
+    let config = Config::parse(path, WHOLE, environment(), &flags).expect("valid");
+    assert_eq!(config.listeners.mqtt_tls.port(), 1);
+    assert_eq!(config.listeners.https.port(), 3);
+    assert_eq!(config.limits.connections_max, 77);
+    assert_eq!(config.server_names.len(), 2);
+    assert_eq!(config.tpm_roots.len(), 1);
+}
+
+#[test]
+fn a_mistake_in_the_environment_or_a_flag_is_named_as_such() {
+    let path = Path::new("muster.toml");
+    let variable = |name: &str, value: &str| {
+        let error = Config::parse(path, LEAST, [(name.to_owned(), value.to_owned())], &[]);
+        error.expect_err("refused").to_string()
+    };
+    let said = variable("MUSTER__LIMITS__CONNECTION_MAX", "5");
+    assert!(said.contains("the environment (MUSTER__LIMITS__CONNECTION_MAX)"), "{said}");
+    assert!(said.contains("did you mean \"limits.connections_max\""), "{said}");
+    let said = variable("MUSTER__LIMITS__CONNECTIONS_MAX", "many");
+    assert!(said.contains("the environment (MUSTER__LIMITS__CONNECTIONS_MAX)"), "{said}");
+    let flag =
+        |text: &str| Config::parse(path, LEAST, [], &[text.to_owned()]).expect_err("refused").to_string();
+    assert!(flag("limits.connections_max").contains("section.key=value"));
+    assert!(flag("trust_domain.x=1").contains("--set"));
+    assert!(flag("node=Hub").contains("--set: node must be"));
+}
+
+#[test]
+fn a_file_that_is_absent_is_named() {
+    let said = Config::read(Path::new("/nowhere/muster.toml"), [], &[]).expect_err("absent").to_string();
+    assert_eq!(said, "read /nowhere/muster.toml");
+}

@@ -1,0 +1,294 @@
+//! The actor around enrolment: brings frames to the core, and asks the registry between its steps.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use actix::{
+    Actor, ActorFutureExt as _, Context, Handler, Message, Recipient, ResponseActFuture, WrapFuture as _,
+    dev::ToEnvelope, fut,
+};
+use data_encoding::HEXLOWER;
+use muster_actors::SharedClock;
+use muster_schemas::enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused};
+use muster_tpm::verifier::Rejection;
+use tracing::{info, warn};
+
+use super::{
+    core::{Claimant, Enrolment, Grant, Now, Policy, Refusal},
+    counters::Counters,
+    limits::MAILBOX_MESSAGES_MAX,
+};
+use crate::{
+    authority::Leaf,
+    random::Random,
+    registry::{
+        self, AdmitReason, OwnerRefusal, Ownership,
+        message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
+    },
+};
+
+/// One frame of a device, and what the hub knows of the connection that it came on. The answer is the frame to send.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Where the device connects from.
+    pub peer: SocketAddr,
+    /// What both ends exported of this TLS connection.
+    pub exporter: [u8; 32],
+    /// The certificate that the connection was made with, if it was made with one.
+    pub leaf: Option<Leaf>,
+    /// What the device sent.
+    pub frame: DeviceFrame,
+}
+
+impl Message for Exchange {
+    type Result = HubFrame;
+}
+
+/// Whom enrolment asks: the registry.
+#[derive(Clone)]
+pub struct RegistryDesk {
+    find_owner: Recipient<FindOwner>,
+    enrol: Recipient<Enrol>,
+    admit: Recipient<Admit>,
+    show_device: Recipient<ShowDevice>,
+    renewed: Recipient<Renewed>,
+}
+
+impl<A> From<actix::Addr<A>> for RegistryDesk
+where
+    A: Actor + Handler<FindOwner> + Handler<Enrol> + Handler<Admit> + Handler<ShowDevice> + Handler<Renewed>,
+    A::Context: ToEnvelope<A, FindOwner>
+        + ToEnvelope<A, Enrol>
+        + ToEnvelope<A, Admit>
+        + ToEnvelope<A, ShowDevice>
+        + ToEnvelope<A, Renewed>,
+{
+    fn from(registry: actix::Addr<A>) -> Self {
+        Self {
+            find_owner: registry.clone().recipient(),
+            enrol: registry.clone().recipient(),
+            admit: registry.clone().recipient(),
+            show_device: registry.clone().recipient(),
+            renewed: registry.recipient(),
+        }
+    }
+}
+
+/// What the actor is made of; a restart makes a new one of the same.
+#[derive(Clone)]
+pub struct EnrolmentOptions {
+    /// What is decided once for all enrolments.
+    pub policy: Policy,
+    /// Where the registry is: asked for every exchange, because a registry that was restarted has another address.
+    pub registry: Arc<dyn Fn() -> Option<RegistryDesk> + Send + Sync>,
+    /// What the time is.
+    pub clock: SharedClock,
+    /// Where nonces, secrets and jitter come from: one generator for each life of the actor.
+    pub random: Arc<dyn Fn() -> Random + Send + Sync>,
+    /// What is counted.
+    pub counters: Counters,
+}
+
+/// Owns the exchanges that wait for their second frame.
+pub struct EnrolmentActor {
+    core: Enrolment,
+    options: EnrolmentOptions,
+}
+
+type Answer<T> = Result<T, Refusal>;
+type Step<T> = ResponseActFuture<EnrolmentActor, Answer<T>>;
+
+impl EnrolmentActor {
+    /// An actor without exchanges: those of an earlier life are unknown to it, and their devices begin again.
+    pub fn new(options: EnrolmentOptions) -> Self {
+        let core = Enrolment::new(options.policy.clone(), (options.random)(), options.clock.now());
+        Self { core, options }
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: self.options.clock.now(), unix_s: self.options.clock.unix_ms() / 1_000 }
+    }
+
+    fn registry(&self) -> Answer<RegistryDesk> {
+        (self.options.registry)().ok_or_else(|| unavailable("it is being restarted").into())
+    }
+
+    fn begin(&mut self, exchange: Exchange) -> Step<HubFrame> {
+        let Exchange { peer, exporter, frame, .. } = exchange;
+        match frame {
+            DeviceFrame::Begin(begin) => {
+                self.options.counters.begun();
+                let claimant = self.core.begin(self.now(), peer.ip(), begin);
+                let asked = claimant.and_then(|claimant| Ok((claimant, self.registry()?)));
+                let found = async move {
+                    let (claimant, registry) = asked?;
+                    let ownership = find_owner(&registry, &claimant).await?;
+                    Ok((claimant, ownership))
+                };
+                Box::pin(found.into_actor(self).map(move |found: Answer<(Claimant, Ownership)>, actor, _| {
+                    let (claimant, ownership) = found?;
+                    let frame = actor.core.challenge(actor.now(), &exporter, claimant, ownership)?;
+                    actor.options.counters.challenged();
+                    Ok(frame)
+                }))
+            }
+            DeviceFrame::Finish(finish) => {
+                let granted = self.core.finish(self.now(), &exporter, &finish);
+                let asked = granted.and_then(|grant| Ok((grant, self.registry()?)));
+                let counters = self.options.counters.clone();
+                let written = async move {
+                    let (Grant { write, reply }, registry) = asked?;
+                    let enrolled = enrol(&registry, write).await?;
+                    report_enrolled(peer, &enrolled, &counters);
+                    Ok(reply)
+                };
+                Box::pin(written.into_actor(self))
+            }
+            DeviceFrame::RenewBegin(_) | DeviceFrame::RenewFinish(_) => {
+                let detail = "a renewal needs a connection with the current certificate";
+                Box::pin(fut::ready(Err(Rejection::new(RefusalCode::Malformed, detail).into())))
+            }
+        }
+    }
+
+    fn renew(&mut self, leaf: Leaf, exchange: Exchange) -> Step<HubFrame> {
+        let Exchange { peer, exporter, frame, .. } = exchange;
+        match frame {
+            DeviceFrame::RenewBegin(begin) => {
+                self.options.counters.begun();
+                let registry = self.registry();
+                let presented = leaf.clone();
+                let known = async move { known_device(&registry?, presented).await };
+                Box::pin(known.into_actor(self).map(move |known, actor, _| {
+                    let frame = actor.core.renew_begin(actor.now(), &exporter, &leaf, &known?, begin)?;
+                    actor.options.counters.challenged();
+                    Ok(frame)
+                }))
+            }
+            DeviceFrame::RenewFinish(finish) => {
+                let granted = self.core.renew_finish(self.now(), &exporter, &finish);
+                let asked = granted.and_then(|grant| Ok((grant, self.registry()?)));
+                let counters = self.options.counters.clone();
+                let written = async move {
+                    let (Grant { write, reply }, registry) = asked?;
+                    let device = registry.renewed.send(write).await;
+                    let device = device.map_err(|_| unavailable("it was restarted"))?;
+                    let device = device.map_err(|refusal| match refusal {
+                        registry::Refusal::Unavailable(why) => unavailable(&why),
+                        other => Rejection::new(RefusalCode::UnknownChip, format!("failed to {other}")),
+                    })?;
+                    counters.renewed();
+                    info!(%peer, tenant = %device.tenant, device = %device.id,
+                        serial = %device.certificate.serial, "certificate renewed");
+                    Ok(reply)
+                };
+                Box::pin(written.into_actor(self))
+            }
+            // A device whose chip was cleared may still show its old certificate: it enrols as if it had none.
+            DeviceFrame::Begin(_) | DeviceFrame::Finish(_) => {
+                self.begin(Exchange { peer, exporter, leaf: None, frame })
+            }
+        }
+    }
+}
+
+impl Actor for EnrolmentActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
+    }
+}
+
+impl Handler<Exchange> for EnrolmentActor {
+    type Result = ResponseActFuture<Self, HubFrame>;
+
+    fn handle(&mut self, mut exchange: Exchange, _: &mut Context<Self>) -> Self::Result {
+        let peer = exchange.peer;
+        let step = match exchange.leaf.take() {
+            Some(leaf) => self.renew(leaf, exchange),
+            None => self.begin(exchange),
+        };
+        Box::pin(step.map(move |answer, actor: &mut Self, _| match answer {
+            Ok(frame) => frame,
+            Err(refusal) => refused(peer, refusal, &actor.options.counters),
+        }))
+    }
+}
+
+async fn find_owner(registry: &RegistryDesk, claimant: &Claimant) -> Answer<Ownership> {
+    let ek_hash = Some(claimant.owner.ek_hash);
+    let answer = registry.find_owner.send(claimant.owner.clone()).await;
+    let found = answer.map_err(|_| unavailable("it was restarted"))?;
+    found.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
+}
+
+async fn enrol(registry: &RegistryDesk, write: Enrol) -> Answer<Enrolled> {
+    let ek_hash = Some(write.chip.ek_hash);
+    let answer = registry.enrol.send(write).await;
+    let enrolled = answer.map_err(|_| unavailable("it was restarted"))?;
+    enrolled.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
+}
+
+/// The row of the device that a certificate belongs to, if it may still act.
+async fn known_device(registry: &RegistryDesk, leaf: Leaf) -> Answer<registry::Device> {
+    let admitted = registry.admit.send(Admit(leaf)).await.map_err(|_| unavailable("it was restarted"))?;
+    let admitted = admitted.map_err(|refusal| not_admitted(refusal.reason))?;
+    let show = ShowDevice { tenant: admitted.tenant, device: admitted.principal.id };
+    let device = registry.show_device.send(show).await.map_err(|_| unavailable("it was restarted"))?;
+    device.map_err(|_| Rejection::new(RefusalCode::UnknownChip, "the certificate is of no device").into())
+}
+
+fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, counters: &Counters) {
+    let Enrolled { device, revoked, key_replaced } = enrolled;
+    counters.issued();
+    info!(%peer, tenant = %device.tenant, device = %device.id, class = %device.tpm_class,
+        serial = %device.certificate.serial, again = revoked.is_some(), "device enrolled");
+    if *key_replaced {
+        counters.cleared();
+        warn!(tenant = %device.tenant, device = %device.id,
+            "tpm_cleared: a known chip enrolled with a new identity key; its earlier certificate is revoked");
+    }
+}
+
+fn refused(peer: SocketAddr, refusal: Refusal, counters: &Counters) -> HubFrame {
+    let Refusal { rejection: Rejection { code, detail }, ek_hash } = refusal;
+    counters.refused(code);
+    // Eight characters tell chips apart in a log, and do not name one.
+    let chip = ek_hash.map(|hash| HEXLOWER.encode(hash.get(..4).unwrap_or_default()));
+    warn!(%peer, ek_hash = chip.as_deref().unwrap_or("unknown"), %code, %detail, "enrolment refused");
+    HubFrame::Refused(Refused { code, detail })
+}
+
+fn unavailable(why: &str) -> Rejection {
+    Rejection::new(RefusalCode::HubUnavailable, format!("the registry does not answer: {why}"))
+}
+
+fn no_owner(refusal: &OwnerRefusal) -> Rejection {
+    let code = match refusal {
+        OwnerRefusal::UnknownChip => RefusalCode::UnknownChip,
+        OwnerRefusal::ClaimUnknown => RefusalCode::ClaimUnknown,
+        OwnerRefusal::ClaimUsed => RefusalCode::ClaimUsed,
+        OwnerRefusal::ClaimExpired => RefusalCode::ClaimExpired,
+        OwnerRefusal::ClaimModelMismatch => RefusalCode::ClaimModelMismatch,
+        OwnerRefusal::ClassNotAllowed(_) => RefusalCode::ClassNotAllowed,
+        OwnerRefusal::DeviceNotActive(_) => RefusalCode::DeviceSuspended,
+        OwnerRefusal::TenantSuspended => RefusalCode::TenantSuspended,
+        OwnerRefusal::OwnerChanged => RefusalCode::SessionUnknown,
+        OwnerRefusal::Unavailable(_) => RefusalCode::HubUnavailable,
+    };
+    Rejection::new(code, format!("failed to {refusal}"))
+}
+
+fn not_admitted(reason: AdmitReason) -> Rejection {
+    let code = match reason {
+        AdmitReason::Suspended | AdmitReason::Retired => RefusalCode::DeviceSuspended,
+        AdmitReason::TenantSuspended => RefusalCode::TenantSuspended,
+        AdmitReason::Unavailable => RefusalCode::HubUnavailable,
+        AdmitReason::Kind => RefusalCode::Malformed,
+        AdmitReason::TenantUnknown
+        | AdmitReason::Unknown
+        | AdmitReason::NotCurrent
+        | AdmitReason::Expired => RefusalCode::UnknownChip,
+    };
+    Rejection::new(code, format!("{reason}: enrol again without the certificate"))
+}

@@ -1,0 +1,256 @@
+//! What a hub holds once its vault is open: the authorities that it signs with, its own certificate, the storage root
+//! key. The root's private key is not among them; only `muster init` and a new authority need it.
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+use muster_schemas::{Kind, Principal, TrustDomain};
+
+use crate::{
+    authority::{
+        Authority, AuthorityError, InvalidPublicKey, Leaf, PemFileError, PublicKey, Role, TrustBundle,
+        is_signed_by, pem_certificates,
+    },
+    config::{Config, Layout},
+    limits::SERVER_VALIDITY_S,
+    private_file,
+    tls::ServerIdentity,
+    vault::{Passphrase, Vault, VaultError},
+};
+
+/// The name of the storage root key in the vault.
+const STORAGE_KEY_NAME: &str = "storage";
+/// The name of the hub's own private key in the vault.
+const SERVER_KEY_NAME: &str = "server";
+/// Length of the storage root key, in bytes.
+const STORAGE_KEY_BYTES: usize = 32;
+
+/// Why the keys of a hub could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The passphrase, the vault or a secret in it.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A certificate file.
+    #[error(transparent)]
+    Certificate(#[from] PemFileError),
+    /// An authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The authorities belong to another trust domain than the configuration names.
+    #[error(
+        "use these authorities: they are of {theirs}, and the configuration says trust_domain = \"{ours}\""
+    )]
+    TrustDomain {
+        /// What the configuration says.
+        ours: TrustDomain,
+        /// What the authorities say.
+        theirs: TrustDomain,
+    },
+    /// The certificates of the authorities do not belong together.
+    #[error("trust the {role} authority: {why}")]
+    Bundle {
+        /// Which authority.
+        role: Role,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The storage root key has a wrong length; the file is not what it should be.
+    #[error("use the storage root key: it does not have {STORAGE_KEY_BYTES} bytes; restore it from a backup")]
+    StorageKey,
+    /// A new certificate could not be written.
+    #[error("write a certificate")]
+    Write(#[source] std::io::Error),
+    /// A key that was made just now is not one; a broken invariant of ours.
+    #[error("make a key")]
+    Key(#[from] InvalidPublicKey),
+}
+
+/// The open keys of a hub.
+pub struct Keyring {
+    /// The certificates that trust is built from.
+    pub trust: TrustBundle,
+    /// Signs devices.
+    pub device: Authority,
+    /// Signs apps and users.
+    pub client: Authority,
+    /// What the hub presents to its peers.
+    pub server: ServerIdentity,
+    /// What the hub's own certificate says.
+    pub server_leaf: Leaf,
+    /// The key above every tenant's key.
+    pub storage_key: Zeroizing<[u8; STORAGE_KEY_BYTES]>,
+}
+
+impl Keyring {
+    /// Opens the vault and what it protects. Issues the hub's own certificate anew when it is in the last third of its
+    /// life, or when names or node changed in the configuration. `now_s` is Unix seconds.
+    pub fn open(config: &Config, now_s: u64) -> Result<Self, KeyringError> {
+        let layout = config.layout();
+        let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
+        let trust = read_trust(&layout)?;
+        if *trust.trust_domain() != config.trust_domain {
+            return Err(KeyringError::TrustDomain {
+                ours: config.trust_domain.clone(),
+                theirs: trust.trust_domain().clone(),
+            });
+        }
+        let stored = stored_server(&layout, &vault, &trust);
+        let (server, server_leaf) = match stored.filter(|(_, leaf)| still_serves(leaf, config, now_s)) {
+            Some(server) => server,
+            None => {
+                let authority = open_authority(&layout, &vault, Role::Server)?;
+                let (server, leaf) = issue_server(&authority, config, now_s)?;
+                store_server(&layout, &vault, &server)?;
+                (server, leaf)
+            }
+        };
+        Ok(Self {
+            device: open_authority(&layout, &vault, Role::Device)?,
+            client: open_authority(&layout, &vault, Role::Client)?,
+            storage_key: open_storage_key(&layout, &vault)?,
+            trust,
+            server,
+            server_leaf,
+        })
+    }
+}
+
+/// The name of a hub in its certificate.
+pub fn node_principal(config: &Config) -> Principal {
+    Principal {
+        trust_domain: config.trust_domain.clone(),
+        tenant: Principal::operator_tenant(),
+        kind: Kind::Node,
+        id: config.node.clone(),
+    }
+}
+
+/// The certificates of the authorities, read and checked against their root.
+pub(crate) fn read_trust(layout: &Layout) -> Result<TrustBundle, KeyringError> {
+    let root = read_certificate(layout, Role::Root)?;
+    let mut below = Vec::new();
+    for role in Role::INTERMEDIATES {
+        below.push((role, read_certificate(layout, role)?));
+    }
+    TrustBundle::new(root, below).map_err(|(role, why)| KeyringError::Bundle { role, why })
+}
+
+/// An authority with its private key.
+pub(crate) fn open_authority(layout: &Layout, vault: &Vault, role: Role) -> Result<Authority, KeyringError> {
+    let key = vault.read_secret(&layout.authority_key(role), role.as_str())?;
+    Ok(Authority::from_stored(role, read_certificate(layout, role)?, &key)?)
+}
+
+/// Writes an authority to its new files.
+pub(crate) fn create_authority(
+    layout: &Layout,
+    vault: &Vault,
+    authority: &Authority,
+) -> Result<(), KeyringError> {
+    let role = authority.role();
+    vault.create_secret(&layout.authority_key(role), role.as_str(), &authority.private_key_pkcs8())?;
+    let pem = pem(std::slice::from_ref(authority.certificate()));
+    private_file::create_public(&layout.authority_certificate(role), pem.as_bytes())
+        .map_err(KeyringError::Write)
+}
+
+/// Draws the storage root key and writes it to its new file.
+pub(crate) fn create_storage_key(layout: &Layout, vault: &Vault) -> Result<(), KeyringError> {
+    let mut key = Zeroizing::new([0; STORAGE_KEY_BYTES]);
+    aws_lc_rs::rand::fill(key.as_mut_slice()).map_err(|_| AuthorityError::Random)?;
+    Ok(vault.create_secret(&layout.storage_key(), STORAGE_KEY_NAME, key.as_slice())?)
+}
+
+/// The storage root key.
+pub(crate) fn open_storage_key(
+    layout: &Layout,
+    vault: &Vault,
+) -> Result<Zeroizing<[u8; STORAGE_KEY_BYTES]>, KeyringError> {
+    let stored = vault.read_secret(&layout.storage_key(), STORAGE_KEY_NAME)?;
+    let key = stored.as_array::<STORAGE_KEY_BYTES>().ok_or(KeyringError::StorageKey)?;
+    Ok(Zeroizing::new(*key))
+}
+
+/// A new key and certificate for the hub, with the server authority's certificate behind it.
+pub(crate) fn issue_server(
+    authority: &Authority,
+    config: &Config,
+    now_s: u64,
+) -> Result<(ServerIdentity, Leaf), KeyringError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::Library)?;
+    let public = PublicKey::from_sec1(key.der_bytes())?;
+    let names = &config.server_names;
+    let issued = authority.issue_server(&public, &node_principal(config), names, now_s, SERVER_VALIDITY_S)?;
+    let chain = vec![issued.certificate, authority.certificate().clone()];
+    Ok((ServerIdentity { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }, issued.leaf))
+}
+
+/// Puts the hub's own key and certificate in their places. A crash between the two leaves a pair that does not belong
+/// together, which [`stored_server`] sees; the next start issues another.
+pub(crate) fn store_server(
+    layout: &Layout,
+    vault: &Vault,
+    server: &ServerIdentity,
+) -> Result<(), KeyringError> {
+    vault.replace_secret(&layout.server_key(), SERVER_KEY_NAME, server.key.secret_der())?;
+    private_file::replace(&layout.server_certificate(), pem(&server.chain).as_bytes(), false)
+        .map_err(KeyringError::Write)
+}
+
+/// The hub's own key and certificate as stored; nothing when they are not there or do not belong together.
+pub(crate) fn stored_server(
+    layout: &Layout,
+    vault: &Vault,
+    trust: &TrustBundle,
+) -> Option<(ServerIdentity, Leaf)> {
+    let chain = pem_certificates(&layout.server_certificate()).ok()?;
+    let key = vault.read_secret(&layout.server_key(), SERVER_KEY_NAME).ok()?;
+    let leaf = trust.leaf(chain.first()?).ok()?;
+    let signed = is_signed_by(chain.first()?, trust.authority(Role::Server)?);
+    let pair = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key.as_slice())).ok()?;
+    let ours = PublicKey::from_sec1(pair.der_bytes()).ok()?.spki_sha256() == leaf.spki_sha256;
+    let key = PrivatePkcs8KeyDer::from(key.to_vec()).into();
+    (signed && ours).then_some((ServerIdentity { chain, key }, leaf))
+}
+
+/// Whether the hub's own certificate says what the configuration says, and is not in the last third of its life.
+pub(crate) fn still_serves(leaf: &Leaf, config: &Config, now_s: u64) -> bool {
+    let third = leaf.not_after_s.saturating_sub(leaf.not_before_s) / 3;
+    leaf.is_valid_at(now_s)
+        && now_s < leaf.not_after_s.saturating_sub(third)
+        && leaf.principal == node_principal(config)
+        && leaf.server_names == config.server_names
+}
+
+/// Certificates as PEM, one after the other.
+pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for certificate in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let base64 = data_encoding::BASE64.encode(certificate);
+        // Lines of 64 characters (RFC 7468 §2).
+        let mut rest = base64.as_str();
+        while let Some((line, after)) = rest.split_at_checked(64) {
+            text.push_str(line);
+            text.push('\n');
+            rest = after;
+        }
+        if !rest.is_empty() {
+            text.push_str(rest);
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+fn read_certificate(layout: &Layout, role: Role) -> Result<CertificateDer<'static>, KeyringError> {
+    let path = layout.authority_certificate(role);
+    let first = pem_certificates(&path)?.into_iter().next();
+    Ok(first.ok_or(PemFileError::Empty { path })?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! The hub: enrolment authority, registry, telemetry store, HTTPS API and command line around the broker. For whoever
+//! runs muster; not for embedding a bus in another program, which is what `muster-broker` is for.
+//!
+//! ```text
+//!  command line --HTTPS, client certificate--> API --> registry, telemetry
+//!  device ------muster-enroll/1 over TLS-----> enrolment --> registry, device authority
+//!  device, app -MQTT over mutual TLS---------> broker --> tenant log --> telemetry
+//! ```
+
+pub mod api;
+pub mod assembly;
+pub mod authority;
+pub mod causes;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod enroller;
+pub mod enrolment;
+pub mod gate;
+pub mod init;
+pub mod keyring;
+pub mod limits;
+pub mod place;
+pub mod private_file;
+pub mod random;
+pub mod registry;
+pub mod telemetry;
+pub mod tls;
+pub mod vault;

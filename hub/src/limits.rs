@@ -1,0 +1,101 @@
+//! Every bound of the hub program, unit last. Bounds of what crosses a process boundary are in `muster_schemas::limits`.
+
+use std::time::Duration;
+
+/// Life of the root certificate, in seconds: 20 years of 365 days.
+pub const ROOT_VALIDITY_S: u64 = 20 * YEAR_S;
+/// Life of the server, device and client authorities, in seconds: 5 years.
+pub const AUTHORITY_VALIDITY_S: u64 = 5 * YEAR_S;
+/// Life of the hub's own certificate, in seconds. It is issued anew at a start within the last third of it.
+pub const SERVER_VALIDITY_S: u64 = YEAR_S;
+/// Life of an app's or a user's certificate, in seconds.
+pub const CLIENT_VALIDITY_S: u64 = YEAR_S;
+/// Default life of a device's certificate, in seconds: a lease on an attestation.
+pub const DEVICE_VALIDITY_S: u64 = 7 * DAY_S;
+/// Shortest life of a device's certificate that may be configured, in seconds.
+pub const DEVICE_VALIDITY_S_MIN: u64 = 60;
+/// Longest life of a device's certificate that may be configured, in seconds.
+pub const DEVICE_VALIDITY_S_MAX: u64 = 90 * DAY_S;
+/// How far before the present a certificate begins to be valid, in seconds: clocks of devices run slow.
+pub const NOT_BEFORE_SKEW_S: u64 = 300;
+/// Latest instant a certificate may name, Unix seconds: 9999-12-31T23:59:59Z (RFC 5280 §4.1.2.5).
+pub const CERTIFICATE_TIME_S_MAX: u64 = 253_402_300_799;
+/// Length of a serial number that our authorities give, in bytes (RFC 5280 §4.1.2.2 allows 20).
+pub const SERIAL_BYTES: usize = 16;
+/// Largest certificate that is read, in bytes.
+pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Largest certificate signing request that is read, in bytes.
+pub const CSR_BYTES_MAX: usize = 8 * 1024;
+/// Longest text of a distinguished name's attribute, in bytes (RFC 5280 appendix A, ub-common-name).
+pub const NAME_TEXT_BYTES_MAX: usize = 64;
+/// Most names and addresses that the hub's certificate may carry.
+pub const SERVER_NAMES_MAX: usize = 32;
+
+/// Largest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+/// Largest passphrase, key or sealed secret that is read from a file, in bytes.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Shortest passphrase, in bytes.
+pub const PASSPHRASE_BYTES_MIN: usize = 12;
+/// Largest PEM file (a chain, or TPM manufacturers' roots), in bytes.
+pub const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most entries in `tpm_roots`.
+pub const TPM_ROOTS_MAX: usize = 256;
+
+/// Memory of one key derivation (Argon2id), in KiB.
+pub const ARGON2_MEMORY_KIB: u32 = 19 * 1024;
+/// Passes of one key derivation.
+pub const ARGON2_PASSES: u32 = 2;
+/// Lanes of one key derivation.
+pub const ARGON2_LANES: u32 = 1;
+/// Most memory that a vault file may ask for, in KiB: a forged file cannot exhaust the machine.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 1024 * 1024;
+/// Most passes that a vault file may ask for.
+pub const ARGON2_PASSES_MAX: u32 = 16;
+/// Most lanes that a vault file may ask for.
+pub const ARGON2_LANES_MAX: u32 = 16;
+
+/// Default for `limits.connections_max`: sessions and enrolments together.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Largest `limits.connections_max` that may be configured.
+pub const CONNECTIONS_MAX_MAX: usize = 1_000_000;
+/// Default for `limits.packet_bytes_max`: the largest MQTT packet, in bytes.
+pub const PACKET_BYTES_MAX: usize = 1024 * 1024;
+/// Smallest `limits.packet_bytes_max` that may be configured, in bytes.
+pub const PACKET_BYTES_MAX_MIN: usize = 1_024;
+/// Largest `limits.packet_bytes_max` that may be configured, in bytes: what the store takes as one value.
+pub const PACKET_BYTES_MAX_MAX: usize = 15 * 1024 * 1024;
+
+/// How long the command line waits for an answer of the hub, in seconds.
+pub const API_ANSWER_S_MAX: u64 = 30;
+/// How long the command line waits for a connection, in seconds.
+pub const API_CONNECT_S_MAX: u64 = 10;
+/// Largest answer that the command line reads, in bytes.
+pub const API_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Days before an expiry at which `muster check` begins to warn.
+pub const EXPIRY_WARNING_DAYS: u64 = 30;
+
+/// Largest body of a call to the API, in bytes.
+pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a caller has to send the head of its request.
+pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an idle connection to the API stays open.
+pub const API_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long an actor that everything rests on may take to start.
+pub const START_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+pub const START_POLL_TIME: Duration = Duration::from_millis(1);
+/// How often the hub looks at its own certificate by itself.
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(DAY_S);
+/// The registers that a quote covers: application support, which only the agent extends. The firmware's registers follow
+/// when the hub reads firmware event logs.
+pub const PCRS_QUOTED: [u8; 1] = [23];
+
+/// A day, in seconds.
+pub const DAY_S: u64 = 86_400;
+/// A year of 365 days, in seconds.
+pub const YEAR_S: u64 = 365 * DAY_S;
+
+const _: () = assert!(AUTHORITY_VALIDITY_S < ROOT_VALIDITY_S, "an authority ends before its root does");
+const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
+const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");

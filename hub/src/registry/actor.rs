@@ -1,0 +1,351 @@
+//! The actor around the registry: carries out its writes, and answers once they are durable.
+
+use std::{future::ready, sync::Arc};
+
+use actix::{
+    Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, MessageResult, ResponseFuture,
+    WrapFuture as _,
+};
+use muster_actors::{ExitSlot, SharedClock};
+use muster_broker::store::{Commit, CommitError, Sealer, Store, StoreError, Table, Unsealable, Write};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{
+    core::{Effect, Registry},
+    limits::MAILBOX_MESSAGES_MAX,
+    message::{
+        Admit, AdmitReason, AdmitRefusal, Admitted, CreateClaim, CreateTenant, CreatedClaim, Enrol, Enrolled,
+        FindOwner, ListDevices, ListTenants, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
+        ShowDevice,
+    },
+    row::{Client, Device, MalformedRow, Row, Tenant},
+};
+use crate::random::{self, Random};
+
+/// The table of the registry.
+const TABLE: &str = "registry";
+
+/// Why the rows could not be loaded or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The store cannot be read.
+    #[error("read the table of the registry")]
+    Store(#[from] StoreError),
+    /// A row was changed on the disk, or its key is lost.
+    #[error("open a row of the registry")]
+    Sealed(#[from] Unsealable),
+    /// A row is of another version.
+    #[error(transparent)]
+    Row(#[from] MalformedRow),
+    /// The rows could not be stored.
+    #[error("write to the table of the registry")]
+    Commit(#[from] CommitError),
+}
+
+/// What the actor is made of; a restart makes a new one of the same.
+#[derive(Clone)]
+pub struct RegistryOptions {
+    /// Where the rows are.
+    pub store: Store,
+    /// What the time is.
+    pub clock: SharedClock,
+    /// Where claim codes come from: one generator for each life of the actor.
+    pub random: Arc<dyn Fn() -> Random + Send + Sync>,
+}
+
+/// The rows as the store keeps them.
+#[derive(Debug, Clone)]
+struct Rows {
+    store: Store,
+    table: Table,
+    sealer: Sealer,
+}
+
+/// The single writer of the registry.
+pub struct RegistryActor {
+    store: Store,
+    clock: SharedClock,
+    random: Random,
+    slot: ExitSlot,
+    rows: Option<Rows>,
+    core: Registry,
+    /// Commits on their way.
+    in_flight: usize,
+    /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
+    /// commits on their way have come back and the rows are loaded anew.
+    ahead: bool,
+}
+
+impl RegistryActor {
+    /// An actor that loads its rows when it starts.
+    pub fn new(options: &RegistryOptions, slot: ExitSlot) -> Self {
+        Self {
+            store: options.store.clone(),
+            clock: options.clock.clone(),
+            random: (options.random)(),
+            slot,
+            rows: None,
+            core: Registry::default(),
+            in_flight: 0,
+            ahead: false,
+        }
+    }
+
+    fn now_s(&self) -> u64 {
+        self.clock.unix_ms() / 1_000
+    }
+
+    fn load(&mut self) -> Result<(), RegistryError> {
+        let rows = Rows::open(&self.store)?;
+        self.core = Registry::load(rows.load()?);
+        self.rows = Some(rows);
+        self.ahead = false;
+        Ok(())
+    }
+
+    /// Lets the core decide, and answers once what it changed is durable.
+    fn change<T: 'static, E: 'static>(
+        &mut self,
+        ctx: &mut Context<Self>,
+        unavailable: fn(Refusal) -> E,
+        decide: impl FnOnce(&mut Registry, u64, &mut Vec<Effect>) -> Result<T, E>,
+    ) -> ResponseFuture<Result<T, E>> {
+        if self.ahead {
+            let refusal = Refusal::Unavailable("it recovers from a failed write; try again".to_owned());
+            return Box::pin(ready(Err(unavailable(refusal))));
+        }
+        let mut effects = Vec::new();
+        let now_s = self.now_s();
+        let decided = decide(&mut self.core, now_s, &mut effects);
+        if effects.is_empty() {
+            return Box::pin(ready(decided));
+        }
+        let stored = self.commit(effects, ctx);
+        Box::pin(async move {
+            let decided = decided?;
+            let outcome = stored.map_err(unavailable)?.await.unwrap_or(Err(CommitError::Closed));
+            outcome.map_err(|error| unavailable(Refusal::Unavailable(error.to_string())))?;
+            Ok(decided)
+        })
+    }
+
+    fn commit(
+        &mut self,
+        effects: Vec<Effect>,
+        ctx: &mut Context<Self>,
+    ) -> Result<oneshot::Receiver<Result<(), CommitError>>, Refusal> {
+        let writes = self.writes(effects).map_err(|error| {
+            // The core has made the change and it will not be stored: as after a refused commit.
+            self.ahead = true;
+            self.reload_when_quiet(ctx);
+            Refusal::Unavailable(error.to_string())
+        })?;
+        let (answer, stored) = oneshot::channel();
+        let (report, reported) = oneshot::channel();
+        let done = Box::new(move |outcome: Result<(), CommitError>| {
+            let _ = report.send(outcome.is_ok());
+            let _ = answer.send(outcome);
+        });
+        self.in_flight += 1;
+        self.store.commit(Commit { writes, permit: None, done });
+        ctx.spawn(reported.into_actor(self).map(|outcome, actor, ctx| {
+            actor.in_flight -= 1;
+            actor.ahead |= !outcome.unwrap_or(false);
+            actor.reload_when_quiet(ctx);
+        }));
+        Ok(stored)
+    }
+
+    fn writes(&self, effects: Vec<Effect>) -> Result<Vec<Write>, RegistryError> {
+        let Some(rows) = &self.rows else { return Err(CommitError::Closed.into()) };
+        let mut writes = Vec::with_capacity(effects.len());
+        for effect in effects {
+            match effect {
+                // The key comes first and may stay behind without its row: creating the tenant again finds it.
+                Effect::CreateTenantKey(tenant) => match self.store.create_tenant(&tenant) {
+                    Ok(_) | Err(StoreError::TenantExists(_)) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Effect::Put(row) => writes.push(rows.put(&row)?),
+                Effect::Delete(key) => {
+                    writes.push(Write::Delete { table: rows.table.clone(), key: rows.key(&key) });
+                }
+            }
+        }
+        Ok(writes)
+    }
+
+    fn reload_when_quiet(&mut self, ctx: &mut Context<Self>) {
+        if !self.ahead || self.in_flight > 0 {
+            return;
+        }
+        warn!("the store refused a change of the registry; its rows are loaded anew");
+        if let Err(error) = self.load() {
+            self.slot.fail(ctx, error);
+        }
+    }
+}
+
+impl Rows {
+    fn open(store: &Store) -> Result<Self, RegistryError> {
+        Ok(Self { store: store.clone(), table: store.table(TABLE)?, sealer: store.platform() })
+    }
+
+    fn load(&self) -> Result<Vec<Row>, RegistryError> {
+        let mut rows = Vec::new();
+        for row in self.table.prefix(b"") {
+            let (key, sealed) = row?;
+            rows.push(Row::decode(&self.sealer.open(&key, &sealed)?)?);
+        }
+        Ok(rows)
+    }
+
+    /// A row's key as it stands on the disk, where no tenant's or device's name is to be read.
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        self.store.platform_blind(&[TABLE.as_bytes(), key]).to_vec()
+    }
+
+    fn put(&self, row: &Row) -> Result<Write, RegistryError> {
+        let key = self.key(&row.key());
+        let value = self.sealer.seal(&key, &row.encode()?);
+        Ok(Write::Put { table: self.table.clone(), key, value })
+    }
+}
+
+/// Registers clients in a store that no registry has open: the first operator, at `muster init`. Blocks.
+///
+/// # Errors
+/// The store does not take them.
+pub fn register_first(store: &Store, clients: Vec<Client>) -> Result<(), RegistryError> {
+    let rows = Rows::open(store)?;
+    let writes = clients.into_iter().map(|client| rows.put(&Row::Client(client)));
+    let writes = writes.collect::<Result<Vec<_>, _>>()?;
+    Ok(store.commit_blocking(writes)?)
+}
+
+impl Actor for RegistryActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
+        // Commits of an earlier life may still be on their way; an empty one behind them says when they have settled.
+        let loaded = self.store.commit_blocking(Vec::new()).map_err(RegistryError::from);
+        match loaded.and_then(|()| self.load()) {
+            Ok(()) => {
+                let (tenants, devices) = self.core.counts();
+                info!(tenants, devices, "registry loaded");
+            }
+            Err(error) => self.slot.fail(ctx, error),
+        }
+    }
+}
+
+impl Handler<CreateTenant> for RegistryActor {
+    type Result = ResponseFuture<Result<Tenant, Refusal>>;
+
+    fn handle(&mut self, command: CreateTenant, ctx: &mut Context<Self>) -> Self::Result {
+        self.change(
+            ctx,
+            |refusal| refusal,
+            |core, now_s, effects| core.create_tenant(now_s, command, effects),
+        )
+    }
+}
+
+impl Handler<CreateClaim> for RegistryActor {
+    type Result = ResponseFuture<Result<CreatedClaim, Refusal>>;
+
+    fn handle(&mut self, command: CreateClaim, ctx: &mut Context<Self>) -> Self::Result {
+        let bits = random::array(&mut self.random);
+        self.change(
+            ctx,
+            |refusal| refusal,
+            |core, now_s, effects| core.create_claim(now_s, command, bits, effects),
+        )
+    }
+}
+
+impl Handler<RegisterClient> for RegistryActor {
+    type Result = ResponseFuture<Result<Client, Refusal>>;
+
+    fn handle(&mut self, command: RegisterClient, ctx: &mut Context<Self>) -> Self::Result {
+        self.change(ctx, |refusal| refusal, |core, _, effects| core.register_client(command, effects))
+    }
+}
+
+impl Handler<Enrol> for RegistryActor {
+    type Result = ResponseFuture<Result<Enrolled, OwnerRefusal>>;
+
+    fn handle(&mut self, command: Enrol, ctx: &mut Context<Self>) -> Self::Result {
+        self.change(ctx, OwnerRefusal::Unavailable, |core, now_s, effects| {
+            core.enrol(now_s, command, effects)
+        })
+    }
+}
+
+impl Handler<Renewed> for RegistryActor {
+    type Result = ResponseFuture<Result<Device, Refusal>>;
+
+    fn handle(&mut self, command: Renewed, ctx: &mut Context<Self>) -> Self::Result {
+        self.change(ctx, |refusal| refusal, |core, _, effects| core.renewed(command, effects))
+    }
+}
+
+impl Handler<Admit> for RegistryActor {
+    type Result = Result<Admitted, AdmitRefusal>;
+
+    /// The answer does not wait: that the certificate before has ended is written behind, and should the write be lost,
+    /// the next connection ends it again.
+    fn handle(&mut self, command: Admit, ctx: &mut Context<Self>) -> Self::Result {
+        if self.rows.is_none() {
+            return Err(AdmitRefusal { reason: AdmitReason::Unavailable });
+        }
+        let mut effects = Vec::new();
+        let now_s = self.now_s();
+        let admitted = self.core.admit(now_s, command, &mut effects);
+        if !effects.is_empty()
+            && !self.ahead
+            && let Err(refusal) = self.commit(effects, ctx)
+        {
+            warn!(%refusal, "failed to write that a renewed certificate has connected");
+        }
+        admitted
+    }
+}
+
+impl Handler<FindOwner> for RegistryActor {
+    type Result = Result<Ownership, OwnerRefusal>;
+
+    fn handle(&mut self, command: FindOwner, _: &mut Context<Self>) -> Self::Result {
+        self.core.find_owner(self.now_s(), &command)
+    }
+}
+
+impl Handler<ListTenants> for RegistryActor {
+    type Result = MessageResult<ListTenants>;
+
+    fn handle(&mut self, _: ListTenants, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.core.list_tenants())
+    }
+}
+
+impl Handler<ListDevices> for RegistryActor {
+    type Result = Result<Vec<Device>, Refusal>;
+
+    fn handle(&mut self, command: ListDevices, _: &mut Context<Self>) -> Self::Result {
+        self.core.list_devices(&command)
+    }
+}
+
+impl Handler<ShowDevice> for RegistryActor {
+    type Result = Result<Device, Refusal>;
+
+    fn handle(&mut self, command: ShowDevice, _: &mut Context<Self>) -> Self::Result {
+        self.core.show_device(&command)
+    }
+}
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,0 +1,368 @@
+//! What the registry is told and asked, and what it answers. The same types are the core's input and the actor's
+//! messages; an answer to a command leaves only after its writes are durable.
+
+use actix::Message;
+use muster_schemas::{DeviceId, Kind, Principal, TenantId};
+use muster_tpm::endorsement::TpmClass;
+
+use super::{
+    limits::{
+        CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
+        MODEL_BYTES_MAX, TENANTS_MAX,
+    },
+    row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
+};
+use crate::authority::{Leaf, Serial};
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The name belongs to the hub itself.
+    #[error("use the name {0:?}, which is the hub's own")]
+    TenantReserved(TenantId),
+    /// There is a tenant of that name.
+    #[error("create the tenant {0}, which exists")]
+    TenantExists(TenantId),
+    /// There is no tenant of that name.
+    #[error("find the tenant {0}")]
+    TenantUnknown(TenantId),
+    /// The tenant is suspended.
+    #[error("act for the tenant {0}, which is suspended")]
+    TenantSuspended(TenantId),
+    /// There is no such device in that tenant.
+    #[error("find the device {device} of the tenant {tenant}")]
+    DeviceUnknown {
+        /// The tenant.
+        tenant: TenantId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// There is an app or user of that name with another certificate.
+    #[error("register the {kind} {id}, which exists")]
+    ClientExists {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+    },
+    /// The claim's life is out of bounds.
+    #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
+    ClaimLife(u64),
+    /// The model name is too long or empty.
+    #[error("accept the model name: it has 1 to {MODEL_BYTES_MAX} bytes")]
+    Model,
+    /// The certificate that was renewed is not one that the device has.
+    #[error("renew a certificate that is not the device's")]
+    NotItsCertificate,
+    /// A bound is reached.
+    #[error("keep more {0}")]
+    Full(Bound),
+    /// The store did not take the write; nothing was done.
+    #[error("store the change: {0}")]
+    Unavailable(String),
+}
+
+/// The bounds at which the registry refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bound {
+    /// Tenants of the hub.
+    #[error("than {TENANTS_MAX} tenants")]
+    Tenants,
+    /// Devices of the hub.
+    #[error("than {DEVICES_MAX} devices")]
+    Devices,
+    /// Claims of the tenant.
+    #[error("than {CLAIMS_PER_TENANT_MAX} claims of one tenant; unused ones end by themselves")]
+    Claims,
+    /// Apps and users of the tenant.
+    #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
+    Clients,
+}
+
+/// Creates a tenant, and with it the key that its data is sealed under.
+#[derive(Debug, Clone)]
+pub struct CreateTenant {
+    /// Its id.
+    pub tenant: TenantId,
+    /// Whether its devices may have simulated TPMs. For tests and demonstrations.
+    pub accept_simulated_tpms: bool,
+}
+
+impl Message for CreateTenant {
+    type Result = Result<Tenant, Refusal>;
+}
+
+/// Asks for all tenants, by id.
+#[derive(Debug, Clone)]
+pub struct ListTenants;
+
+impl Message for ListTenants {
+    type Result = Vec<Tenant>;
+}
+
+/// Creates a claim.
+#[derive(Debug, Clone)]
+pub struct CreateClaim {
+    /// The tenant that a device may join with it.
+    pub tenant: TenantId,
+    /// The only model it is to be good for.
+    pub model: Option<String>,
+    /// How long it is good, in seconds.
+    pub expires_in_s: u64,
+}
+
+impl Message for CreateClaim {
+    type Result = Result<CreatedClaim, Refusal>;
+}
+
+/// A claim with its code, which is nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedClaim {
+    /// What the device shows.
+    pub code: ClaimCode,
+    /// What the registry keeps.
+    pub claim: Claim,
+}
+
+/// Registers the certificate of an app or a user.
+#[derive(Debug, Clone)]
+pub struct RegisterClient {
+    /// Its tenant; the operator tenant only with [`ClientKind::User`].
+    pub tenant: TenantId,
+    /// App or user.
+    pub kind: ClientKind,
+    /// Its id.
+    pub id: DeviceId,
+    /// What was issued to it.
+    pub certificate: Certificate,
+    /// Whether it may take the place of the certificate that the client has, which then ends at once.
+    pub replace: bool,
+}
+
+impl Message for RegisterClient {
+    type Result = Result<Client, Refusal>;
+}
+
+/// Asks to whom a chip belongs, or would belong by its claim. Changes nothing.
+#[derive(Debug, Clone)]
+pub struct FindOwner {
+    /// SHA-256 of the chip's endorsement key.
+    pub ek_hash: [u8; 32],
+    /// The id that follows from it.
+    pub device: DeviceId,
+    /// The class of the chip.
+    pub class: TpmClass,
+    /// The model that the device says it is.
+    pub model: String,
+    /// The claim that the device shows, as it came.
+    pub claim: Option<String>,
+}
+
+impl Message for FindOwner {
+    type Result = Result<Ownership, OwnerRefusal>;
+}
+
+/// To whom a chip belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Whether the chip was enrolled before, so that no claim was needed.
+    pub enrolled_before: bool,
+}
+
+/// Why a chip belongs to nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OwnerRefusal {
+    /// Never seen, and without a claim.
+    #[error("find an owner: the chip is unknown and showed no claim; create one with `muster claim create`")]
+    UnknownChip,
+    /// The claim was never issued, or is no claim code.
+    #[error("find the claim: its code was mistyped, or it ended long ago")]
+    ClaimUnknown,
+    /// Another chip used the claim.
+    #[error("use the claim again: it is good for one chip; create another with `muster claim create`")]
+    ClaimUsed,
+    /// The claim has ended.
+    #[error("use the claim: it has ended; create another with `muster claim create`")]
+    ClaimExpired,
+    /// The claim is for another model.
+    #[error("use the claim for this model")]
+    ClaimModelMismatch,
+    /// The tenant does not accept this class of TPM.
+    #[error("accept a {0} TPM: the tenant does not allow that class")]
+    ClassNotAllowed(TpmClass),
+    /// The device is suspended or retired.
+    #[error("enrol the device: it is {}", .0.as_str())]
+    DeviceNotActive(State),
+    /// The tenant is suspended.
+    #[error("enrol into the tenant: it is suspended")]
+    TenantSuspended,
+    /// The owner changed since the challenge, and the certificate names the old one.
+    #[error("enrol the device: its owner changed meanwhile; start again")]
+    OwnerChanged,
+    /// A bound is reached, or the store did not take the write.
+    #[error("enrol the device: {0}")]
+    Unavailable(Refusal),
+}
+
+/// Writes an enrolment: uses up the claim, and inserts or updates the device, in one commit.
+#[derive(Debug, Clone)]
+pub struct Enrol {
+    /// Who the chip is and what it claims: checked again, since much may have happened since the challenge.
+    pub chip: FindOwner,
+    /// The tenant that the certificate names.
+    pub tenant: TenantId,
+    /// The chip's attestation key, a `TPMT_PUBLIC`.
+    pub ak_public: Vec<u8>,
+    /// The TPM name of the attestation key.
+    pub ak_name: Vec<u8>,
+    /// What was issued. It leaves the hub after the commit.
+    pub certificate: Certificate,
+    /// The chip's reset count in the quote.
+    pub reset_count: u32,
+    /// The chip's clock in the quote, in milliseconds.
+    pub clock_ms: u64,
+    /// The version of the agent.
+    pub agent_version: String,
+}
+
+impl Message for Enrol {
+    type Result = Result<Enrolled, OwnerRefusal>;
+}
+
+/// What an enrolment wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enrolled {
+    /// The device's row.
+    pub device: Device,
+    /// The certificate that the device had before and may no longer use.
+    pub revoked: Option<Serial>,
+    /// Whether the identity key changed although nothing was renewed: the chip was cleared, or the disk replaced.
+    pub key_replaced: bool,
+}
+
+/// Writes a renewal. The certificate it was asked with stays valid until the new one has connected.
+#[derive(Debug, Clone)]
+pub struct Renewed {
+    /// The device's tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// The certificate that it asked with.
+    pub presented: Serial,
+    /// What was issued.
+    pub certificate: Certificate,
+    /// The chip's reset count in the quote.
+    pub reset_count: u32,
+    /// The chip's clock in the quote, in milliseconds.
+    pub clock_ms: u64,
+    /// The version of the agent.
+    pub agent_version: String,
+}
+
+impl Message for Renewed {
+    type Result = Result<Device, Refusal>;
+}
+
+/// Asks, after every handshake, whether the peer may act: by what its certificate says, once its chain was verified.
+#[derive(Debug, Clone)]
+pub struct Admit(pub Leaf);
+
+impl Message for Admit {
+    type Result = Result<Admitted, AdmitRefusal>;
+}
+
+/// A peer that may act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its tenant; the operator tenant for an operator.
+    pub tenant: TenantId,
+    /// Who it is.
+    pub principal: Principal,
+}
+
+/// A peer that may not act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("admit the peer: {reason}")]
+pub struct AdmitRefusal {
+    /// Why.
+    pub reason: AdmitReason,
+}
+
+/// Why a peer may not act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitReason {
+    /// There is no such tenant.
+    #[error("its tenant is unknown")]
+    TenantUnknown,
+    /// The tenant is suspended.
+    #[error("its tenant is suspended")]
+    TenantSuspended,
+    /// No such device, app or user is registered in that tenant.
+    #[error("it is not registered")]
+    Unknown,
+    /// It is suspended.
+    #[error("it is suspended")]
+    Suspended,
+    /// It is retired.
+    #[error("it is retired")]
+    Retired,
+    /// The certificate was replaced or revoked.
+    #[error("its certificate is not the current one")]
+    NotCurrent,
+    /// The certificate has ended.
+    #[error("its certificate has ended")]
+    Expired,
+    /// Principals of that kind do not connect here.
+    #[error("its kind does not connect here")]
+    Kind,
+    /// The store did not take the write.
+    #[error("the registry is unavailable")]
+    Unavailable,
+}
+
+impl AdmitReason {
+    /// A short name, for counters and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantUnknown => "tenant_unknown",
+            Self::TenantSuspended => "tenant_suspended",
+            Self::Unknown => "unknown",
+            Self::Suspended => "suspended",
+            Self::Retired => "retired",
+            Self::NotCurrent => "not_current",
+            Self::Expired => "expired",
+            Self::Kind => "kind",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Asks for devices of a tenant, by id.
+#[derive(Debug, Clone)]
+pub struct ListDevices {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Only those after this one, to go on with a long list.
+    pub after: Option<DeviceId>,
+    /// At most so many; never more than [`super::limits::LISTED_DEVICES_MAX`].
+    pub limit: usize,
+}
+
+impl Message for ListDevices {
+    type Result = Result<Vec<Device>, Refusal>;
+}
+
+/// Asks for one device.
+#[derive(Debug, Clone)]
+pub struct ShowDevice {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its id.
+    pub device: DeviceId,
+}
+
+impl Message for ShowDevice {
+    type Result = Result<Device, Refusal>;
+}

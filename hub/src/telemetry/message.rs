@@ -1,0 +1,82 @@
+//! What the telemetry actor is told and asked.
+
+use actix::Message;
+use muster_schemas::{DeviceId, TenantId};
+
+use super::reading::{Reading, StreamId};
+
+/// Asks for the last reading of every name.
+#[derive(Debug, Clone)]
+pub struct Last {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+    /// Only of streams of this name.
+    pub stream: Option<String>,
+}
+
+impl Message for Last {
+    type Result = Result<LastReadings, QueryRefusal>;
+}
+
+/// The last readings, by device, stream and the order of their keys.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LastReadings {
+    /// The readings.
+    pub readings: Vec<(StreamId, Reading)>,
+    /// Whether there are more than one answer holds: ask for one device.
+    pub truncated: bool,
+}
+
+/// Asks for the readings of one stream, oldest first.
+#[derive(Debug, Clone)]
+pub struct Range {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its stream.
+    pub stream: String,
+    /// From this time on, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// Before this time, in milliseconds since 1970.
+    pub to_ms: i64,
+    /// At most so many: 1 to 1,000.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+impl Message for Range {
+    type Result = Result<Page, QueryRefusal>;
+}
+
+/// A page of readings of one stream.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// The readings, oldest first.
+    pub readings: Vec<Reading>,
+    /// Where the next page begins; none on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Why a question is not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryRefusal {
+    /// There is no such tenant.
+    #[error("find the tenant")]
+    TenantUnknown,
+    /// The range ends before it begins.
+    #[error("read a range that ends before it begins")]
+    Order,
+    /// No reading or too many at once.
+    #[error("read {0} readings at once: ask for 1 to {max}", max = super::limits::RANGE_READINGS_MAX)]
+    Limit(usize),
+    /// The cursor is not one that a page of this stream ended with.
+    #[error("go on from that cursor: pass the one that the page before gave")]
+    Cursor,
+    /// The store could not be read.
+    #[error("read the telemetry store: {0}")]
+    Unavailable(String),
+}
