@@ -1,0 +1,238 @@
+//! The tree: what the program consists of and who may speak to whom, in one place.
+//!
+//! ```text
+//!   one tokio runtime with two workers
+//!     main thread (arbiter):  Enrolment ⇄ Uplink ⇄ Sensors        each supervised; over budget ends the program
+//!     workers:                TLS, relay, MQTT client              may block while the TPM signs
+//!     thread "tpm":           the keys
+//! ```
+
+use std::{io, rc::Rc, sync::Arc};
+
+use muster_actors::{Child, Plan, Supervised, SystemClock};
+use muster_tpm::keys::KeyError;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time::timeout,
+};
+use tracing::{error, info};
+
+use crate::{
+    backoff::Backoff,
+    chip,
+    config::Config,
+    enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_id},
+    hub::Hub,
+    limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
+    line::Line,
+    relay::runtime_folder,
+    sensors::{Machine, Schedule, Sensors},
+    state::{StateDir, StateError},
+    tls::{Credentials, Dialects, TlsError, read_roots},
+    uplink::{Core, Finish, Settings, Uplink, UplinkParts},
+};
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder for the state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The keys are there and show something odd.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The hub's root, or TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The system gives no thread, signal or random number.
+    #[error("get {what} from the system: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it says.
+        source: io::Error,
+    },
+    /// A part failed more often than it may.
+    #[error("keep {0} running: it failed too often; its log says why")]
+    OverBudget(String),
+}
+
+/// What can be looked at without a hub.
+#[derive(Debug)]
+pub struct Checked {
+    /// This device.
+    pub device: String,
+    /// What kind of keys it has.
+    pub keys: &'static str,
+    /// How many root certificates it trusts.
+    pub roots: usize,
+}
+
+/// Looks whether the agent could run: the root, the state folder, the TPM.
+///
+/// # Errors
+/// The first thing that is not in order.
+pub fn check(config: &Config) -> Result<Checked, RunError> {
+    let roots = read_roots(&config.root)?.len();
+    let state = Arc::new(StateDir::open(&config.state_dir)?);
+    let tpm = chip::open(&config.tpm, &state)?;
+    let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
+    Ok(Checked { device: device?.to_string(), keys, roots })
+}
+
+/// Runs the agent until it is told to end (SIGTERM, SIGINT).
+///
+/// # Errors
+/// Something it cannot do without is not there, or failed for good.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|source| RunError::System { what: "a runtime", source })?;
+    let system = actix::System::with_tokio_rt(|| runtime);
+    system.block_on(live(config))
+}
+
+/// The children, and the lines between them.
+struct Tree {
+    enrolment: Supervised<Enrolment>,
+    uplink: Supervised<Uplink>,
+    sensors: Supervised<Sensors>,
+    finish: Line<Finish>,
+    finished: Rc<Notify>,
+}
+
+async fn live(config: Config) -> Result<(), RunError> {
+    let signals = |source| RunError::System { what: "signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let tree = plant(config)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        name = tree.first_end() => {
+            error!(name, "a part of the agent has ended");
+            return Err(RunError::OverBudget(name));
+        }
+    }
+    tree.fell().await;
+    Ok(())
+}
+
+fn plant(config: Config) -> Result<Tree, RunError> {
+    let roots = read_roots(&config.root)?;
+    let state = Arc::new(StateDir::open(&config.state_dir)?);
+    let tpm = chip::open(&config.tpm, &state)?;
+    let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
+    let device = device?;
+    info!(%device, keys, hub = config.hub, version = env!("CARGO_PKG_VERSION"), "muster-edge starts");
+
+    let clock = SystemClock::shared();
+    let credentials = Arc::new(Credentials::default());
+    let dialects = Dialects::new(roots, &credentials)?;
+    let hub = Hub { address: config.hub.clone(), server_name: config.server_name.clone() };
+    let seed = random()?;
+    let (retry_first, retry_max) = (config.retry_first, config.retry_max);
+    let finished = Rc::new(Notify::new());
+
+    let (certificates, reports, readings, openings, finish) =
+        (Line::new(), Line::new(), Line::new(), Line::new(), Line::new());
+
+    let uplink_parts = UplinkParts {
+        device: device.clone(),
+        hub: hub.clone(),
+        config: Arc::clone(&dialects.session),
+        runtime: runtime_folder(|name| std::env::var(name).ok()),
+        clock: Arc::clone(&clock),
+        enrolment: Line::clone(&reports),
+        sensors: Line::clone(&openings),
+        finished: Rc::clone(&finished),
+    };
+    let uplink = Child::new("uplink", Plan::ESCALATE, move |_| {
+        let backoff = Backoff::new(retry_first, retry_max, seed);
+        Uplink::new(uplink_parts.clone(), Core::new(Settings { backoff }))
+    })
+    .on_started({
+        let (certificates, readings, finish) =
+            (Line::clone(&certificates), Line::clone(&readings), Line::clone(&finish));
+        move |address| {
+            certificates.connect(address.clone().recipient());
+            readings.connect(address.clone().recipient());
+            finish.connect(address.recipient());
+        }
+    })
+    .start();
+
+    let sensors = Child::new("sensors", Plan::ESCALATE, {
+        let (device, clock, readings) = (device.clone(), Arc::clone(&clock), Line::clone(&readings));
+        let (labels, interval, state) = (config.labels.clone(), config.interval, Arc::clone(&state));
+        move |_| {
+            let schedule = Schedule::new(interval, clock.now());
+            let machine = Machine::new(state.path());
+            Sensors::new(
+                device.clone(),
+                labels.clone(),
+                machine,
+                schedule,
+                Arc::clone(&clock),
+                Line::clone(&readings),
+            )
+        }
+    })
+    .on_started(move |address| openings.connect(address.recipient()))
+    .start();
+
+    let enrolment_parts = EnrolmentParts {
+        device,
+        claim: config.claim,
+        model: config.model,
+        hub,
+        dialects,
+        credentials,
+        tpm,
+        state,
+        clock,
+        uplink: certificates,
+    };
+    let enrolment = Child::new("enrolment", Plan::ESCALATE, move |_| {
+        let failures = Backoff::new(retry_first, retry_max, seed.rotate_left(16));
+        let refusals = Backoff::new(REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX, seed.rotate_left(32));
+        Enrolment::new(enrolment_parts.clone(), Lifecycle::new(failures, refusals))
+    })
+    .on_started(move |address| reports.connect(address.recipient()))
+    .start();
+
+    Ok(Tree { enrolment, uplink, sensors, finish, finished })
+}
+
+impl Tree {
+    /// Waits until a child is gone for good: the agent is nothing without any of them.
+    async fn first_end(&self) -> String {
+        let name = tokio::select! {
+            _ = self.enrolment.ended() => self.enrolment.name(),
+            _ = self.uplink.ended() => self.uplink.name(),
+            _ = self.sensors.ended() => self.sensors.name(),
+        };
+        name.to_owned()
+    }
+
+    /// No more readings; what there is goes out, and the session is closed.
+    async fn fell(self) {
+        info!("muster-edge ends");
+        self.sensors.stop().await;
+        self.finish.say(Finish);
+        if timeout(FLUSH_TIME_MAX + CLOSE_TIME_MAX * 2, self.finished.notified()).await.is_err() {
+            error!("the session did not close in time");
+        }
+        self.uplink.stop().await;
+        self.enrolment.stop().await;
+    }
+}
+
+/// What jitter follows from, so that the devices of a fleet differ.
+fn random() -> Result<u64, RunError> {
+    getrandom::u64()
+        .map_err(|error| RunError::System { what: "a random number", source: io::Error::other(error) })
+}

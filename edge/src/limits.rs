@@ -1,0 +1,82 @@
+//! Bounds of everything this agent reads, keeps or waits for, unit last.
+
+use std::time::Duration;
+
+/// Longest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 64 * 1_024;
+/// Longest file of root certificates, in bytes.
+pub const ROOT_BYTES_MAX: u64 = 256 * 1_024;
+/// Longest file in the state directory, in bytes: a leaf and four certificates above it, in PEM.
+pub const STATE_FILE_BYTES_MAX: u64 = 32 * 1_024;
+/// Longest file under `/proc` or `/sys` that is read, in bytes.
+pub const SOURCE_BYTES_MAX: u64 = 256 * 1_024;
+
+/// Shortest pause between two readings.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// Longest pause between two readings.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+/// Most fixed texts in the stream `labels`.
+pub const LABELS_COUNT_MAX: usize = 32;
+/// Longest fixed text, in bytes.
+pub const LABEL_TEXT_BYTES_MAX: usize = 256;
+/// Longest name of a fixed text, in bytes.
+pub const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Pause between two publications of the fixed texts.
+pub const LABELS_INTERVAL: Duration = Duration::from_secs(60);
+/// Most thermal zones that are looked at.
+pub const THERMAL_ZONES_COUNT_MAX: usize = 32;
+
+/// Most readings kept until the hub has acknowledged them. When full, the oldest that waits is dropped and counted.
+pub const SPOOL_READINGS_MAX: usize = 8_192;
+/// Most bytes of payload kept likewise.
+pub const SPOOL_BYTES_MAX: usize = 2 * 1_024 * 1_024;
+/// Longest payload of one reading, in bytes; a longer one is dropped and counted.
+pub const READING_BYTES_MAX: usize = 16 * 1_024;
+/// Most readings that are sent and not acknowledged. The hub may allow fewer.
+pub const IN_FLIGHT_READINGS_MAX: u16 = 64;
+/// A hub that leaves a reading unacknowledged for this long is left, and tried again.
+pub const ACKNOWLEDGE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// First pause after a lost connection; it doubles, with jitter, up to the next.
+pub const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause between two attempts to connect.
+pub const RETRY_MAX: Duration = Duration::from_secs(10);
+/// First pause after the hub has refused: a person has to act.
+pub const REFUSED_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause after the hub has refused.
+pub const REFUSED_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Longest pause that a hub may ask for, such as while a person decides.
+pub const PENDING_RETRY_MAX: Duration = Duration::from_secs(3_600);
+/// Sessions that the hub refuses in a row before the certificate is taken to be the reason.
+pub const SESSION_REFUSALS_MAX: u32 = 3;
+
+/// Longest wait for TCP and TLS.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a frame of the hub while enrolling.
+pub const FRAME_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for CONNACK.
+pub const CONNACK_TIME_MAX: Duration = Duration::from_secs(15);
+/// Pause between two pings on a quiet session.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Largest MQTT packet that the hub may send, in bytes.
+pub const INCOMING_PACKET_BYTES_MAX: u32 = 64 * 1_024;
+/// Longest wait for the last words of a connection that is over.
+pub const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for a session to close.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+/// Longest wait at the end of the program for readings to be acknowledged.
+pub const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Shortest life of a certificate that is believed: a hub that says less does not make the agent renew in a loop.
+pub const RENEW_AFTER_MIN: Duration = Duration::from_secs(1);
+/// Longest: a clock that is wrong does not keep the agent from renewing.
+pub const RENEW_AFTER_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// Names tried for the folder of the relay's socket.
+pub const SOCKET_FOLDER_TRIES_MAX: u32 = 100;
+
+const _: () = assert!(
+    (IN_FLIGHT_READINGS_MAX as usize) < SPOOL_READINGS_MAX
+        && IN_FLIGHT_READINGS_MAX as usize * READING_BYTES_MAX < SPOOL_BYTES_MAX,
+    "what is in flight never fills the spool, so there is always one that waits to be dropped"
+);
+const _: () = assert!(RETRY_FIRST.as_millis() <= 200, "a hub that comes back is found quickly");

@@ -1,0 +1,321 @@
+//! One MQTT session from its connection to its end: a client of its own, a relay of its own. What rumqttc tells becomes
+//! events for the uplink; what it means is the core's.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use actix::{Message, Recipient};
+use muster_schemas::{DeviceId, senml::Encoding};
+use rumqttc::{
+    Outgoing, Transport,
+    v5::{
+        AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError,
+        mqttbytes::{
+            QoS,
+            v5::{ConnectReturnCode, DisconnectReasonCode, Packet, PubAck, PubAckReason, PublishProperties},
+        },
+    },
+};
+use rustls::ClientConfig;
+use tokio::{pin, task::AbortHandle, time::timeout};
+
+use super::core::{Cause, PubackVerdict};
+use crate::{
+    hub::{Hub, Loss},
+    limits::{CONNACK_TIME_MAX, IN_FLIGHT_READINGS_MAX, KEEP_ALIVE, LAST_WORDS_TIME_MAX},
+    relay::{Relay, carry},
+    sensors::Reading,
+};
+
+/// Requests that may wait for the client: a full window and a good-bye.
+const REQUESTS_MAX: usize = IN_FLIGHT_READINGS_MAX as usize + 1;
+
+/// What a session tells. There are at most two for each reading of the window, and two more.
+#[derive(Debug)]
+pub struct SessionEvent {
+    /// Which session.
+    pub session: u64,
+    /// What happened.
+    pub news: News,
+}
+
+impl Message for SessionEvent {
+    type Result = ();
+}
+
+/// What happened to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// CONNACK.
+    Opened {
+        /// How many unacknowledged readings the hub takes.
+        window: u16,
+    },
+    /// The next of the readings that were published went out.
+    Sent {
+        /// Its packet identifier.
+        packet: u16,
+    },
+    /// PUBACK.
+    Answered {
+        /// Its packet identifier.
+        packet: u16,
+        /// What it says.
+        verdict: PubackVerdict,
+        /// The hub's words, if it used any.
+        reason: Option<String>,
+    },
+    /// It is over.
+    Closed {
+        /// What follows from it.
+        cause: Cause,
+        /// What happened, for people.
+        detail: String,
+    },
+}
+
+/// The client took nothing: its session is over, or its queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("hand something to the session: it is over, or more than the window is under way")]
+pub struct NotTaken;
+
+/// What a session is opened with.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Its number.
+    pub session: u64,
+    /// Where to.
+    pub hub: Hub,
+    /// How to speak TLS.
+    pub config: Arc<ClientConfig>,
+    /// Who we are: also the client identifier.
+    pub device: DeviceId,
+    /// Where the relay's socket may be.
+    pub runtime: PathBuf,
+}
+
+/// An open session, or one that is being opened. Dropping it ends it without a good-bye.
+pub struct Session {
+    client: AsyncClient,
+    device: DeviceId,
+    task: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Session {
+    /// Starts a session on the runtime; what becomes of it is told to `events`.
+    ///
+    /// # Errors
+    /// There is no place for the relay's socket.
+    pub fn open(opening: Opening, events: Recipient<SessionEvent>) -> io::Result<Self> {
+        let relay = Relay::open(&opening.runtime)?;
+        let socket = relay.socket().to_str().ok_or_else(|| io::Error::other("its path is no text"))?;
+        let mut options = MqttOptions::new(opening.device.as_str(), socket, 0);
+        options
+            .set_transport(Transport::unix())
+            .set_clean_start(true)
+            .set_keep_alive(KEEP_ALIVE)
+            .set_connection_timeout(CONNACK_TIME_MAX.as_secs())
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT_READINGS_MAX);
+        let (client, eventloop) = AsyncClient::new(options, REQUESTS_MAX);
+        let device = opening.device.clone();
+        // On the runtime, not on the arbiter: the TPM signs during the handshake, and that blocks its thread.
+        let task = tokio::spawn(Box::pin(async move {
+            let session = opening.session;
+            let (cause, detail) = run(&opening, relay, eventloop, &events).await;
+            events.do_send(SessionEvent { session, news: News::Closed { cause, detail } });
+        }));
+        Ok(Self { client, device, task: task.abort_handle() })
+    }
+
+    /// Publishes a reading with QoS 1.
+    ///
+    /// # Errors
+    /// More than the window is under way, or the session is over.
+    pub fn publish(&self, reading: &Reading) -> Result<(), NotTaken> {
+        let topic = format!("devices/{}/telemetry/{}", self.device, reading.stream);
+        let properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            content_type: Some(Encoding::Json.media_type().to_owned()),
+            ..PublishProperties::default()
+        };
+        self.client
+            .try_publish_with_properties(topic, QoS::AtLeastOnce, false, reading.payload.clone(), properties)
+            .map_err(|_| NotTaken)
+    }
+
+    /// Says good-bye after what was published.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn disconnect(&self) -> Result<(), NotTaken> {
+        self.client.try_disconnect().map_err(|_| NotTaken)
+    }
+}
+
+/// From TCP to the end; gives why it ended.
+async fn run(
+    opening: &Opening,
+    relay: Relay,
+    eventloop: EventLoop,
+    events: &Recipient<SessionEvent>,
+) -> (Cause, String) {
+    let stream = match opening.hub.connect(Arc::clone(&opening.config)).await {
+        Ok(stream) => stream,
+        Err(loss) => return of_loss(&loss),
+    };
+    let carrying = async {
+        let client = relay.accept().await.map_err(Loss::Broken);
+        match client {
+            Ok(client) => carry(client, stream).await,
+            Err(loss) => Some(loss),
+        }
+    };
+    let driving = drive(opening.session, eventloop, events);
+    pin!(carrying, driving);
+    // Neither is cut off by the other: what is between them still arrives.
+    let (ended, loss) = tokio::select! {
+        ended = &mut driving => {
+            let loss = timeout(LAST_WORDS_TIME_MAX * 2, carrying).await;
+            (ended, loss.unwrap_or(None))
+        }
+        loss = &mut carrying => (driving.await, loss),
+    };
+    match (ended, loss) {
+        // TLS tells more than a client that only sees its socket close.
+        (Ended::Broken(_), Some(loss)) => of_loss(&loss),
+        (Ended::Broken(detail), None) => (Cause::Lost, detail),
+        (Ended::Refused(detail), _) => (Cause::SessionRefused, detail),
+        (Ended::Told(detail), _) => (Cause::Lost, detail),
+        (Ended::GoodBye, _) => (Cause::Lost, "closed".to_owned()),
+    }
+}
+
+fn of_loss(loss: &Loss) -> (Cause, String) {
+    let cause = match loss {
+        Loss::CertificateRefused(_) => Cause::CertificateRefused,
+        _ => Cause::Lost,
+    };
+    (cause, format!("failed to {loss}"))
+}
+
+/// How the client saw the end.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// We said good-bye.
+    GoodBye,
+    /// The hub refused the session.
+    Refused(String),
+    /// The hub said why.
+    Told(String),
+    /// The connection broke.
+    Broken(String),
+}
+
+async fn drive(session: u64, mut eventloop: EventLoop, events: &Recipient<SessionEvent>) -> Ended {
+    let tell = |event: &Event| {
+        if let Some(news) = news_of(event) {
+            events.do_send(SessionEvent { session, news });
+        }
+    };
+    loop {
+        match eventloop.poll().await {
+            // It is on the wire when it is told.
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ended::GoodBye,
+            Ok(event) => tell(&event),
+            Err(error) => {
+                // What came before the end still counts.
+                eventloop.state.events.iter().for_each(tell);
+                return end_of(&error);
+            }
+        }
+    }
+}
+
+fn news_of(event: &Event) -> Option<News> {
+    match event {
+        Event::Incoming(Packet::ConnAck(connack)) => {
+            let window = connack.properties.as_ref().and_then(|properties| properties.receive_max);
+            // MQTT 5 §3.2.2.3.3: 65,535 when the hub says nothing.
+            Some(News::Opened { window: window.unwrap_or(u16::MAX) })
+        }
+        Event::Outgoing(Outgoing::Publish(packet)) => Some(News::Sent { packet: *packet }),
+        Event::Incoming(Packet::PubAck(puback)) => {
+            let reason = puback.properties.as_ref().and_then(|properties| properties.reason_string.clone());
+            let verdict = verdict_of(puback);
+            let reason =
+                reason.or_else(|| (verdict != PubackVerdict::Stored).then(|| format!("{:?}", puback.reason)));
+            Some(News::Answered { packet: puback.pkid, verdict, reason })
+        }
+        _ => None,
+    }
+}
+
+fn verdict_of(puback: &PubAck) -> PubackVerdict {
+    match puback.reason {
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => PubackVerdict::Stored,
+        PubAckReason::QuotaExceeded
+        | PubAckReason::UnspecifiedError
+        | PubAckReason::ImplementationSpecificError
+        | PubAckReason::PacketIdentifierInUse => PubackVerdict::Later,
+        PubAckReason::NotAuthorized | PubAckReason::TopicNameInvalid | PubAckReason::PayloadFormatInvalid => {
+            PubackVerdict::Never
+        }
+    }
+}
+
+fn end_of(error: &ConnectionError) -> Ended {
+    match error {
+        ConnectionError::ConnectionRefused(code) => {
+            let detail = format!("the hub refused the session: {code:?}");
+            match code {
+                ConnectReturnCode::NotAuthorized
+                | ConnectReturnCode::Banned
+                | ConnectReturnCode::BadUserNamePassword
+                | ConnectReturnCode::BadAuthenticationMethod => Ended::Refused(detail),
+                _ => Ended::Told(detail),
+            }
+        }
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
+            let words = reason_string.as_deref().unwrap_or("it does not say why");
+            let detail = format!("the hub ended the session: {reason_code:?}, {words}");
+            match reason_code {
+                DisconnectReasonCode::NotAuthorized => Ended::Refused(detail),
+                _ => Ended::Told(detail),
+            }
+        }
+        other => Ended::Broken(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_a_puback_has_a_verdict() {
+        let verdict = |reason| verdict_of(&PubAck { pkid: 1, reason, properties: None });
+        assert_eq!(verdict(PubAckReason::Success), PubackVerdict::Stored);
+        assert_eq!(verdict(PubAckReason::NoMatchingSubscribers), PubackVerdict::Stored);
+        assert_eq!(verdict(PubAckReason::QuotaExceeded), PubackVerdict::Later);
+        assert_eq!(verdict(PubAckReason::NotAuthorized), PubackVerdict::Never);
+    }
+
+    #[test]
+    fn a_refused_session_is_told_from_one_that_broke() {
+        let refused = |code| end_of(&ConnectionError::ConnectionRefused(code));
+        assert!(matches!(refused(ConnectReturnCode::NotAuthorized), Ended::Refused(_)));
+        assert!(matches!(refused(ConnectReturnCode::ServerBusy), Ended::Told(_)));
+        let left = StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::ServerShuttingDown,
+            reason_string: Some("back soon".into()),
+        };
+        let told = "the hub ended the session: ServerShuttingDown, back soon";
+        assert_eq!(end_of(&left.into()), Ended::Told(told.into()));
+        assert!(matches!(end_of(&StateError::ConnectionAborted.into()), Ended::Broken(_)));
+    }
+}
