@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` shows the main job, `make test` checks the whole project.
+# Both install what is missing (see setup/packages) and say so.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# Set ONCE=1 to run the demo, check it and leave nothing running.
+ONCE ?=
+# tpm2-tss reads this before its first call: without it, every expected failure is printed.
+export TSS2_LOG ?= all+NONE
+
+.PHONY: help setup demo test lint deny bench fuzz clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Install the system packages that are missing, saying which and why.
+	@./setup/install
+
+demo: setup ## First boot to tenant app on this machine. ONCE=1 checks it and ends.
+	@echo 'demo: building (the first time takes a few minutes)'
+	@$(CARGO) build --quiet --locked -p muster-hub -p muster-edge -p muster-simulators
+	@target/debug/muster-sim demo $(if $(ONCE),--once)
+
+test: setup lint ## Format, lints and every test.
+	@$(CARGO) build --locked --workspace
+	@MUSTER_REQUIRE_SWTPM=1 $(CARGO) test --locked --workspace
+
+lint: setup ## Format and lints.
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+deny: ## Licences, bans, sources and advisories (needs cargo-deny and its advisory database).
+	@cargo-deny check
+
+bench: setup ## Measure and write docs/benchmarks.md.
+	@$(CARGO) build --locked --release -p muster-hub -p muster-edge -p muster-simulators
+	@target/release/muster-sim bench --write docs/benchmarks.md
+
+fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
+	@for target in mqtt enrolment senml tpm_public tpm_attest tpm_signature; do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60; \
+	done
+
+clean: ## Remove what was built.
+	@$(CARGO) clean

@@ -1,0 +1,213 @@
+//! Devices with soft keys, NOT A REAL TPM among them: they enrol by the real protocol and then speak MQTT with the
+//! certificate they were given.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+
+use muster_edge::{
+    enrolment::{Exchange, Outcome, Request, Step},
+    tls::{Credentials, Dialects, read_roots},
+};
+use muster_schemas::{
+    DeviceId,
+    enrolment::{DeviceFrame, EXPORTER_LABEL, HubFrame, LENGTH_PREFIX_BYTES, frame_length},
+};
+use muster_tpm::{
+    device::{TlsKey, TpmThread},
+    keys::{DeviceKeys, Slot},
+    manufacturer::SimulatedManufacturer,
+    soft::SimulatedSoftwareKeys,
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{
+    BenchError,
+    client::{Client, ClientError, connect_tls},
+    limits::{ANSWER_TIME_MAX, ENROLMENTS_AT_ONCE},
+};
+
+/// The hub as a client sees it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where it speaks MQTT and enrolment.
+    pub address: SocketAddr,
+    /// What it must prove to be.
+    pub roots: RootCertStore,
+}
+
+impl Target {
+    /// The hub at `address`, below the root certificate in this file.
+    ///
+    /// # Errors
+    /// No address, or no certificate.
+    pub fn new(address: &str, root: &Path) -> Result<Self, BenchError> {
+        let address =
+            address.parse().map_err(|_| BenchError::Odd(format!("the hub listens on {address:?}")))?;
+        Ok(Self { address, roots: read_roots(root)? })
+    }
+
+    fn dialects(&self, credentials: &Arc<Credentials>) -> Result<Dialects, BenchError> {
+        Ok(Dialects::new(self.roots.clone(), credentials)?)
+    }
+}
+
+/// A device that has not enrolled yet.
+pub struct Newcomer {
+    keys: SimulatedSoftwareKeys,
+    claim: String,
+}
+
+impl Newcomer {
+    /// The device of this number, endorsed, with a claim.
+    ///
+    /// # Errors
+    /// The manufacturer refuses.
+    pub fn new(number: u32, claim: String, manufacturer: &SimulatedManufacturer) -> Result<Self, BenchError> {
+        let mut seed = [0xbe; 32];
+        let (head, _) = seed.split_at_mut(4);
+        head.copy_from_slice(&number.to_be_bytes());
+        Ok(Self { keys: SimulatedSoftwareKeys::new(&seed, manufacturer)?, claim })
+    }
+}
+
+/// A device with its certificate.
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    config: Arc<ClientConfig>,
+}
+
+impl Device {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The hub does not let it in.
+    pub async fn open(&self, target: &Target) -> Result<Client, ClientError> {
+        let stream = connect_tls(target.address, None, Arc::clone(&self.config)).await?;
+        Client::open(stream, self.id.as_str()).await
+    }
+}
+
+/// What enrolment gave: the keys, and the chain for them.
+pub struct Enrolled {
+    keys: SimulatedSoftwareKeys,
+    id: DeviceId,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Enrolled {
+    /// Makes it a device that can connect.
+    ///
+    /// # Errors
+    /// TLS cannot be configured so.
+    pub fn ready(self, target: &Target) -> Result<Device, BenchError> {
+        let Self { keys, id, chain } = self;
+        let tpm = TpmThread::start(move || Ok(Box::new(keys) as Box<dyn DeviceKeys>))?;
+        let key = TlsKey::open(tpm, Slot::A)?;
+        let credentials = Arc::new(Credentials::default());
+        credentials.set(CertifiedKey::new(chain, Arc::new(key)));
+        Ok(Device { id, config: target.dialects(&credentials)?.session })
+    }
+}
+
+/// How an app connects, from the folder that `muster app create` wrote.
+///
+/// # Errors
+/// A file is missing or TLS cannot be configured so.
+pub fn app_config(target: &Target, folder: &Path) -> Result<Arc<ClientConfig>, BenchError> {
+    let odd = |error: rustls::pki_types::pem::Error| BenchError::Odd(format!("the app's files: {error}"));
+    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).map_err(odd)?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(odd)?;
+    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).map_err(odd)?;
+    let credentials = Arc::new(Credentials::default());
+    credentials.set(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?);
+    Ok(target.dialects(&credentials)?.session)
+}
+
+/// Enrols all, some at one time, each of those from a loopback address of its own.
+///
+/// # Errors
+/// The first that fails.
+pub async fn enrol_all(target: &Target, newcomers: Vec<Newcomer>) -> Result<Vec<Enrolled>, BenchError> {
+    let config = target.dialects(&Arc::default())?.enrolment;
+    let mut queues: Vec<Vec<Newcomer>> = (0..ENROLMENTS_AT_ONCE).map(|_| Vec::new()).collect();
+    for (number, newcomer) in newcomers.into_iter().enumerate() {
+        if let Some(queue) = queues.get_mut(number % ENROLMENTS_AT_ONCE) {
+            queue.push(newcomer);
+        }
+    }
+    let mut workers = JoinSet::new();
+    for (last, queue) in (2..=u8::MAX).zip(queues) {
+        let (address, config) = (target.address, Arc::clone(&config));
+        workers.spawn(async move {
+            let mut enrolled = Vec::with_capacity(queue.len());
+            for newcomer in queue {
+                let source = Ipv4Addr::new(127, 0, 0, last);
+                let stream = connect_tls(address, Some(source), Arc::clone(&config)).await?;
+                enrolled.push(enrol(stream, newcomer).await?);
+            }
+            Ok::<_, BenchError>(enrolled)
+        });
+    }
+    let mut all = Vec::new();
+    while let Some(enrolled) = workers.join_next().await {
+        all.extend(enrolled??);
+    }
+    Ok(all)
+}
+
+/// One enrolment, from the first frame to the certificate.
+async fn enrol(mut stream: TlsStream<TcpStream>, newcomer: Newcomer) -> Result<Enrolled, BenchError> {
+    let Newcomer { mut keys, claim } = newcomer;
+    let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
+    let request = Request::First { slot: Slot::A, claim: Some(claim), model: "bench".to_owned() };
+    let (mut exchange, mut frame) = Exchange::begin(&mut keys, &request, exporter)?;
+    loop {
+        let heard = timeout(ANSWER_TIME_MAX, ask(&mut stream, &frame)).await;
+        let heard = heard.map_err(|_| ClientError::Silent("answer to an enrolment"))??;
+        match exchange.answer(&mut keys, heard)? {
+            Step::Send(next) => frame = next,
+            Step::End(Outcome::Issued(grant)) => {
+                stream.shutdown().await.map_err(ClientError::from)?;
+                return Ok(Enrolled { keys, id: grant.device, chain: grant.chain });
+            }
+            Step::End(Outcome::Refused(refused)) => {
+                return Err(BenchError::Odd(format!(
+                    "an enrolment was refused: {} ({})",
+                    refused.code, refused.detail
+                )));
+            }
+            Step::End(Outcome::Pending { .. }) => {
+                return Err(BenchError::Odd("an enrolment waits for a person".to_owned()));
+            }
+        }
+    }
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>, frame: &DeviceFrame) -> Result<HubFrame, BenchError> {
+    let asking = async {
+        stream.write_all(&frame.encode()).await?;
+        stream.flush().await?;
+        let mut prefix = [0; LENGTH_PREFIX_BYTES];
+        stream.read_exact(&mut prefix).await?;
+        let mut body = vec![0; frame_length(prefix).map_err(std::io::Error::other)?];
+        stream.read_exact(&mut body).await?;
+        HubFrame::decode(&body).map_err(std::io::Error::other)
+    };
+    Ok(asking.await.map_err(ClientError::from)?)
+}

@@ -1,0 +1,200 @@
+//! A hub as a process, and its command line.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    limits::WAIT_MAX,
+    process::{Process, ProcessError, now},
+    programs,
+};
+
+/// Why a hub did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// A program is missing.
+    #[error("{0}")]
+    Missing(String),
+    /// The process failed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A command was refused.
+    #[error("`muster {command}` ended with exit code {code}: {stderr}")]
+    Command {
+        /// What was called.
+        command: String,
+        /// Its exit code; −1 when a signal ended it.
+        code: i32,
+        /// What it said.
+        stderr: String,
+    },
+    /// A command said something unexpected.
+    #[error("`muster {command}` printed no JSON: {stdout}")]
+    Output {
+        /// What was called.
+        command: String,
+        /// What it printed.
+        stdout: String,
+    },
+    /// The file system refused.
+    #[error("failed to prepare the hub's folder: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+/// A hub on loopback, in a folder of its own.
+pub struct Hub {
+    program: PathBuf,
+    folder: PathBuf,
+    process: Option<Process>,
+    /// Where it listens, once it has said so; kept over restarts.
+    mqtt: String,
+    https: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Hub {
+    /// Prepares a hub in `folder` with `muster init`, trusting TPMs of the maker root at `maker_root` as simulated.
+    ///
+    /// # Errors
+    /// `muster` has not been built, or refused.
+    pub fn init(folder: &Path, maker_root: &Path) -> Result<Self, HubError> {
+        let program = programs::find("muster").map_err(HubError::Missing)?;
+        let hub = Self {
+            program,
+            folder: folder.to_owned(),
+            process: None,
+            mqtt: "127.0.0.1:0".to_owned(),
+            https: "127.0.0.1:0".to_owned(),
+            environment: Vec::new(),
+        };
+        let shown = folder.display().to_string();
+        let root = format!("simulated={}", maker_root.display());
+        hub.run_plain(&["init", "--dir", &shown, "--trust-domain", "muster.demo", "--tpm-root", &root])?;
+        Ok(hub)
+    }
+
+    /// Sets one configuration value by its environment variable, from the next start on.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+    }
+
+    /// Prefers these addresses over any free ones.
+    pub fn bind(&mut self, mqtt: &str, https: &str) {
+        mqtt.clone_into(&mut self.mqtt);
+        https.clone_into(&mut self.https);
+    }
+
+    /// Starts it and waits until it is ready; gives the time that took.
+    ///
+    /// # Errors
+    /// It ended, or was not ready in time.
+    pub fn start(&mut self) -> Result<Duration, HubError> {
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--config"]).arg(self.folder.join("muster.toml"));
+        command.env("MUSTER__LISTENERS__MQTT_TLS__BIND", &self.mqtt);
+        command.env("MUSTER__LISTENERS__HTTPS__BIND", &self.https);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        let started = now();
+        let mut process = Process::start("muster serve", &mut command)?;
+        let ready = process.wait_event("ready", WAIT_MAX)?;
+        let took = now() - started;
+        let address = |key: &str| ready.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.mqtt = address("mqtt");
+        self.https = address("https");
+        self.process = Some(process);
+        Ok(took)
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Asks it to end and waits.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// Where it speaks MQTT, as `address:port`.
+    pub fn mqtt(&self) -> &str {
+        &self.mqtt
+    }
+
+    /// The port it speaks MQTT on.
+    pub fn mqtt_port(&self) -> &str {
+        self.mqtt.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// Where its HTTPS API is, as a base URL with the name that its certificate carries.
+    pub fn api(&self) -> String {
+        format!("https://localhost:{}", self.https.rsplit(':').next().unwrap_or_default())
+    }
+
+    /// Where apps find MQTT, by the name that its certificate carries.
+    pub fn mqtt_endpoint(&self) -> String {
+        format!("localhost:{}", self.mqtt_port())
+    }
+
+    /// The root certificate that devices and apps trust.
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("authorities/root.crt")
+    }
+
+    /// The operator's identity.
+    pub fn operator(&self) -> PathBuf {
+        self.folder.join("operator")
+    }
+
+    /// Where the hub keeps everything.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs the command line as `identity` and gives what it printed.
+    ///
+    /// # Errors
+    /// It ended with an exit code other than 0, or printed no JSON.
+    pub fn run(&self, identity: &Path, arguments: &[&str]) -> Result<Value, HubError> {
+        let shown = identity.display().to_string();
+        let api = self.api();
+        let mut all = vec!["--identity", &shown, "--hub", &api, "-o", "json"];
+        all.extend(arguments);
+        let stdout = self.run_plain(&all)?;
+        let command = arguments.join(" ");
+        serde_json::from_str(&stdout).map_err(|_| HubError::Output { command, stdout })
+    }
+
+    /// Runs the command line as the operator.
+    ///
+    /// # Errors
+    /// As [`Hub::run`].
+    pub fn operate(&self, arguments: &[&str]) -> Result<Value, HubError> {
+        self.run(&self.operator(), arguments)
+    }
+
+    fn run_plain(&self, arguments: &[&str]) -> Result<String, HubError> {
+        let output = Command::new(&self.program).args(arguments).output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(HubError::Command {
+            command: arguments.join(" "),
+            code: output.status.code().unwrap_or(-1),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+}
