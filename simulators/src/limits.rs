@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long the running demo waits for one app's message before it looks at the next.
 pub const FOLLOW_TIME: Duration = Duration::from_millis(250);
+/// How often the running demo says how much came in.
+pub const FOLLOW_REPORT_TIME: Duration = Duration::from_secs(10);
 /// Longest wait for a process to end after it was asked to.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Lines of one process that may wait to be looked at; a process that writes more waits in turn.

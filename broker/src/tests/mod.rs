@@ -12,6 +12,7 @@ mod refusal;
 mod site;
 mod storage;
 mod takeover;
+mod will;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 use muster_mqtt::{
     Ack, ConnAck, Connect, ConnectProperties, Decoder, Disconnect, Outgoing, Packet, PacketId, Publish,
-    ReasonCode, Subscribe, SubscriptionOptions, Version, encode,
+    ReasonCode, Subscribe, SubscriptionOptions, Version, Will, encode,
 };
 use muster_schemas::{Message, Qos};
 use tokio::{
@@ -69,6 +69,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     pub(super) fn takes_at_once(mut self, messages: u16) -> Self {
         self.connect.properties.receive_maximum = NonZeroU16::new(messages);
+        self
+    }
+
+    pub(super) fn leaves_behind(mut self, message: Message) -> Self {
+        self.connect.will = Some(Will { message, delay_interval_s: 0 });
         self
     }
 

@@ -58,8 +58,9 @@ Read it with care:
 
 * The machine is shared: the hub, the load and whatever else runs there have the same cores. A rate is what hub and load
   reach together on them; processor time is the hub's own (user and system, from `/proc`).
-* Processor time per message falls when the machine is loaded, because batches get larger. Compare only numbers of one
-  run, and programs only when they were measured in the same minutes.
+* Processor time per message depends on load: it falls when more messages come at once, because batches get larger, and
+  it rises when other programs fight for the same caches. Compare only numbers of one run, and programs only when they
+  were measured in the same minutes.
 * The load is closed: at most so many messages are on their way. With a full window the wait for an acknowledgement is
   mostly the queue that the window makes; one message at a time shows the path itself.
 * The devices of this page hold soft keys and stand for no TPM; only the agent's row runs on a simulated one (swtpm).

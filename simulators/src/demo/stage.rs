@@ -16,8 +16,8 @@ use crate::{
     chip::{Chip, ChipError, publish_root},
     edge::{Edge, EdgeOptions},
     hub::{Hub, HubError},
-    limits::{FOLLOW_TIME, WAIT_MAX},
-    process::ProcessError,
+    limits::{FOLLOW_REPORT_TIME, FOLLOW_TIME, WAIT_MAX},
+    process::{ProcessError, now},
 };
 
 /// A text that devices publish as telemetry and that must then be nowhere on the hub's disk.
@@ -197,18 +197,24 @@ impl Stage {
         self.hub.stop();
     }
 
-    /// Tells what comes in until it is interrupted or the clients end.
+    /// Tells how much comes in, now and then, until it is interrupted or the clients end.
     pub fn follow(&mut self, report: &mut Report<'_>, interrupted: &AtomicBool) {
+        let mut told = now();
         while !interrupted.load(Ordering::Relaxed) {
             for tenant in &mut self.tenants {
-                match tenant.telemetry.wait_message(FOLLOW_TIME, |_| true) {
-                    Ok(message) => {
-                        let payload: String = message.payload.chars().take(100).collect();
-                        report.tell(&format!("{}'s app: {} {payload}", tenant.name, message.topic));
-                    }
-                    Err(ProcessError::TimedOut { .. }) => {}
-                    Err(_) => return,
+                if let Err(error) = tenant.telemetry.wait_message(FOLLOW_TIME, |_| true)
+                    && !matches!(error, ProcessError::TimedOut { .. })
+                {
+                    return;
                 }
+            }
+            if told.elapsed() >= FOLLOW_REPORT_TIME {
+                told = now();
+                let heard = |tenant: &mut Tenant| {
+                    format!("{}'s app heard {}", tenant.name, tenant.telemetry.messages().len())
+                };
+                let heard: Vec<String> = self.tenants.iter_mut().map(heard).collect();
+                report.tell(&format!("readings so far: {}", heard.join(", ")));
             }
         }
     }

@@ -1,0 +1,50 @@
+//! What a client leaves behind (MQTT 5 §3.1.2.5).
+
+use muster_mqtt::{Disconnect, ReasonCode};
+use muster_schemas::{Qos, TopicName};
+
+use super::*;
+
+const LAST: &str = "devices/pump-1/events/gone";
+
+#[test]
+fn the_will_of_a_client_that_vanishes_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut app = site.app("acme", "dashboard").connected().await.subscribed("devices/+/events/#").await;
+        let will = message(LAST, Qos::AtLeastOnce, "vanished");
+        let device = site.device("acme", "pump-1").leaves_behind(will).connected().await;
+        drop(device);
+        let Packet::Publish(publish) = app.next().await else { panic!("not a PUBLISH") };
+        assert_eq!(publish.message.topic, LAST.parse::<TopicName>().unwrap());
+        assert_eq!(&publish.message.payload[..], b"vanished");
+    });
+}
+
+#[test]
+fn the_will_of_a_client_that_says_goodbye_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut app = site.app("acme", "dashboard").connected().await.subscribed("devices/+/events/#").await;
+        let will = message(LAST, Qos::AtLeastOnce, "vanished");
+        let mut device = site.device("acme", "pump-1").leaves_behind(will).connected().await;
+        device.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success))).await;
+        until("the device has gone", || site.counters("acme").sessions.value() == 1).await;
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_will_goes_no_further_than_its_client_might() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut app = site.app("acme", "dashboard").connected().await.subscribed("devices/#").await;
+        let will = message("devices/pump-2/events/gone", Qos::AtLeastOnce, "vanished");
+        drop(site.device("acme", "pump-1").leaves_behind(will).connected().await);
+        until("the device has gone", || site.counters("acme").sessions.value() == 1).await;
+        app.hears_nothing().await;
+    });
+}
