@@ -1,5 +1,7 @@
 //! Who gets in, and as whom.
 
+use muster_simulators::limits::WAIT_MAX;
+
 use crate::world::World;
 
 #[test]
@@ -24,4 +26,17 @@ fn a_chip_that_nobody_claimed_is_refused_with_its_reason() {
 #[test]
 fn a_claim_is_good_for_one_chip() {
     World::raise().holds("a claim works once");
+}
+
+#[test]
+fn a_certificate_is_renewed_at_half_its_life_and_the_session_goes_on_with_the_new_one() {
+    let mut world = World::raise_with(&[("MUSTER__CERTIFICATES__DEVICE_VALIDITY_S", "60")]);
+    let device = &mut world.stage.tenants[0].devices[0];
+    let before = std::fs::read(device.edge.state().join("device.crt")).expect("a certificate");
+    device.edge.process().wait_event("renewed", WAIT_MAX).expect("renewed within a minute");
+    device.edge.wait_connected().expect("connected with the new certificate");
+    device.edge.wait_acknowledged().expect("publishes on");
+    let after = std::fs::read(device.edge.state().join("device.crt")).expect("a certificate");
+    assert_ne!(before, after);
+    world.holds("every device certificate chains to the device authority");
 }

@@ -12,9 +12,14 @@ pub struct World {
 impl World {
     /// Raises the stage; says what kept it from it.
     pub fn raise() -> Self {
+        Self::raise_with(&[])
+    }
+
+    /// Raises the stage with a hub that is set otherwise.
+    pub fn raise_with(settings: &'static [(&'static str, &'static str)]) -> Self {
         let folder = TempDir::new().expect("a folder for the story");
         let mut told = Vec::new();
-        let options = StageOptions { devices_per_tenant: 1, interval_s: 0.2, usual_ports: false };
+        let options = StageOptions { devices_per_tenant: 1, interval_s: 0.2, usual_ports: false, settings };
         let stage = Stage::raise(&folder.path().join("stage"), &options, &mut Report::new(&mut told));
         let stage = stage.unwrap_or_else(|error| panic!("{}\n{error}", String::from_utf8_lossy(&told)));
         Self { stage, _folder: folder }

@@ -26,7 +26,7 @@ pub use stage::{CANARY, Stage, StageError, StageOptions, Tenant};
 /// The stage could not be raised, such as when a program has not been built.
 pub fn run(once: bool, out: &mut dyn Write) -> Result<bool, StageError> {
     let folder = tempfile::Builder::new().prefix("muster-demo-").tempdir()?;
-    let options = StageOptions { devices_per_tenant: 2, interval_s: 1.0, usual_ports: !once };
+    let options = StageOptions { devices_per_tenant: 2, interval_s: 1.0, usual_ports: !once, settings: &[] };
     let mut report = Report::new(out);
     let mut stage = Stage::raise(folder.path(), &options, &mut report)?;
     if once {

@@ -51,6 +51,8 @@ pub struct StageOptions {
     pub interval_s: f64,
     /// Whether to listen on the usual ports if they are free, for a person who copies lines.
     pub usual_ports: bool,
+    /// Settings of the hub that differ, by their environment variables.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 /// One device with its chip.
@@ -106,6 +108,9 @@ impl Stage {
         );
         if options.usual_ports {
             hub.bind(usual(8883), usual(8443));
+        }
+        for (variable, value) in options.settings {
+            hub.set(variable, value);
         }
         let took = hub.start()?;
         report.tell(&format!(
