@@ -66,7 +66,8 @@ where
     let refusal = match timeout(HANDSHAKE_TIME_MAX, opened).await {
         Ok(Ok(Ok(opened))) => {
             let packets = surroundings.packets.clone();
-            return carry(stream, packets, &opened.session, reader, &entry.credit).await;
+            let shares = [&entry.credit, surroundings.directory.hub()];
+            return carry(stream, packets, &opened.session, reader, shares).await;
         }
         Ok(Ok(Err(refusal))) => refusal,
         // The supervisor ended with the question, or is too busy to answer.
@@ -81,14 +82,14 @@ pub(crate) async fn carry<S>(
     packets: PacketLimits,
     session: &Recipient<Inbound>,
     outbox: OutboxReader,
-    tenant: &Credit,
+    shares: [&Credit; 2],
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut read, mut write) = tokio::io::split(stream);
     let written = {
         let mut reading = pin!(async {
-            let ended = read_packets(&mut read, packets, session, &outbox, tenant).await;
+            let ended = read_packets(&mut read, packets, session, &outbox, shares).await;
             // A report: it never waits, and there is one of it per connection.
             session.do_send(Inbound { arrived: Arrived::Closed(ended.err()), permit: None });
         });
@@ -139,7 +140,7 @@ async fn read_packets<R>(
     packets: PacketLimits,
     session: &Recipient<Inbound>,
     outbox: &OutboxReader,
-    tenant: &Credit,
+    shares: [&Credit; 2],
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
@@ -157,7 +158,10 @@ where
         let bytes = buffered - decoder.buffer().len();
         decoder.release_buffer();
         if !packets.is_empty() {
-            let permit = Some([own.acquire(bytes).await, tenant.acquire(bytes).await]);
+            // The narrowest first: who waits holds nothing that a wider circle waits for.
+            let [tenant, hub] = shares;
+            let permit =
+                Some([own.acquire(bytes).await, tenant.acquire(bytes).await, hub.acquire(bytes).await]);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
             session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
         }

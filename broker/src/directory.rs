@@ -14,6 +14,7 @@ use muster_schemas::TenantId;
 
 use crate::{
     admission::NotAdmitted,
+    limits::{HUB_BATCHES_MAX, HUB_BYTES_MAX},
     session::CloseSession,
     tenant::{CloseMatching, OpenSession},
 };
@@ -29,9 +30,17 @@ pub(crate) struct Entry {
     pub(crate) credit: Credit,
 }
 
-/// The tenants of this hub.
-#[derive(Default)]
-pub(crate) struct Directory(RwLock<Tenants>);
+/// The tenants of this hub, and what all of them together may have under way.
+pub(crate) struct Directory {
+    tenants: RwLock<Tenants>,
+    hub: Credit,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { tenants: RwLock::default(), hub: Credit::new("hub", HUB_BATCHES_MAX, HUB_BYTES_MAX) }
+    }
+}
 
 #[derive(Default)]
 struct Tenants {
@@ -42,6 +51,11 @@ struct Tenants {
 }
 
 impl Directory {
+    /// What all tenants together may have under way.
+    pub(crate) fn hub(&self) -> &Credit {
+        &self.hub
+    }
+
     /// Names a tenant whose supervisor is about to start. Says false if it was named before.
     pub(crate) fn expect(&self, tenant: &TenantId) -> bool {
         let entries = &mut self.write().entries;
@@ -92,10 +106,10 @@ impl Directory {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tenants> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Tenants> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use muster_actors::{OverBudget, Plan};
 
+use crate::store::limits::COMMITS_WAITING_MAX;
+
 /// Most TLS handshakes under way at once. At the bound the accept loop waits, and the kernel's backlog fills.
 pub const HANDSHAKES_MAX: usize = 256;
 /// Connections the kernel may hold before they are accepted.
@@ -23,9 +25,14 @@ pub const CONNECTION_BATCHES_MAX: usize = 8;
 /// Bytes of one connection that may be on their way through session, router and log.
 pub const CONNECTION_BYTES_MAX: usize = 512 * 1_024;
 /// Read batches of one tenant that may be on their way. At the bound the tenant's readers wait in turn.
-pub const TENANT_BATCHES_MAX: usize = 4_096;
+pub const TENANT_BATCHES_MAX: usize = 1_024;
 /// Bytes of one tenant that may be on their way through its router and the log.
 pub const TENANT_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Read batches of all tenants together that may be on their way. At the bound all readers wait in turn. What the
+/// committer can hold beyond that is for registry and telemetry.
+pub const HUB_BATCHES_MAX: usize = COMMITS_WAITING_MAX - 1_024;
+/// Bytes of all tenants together that may be on their way.
+pub const HUB_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
 /// Bytes waiting for a peer's socket above which its session adds no deliveries: QoS 0 is dropped and counted, QoS 1 and
 /// 2 wait in the session's queue.
@@ -62,6 +69,10 @@ pub const TENANT_RESTARTS: Plan = Plan {
 
 const _: () =
     assert!(TENANT_RESTARTS.budget_is_reachable(), "a plan that can never be exhausted never parks");
+const _: () = assert!(
+    4 * TENANT_BATCHES_MAX <= HUB_BATCHES_MAX && 4 * TENANT_BYTES_MAX <= HUB_BYTES_MAX,
+    "a few busy tenants must leave room for their neighbours"
+);
 const _: () = assert!(
     CONNECTION_BYTES_MAX <= TENANT_BYTES_MAX,
     "one connection must fit within its tenant's share, or it would always travel alone"

@@ -34,8 +34,8 @@ pub(crate) struct Inbound {
     pub(crate) permit: Option<Permits>,
 }
 
-/// What a batch may ride on: its connection's permit and its tenant's.
-pub(crate) type Permits = [Permit; 2];
+/// What a batch rides on: the permits of its connection, its tenant and its hub.
+pub(crate) type Permits = [Permit; 3];
 
 pub(crate) enum Arrived {
     Packets {

@@ -108,7 +108,8 @@ fn a_peer_is_heard_while_its_session_has_a_full_mailbox() {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let credit = site.credit("acme").clone();
         actix_rt::spawn(async move {
-            connection::carry(ours, PacketLimits::default(), &opened.session, reader, &credit).await;
+            let shares = [&credit, &credit];
+            connection::carry(ours, PacketLimits::default(), &opened.session, reader, shares).await;
         });
         let mut peer = Peer::new(theirs, "dashboard").connected().await;
         // The reader comes with several batches at once, to a mailbox with more in it than actix likes to see.
