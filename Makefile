@@ -35,8 +35,9 @@ deny: ## Licences, bans, sources and advisories (needs cargo-deny and its adviso
 	@cargo-deny check
 
 bench: setup ## Measure and write docs/benchmarks.md.
-	@$(CARGO) build --locked --release -p muster-hub -p muster-edge -p muster-simulators
-	@target/release/muster-sim bench --write docs/benchmarks.md
+	@$(CARGO) build --locked --release -p muster-hub -p muster-simulators
+	@$(CARGO) build --locked --profile device -p muster-edge
+	@MUSTER_PROGRAMS=target/device target/release/muster-sim bench --write docs/benchmarks.md
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
 	@for target in mqtt enrolment senml tpm_public tpm_attest tpm_signature; do \
