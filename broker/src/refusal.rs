@@ -9,18 +9,8 @@ use crate::counters::TenantCounters;
 
 /// A SUBSCRIBE's filter as the router takes it.
 pub(crate) fn subscription(request: SubscriptionRequest) -> routing::Request {
-    let options = request.options;
-    routing::Request {
-        filter: request.filter,
-        options: routing::SubscriptionOptions {
-            qos: options.qos,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
-            // The two number their variants as the standard does.
-            retain_handling: (options.retain_handling as u8).try_into().unwrap_or_default(),
-        },
-        subscription_id: request.subscription_id,
-    }
+    let SubscriptionRequest { filter, options, subscription_id } = request;
+    routing::Request { filter, options, subscription_id }
 }
 
 /// The reason code that tells a refusal on the wire.

@@ -20,6 +20,7 @@ pub mod limits;
 mod principal;
 pub mod senml;
 pub mod stored;
+mod subscription;
 mod topic;
 
 #[cfg(test)]
@@ -28,4 +29,5 @@ mod corpus;
 pub use envelope::{Message, MessageProperties, Publisher, Qos};
 pub use id::{ClientId, DeviceId, InvalidId, TenantId};
 pub use principal::{InvalidPrincipal, Kind, Principal, TrustDomain};
+pub use subscription::{RetainHandling, SubscriptionOptions};
 pub use topic::{InvalidTopic, TopicFilter, TopicName};

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{Message, Publisher, TopicFilter};
+use muster_schemas::{Message, Publisher, SubscriptionOptions, TopicFilter};
 
-use crate::{
-    access::Access, refusal::Refusal, subscription::SubscriberId, subscription::SubscriptionOptions,
-};
+use crate::{access::Access, refusal::Refusal, subscription::SubscriberId};
 
 /// One wish of a SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]

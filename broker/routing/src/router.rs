@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use muster_schemas::{Message, Publisher, Qos, TopicFilter};
+use muster_schemas::{Message, Publisher, Qos, RetainHandling, TopicFilter};
 
 use crate::{
     access::Access,
@@ -17,7 +17,7 @@ use crate::{
     limits::{Limits, REPLAY_SHARE_DIVISOR},
     refusal::Refusal,
     retained::Retained,
-    subscription::{RetainHandling, SubscriberId, Subscription},
+    subscription::{SubscriberId, Subscription},
 };
 
 /// What a router is made of.

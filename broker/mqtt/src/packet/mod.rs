@@ -5,8 +5,9 @@ mod publish;
 mod subscribe;
 
 pub use connect::{Auth, ConnAck, ConnAckProperties, Connect, ConnectProperties, Disconnect, Password, Will};
+pub use muster_schemas::{RetainHandling, SubscriptionOptions};
 pub use publish::{Ack, Publish, SubscriptionIds};
-pub use subscribe::{RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Unsubscribe};
+pub use subscribe::{SubAck, Subscribe, UnsubAck, Unsubscribe};
 
 use std::{fmt, num::NonZeroU16};
 

@@ -1,7 +1,7 @@
 //! Asking for messages, and no longer asking.
 
 use bytestring::ByteString;
-use muster_schemas::{Qos, TopicFilter};
+use muster_schemas::{SubscriptionOptions, TopicFilter};
 
 use super::{PacketId, UserProperties};
 use crate::reason::ReasonCode;
@@ -17,32 +17,6 @@ pub struct Subscribe {
     pub filters: Vec<(TopicFilter, SubscriptionOptions)>,
     /// The client's own name-value pairs.
     pub user_properties: UserProperties,
-}
-
-/// Subscription options (MQTT 5 §3.8.3.1). In 3.1.1 there is only `qos`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SubscriptionOptions {
-    /// Highest quality of service of deliveries.
-    pub qos: Qos,
-    /// Not to deliver what this client itself publishes.
-    pub no_local: bool,
-    /// Whether forwarded messages keep the retain flag they were published with.
-    pub retain_as_published: bool,
-    /// When to send retained messages.
-    pub retain_handling: RetainHandling,
-}
-
-/// When a new subscription gets the retained messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum RetainHandling {
-    /// At every SUBSCRIBE.
-    #[default]
-    Send = 0,
-    /// When the subscription did not exist.
-    SendIfNew = 1,
-    /// Never.
-    DoNotSend = 2,
 }
 
 /// SUBACK (MQTT 5 §3.9).
