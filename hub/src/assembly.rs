@@ -13,7 +13,7 @@ use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
-    Bus, BusOptions, bind,
+    Bus, BusOptions, ReasonCode, bind,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
@@ -109,29 +109,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         });
         registry
     };
-    let enrolments = enrolment::Counters::default();
-    let enrolment = {
-        let policy = Policy {
-            roots: Arc::new(tpm_roots(config)?),
-            authority: Arc::new(device),
-            certificate_life_s: config.certificates.device_validity_s,
-            mqtt_endpoint: String::new(),
-            pcr_selection: PCRS_QUOTED.to_vec(),
-        };
-        let registry = registry.clone();
-        let options = EnrolmentOptions {
-            policy,
-            registry: Arc::new(move || registry.address().map(Into::into)),
-            clock: clock.clone(),
-            random: Arc::new(random::system),
-            counters: enrolments.clone(),
-        };
-        let enrolment = Place::new();
-        start(&Arbiter::new(), &enrolment, "enrolment", Plan::PARK, move |_| {
-            EnrolmentActor::new(options.clone())
-        });
-        enrolment
-    };
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -161,6 +138,33 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
+    let enrolments = enrolment::Counters::default();
+    let enrolment = {
+        let policy = Policy {
+            roots: Arc::new(tpm_roots(config)?),
+            authority: Arc::new(device),
+            certificate_life_s: config.certificates.device_validity_s,
+            mqtt_endpoint: String::new(),
+            pcr_selection: PCRS_QUOTED.to_vec(),
+        };
+        let (registry, sessions) = (registry.clone(), bus.clone());
+        let options = EnrolmentOptions {
+            policy,
+            registry: Arc::new(move || registry.address().map(Into::into)),
+            clock: clock.clone(),
+            random: Arc::new(random::system),
+            counters: enrolments.clone(),
+            revoked: Arc::new(move |device| {
+                let reason = "another certificate took the place of this session's; connect with it";
+                sessions.close_sessions(device, ReasonCode::NotAuthorized, reason);
+            }),
+        };
+        let enrolment = Place::new();
+        start(&Arbiter::new(), &enrolment, "enrolment", Plan::PARK, move |_| {
+            EnrolmentActor::new(options.clone())
+        });
+        enrolment
+    };
     let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone());
     let enroller = {
         let enrolment = enrolment.clone();

@@ -8,7 +8,10 @@ use actix::{
 };
 use data_encoding::HEXLOWER;
 use muster_actors::SharedClock;
-use muster_schemas::enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused};
+use muster_schemas::{
+    Kind, Principal,
+    enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused},
+};
 use muster_tpm::verifier::Rejection;
 use tracing::{info, warn};
 
@@ -86,6 +89,8 @@ pub struct EnrolmentOptions {
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// What is counted.
     pub counters: Counters,
+    /// Called when an enrolment ended a device's earlier certificate: sessions that it opened are to be closed.
+    pub revoked: Arc<dyn Fn(&Principal) + Send + Sync>,
 }
 
 /// Owns the exchanges that wait for their second frame.
@@ -134,11 +139,11 @@ impl EnrolmentActor {
             DeviceFrame::Finish(finish) => {
                 let granted = self.core.finish(self.now(), &exporter, &finish);
                 let asked = granted.and_then(|grant| Ok((grant, self.registry()?)));
-                let counters = self.options.counters.clone();
+                let options = self.options.clone();
                 let written = async move {
                     let (Grant { write, reply }, registry) = asked?;
                     let enrolled = enrol(&registry, write).await?;
-                    report_enrolled(peer, &enrolled, &counters);
+                    report_enrolled(peer, &enrolled, &options);
                     Ok(reply)
                 };
                 Box::pin(written.into_actor(self))
@@ -238,9 +243,18 @@ async fn known_device(registry: &RegistryDesk, leaf: Leaf) -> Answer<registry::D
     device.map_err(|_| Rejection::new(RefusalCode::UnknownChip, "the certificate is of no device").into())
 }
 
-fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, counters: &Counters) {
+fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, options: &EnrolmentOptions) {
     let Enrolled { device, revoked, key_replaced } = enrolled;
+    let counters = &options.counters;
     counters.issued();
+    if revoked.is_some() {
+        (options.revoked)(&Principal {
+            trust_domain: options.policy.authority.trust_domain().clone(),
+            tenant: device.tenant.clone(),
+            kind: Kind::Device,
+            id: device.id.clone(),
+        });
+    }
     info!(%peer, tenant = %device.tenant, device = %device.id, class = %device.tpm_class,
         serial = %device.certificate.serial, again = revoked.is_some(), "device enrolled");
     if *key_replaced {

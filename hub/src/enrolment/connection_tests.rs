@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use std::{
 use actix::Addr;
 use muster_actors::{Child, Clock, Plan, Supervised};
 use muster_broker::store::{RootKey, Store, StoreOptions};
-use muster_schemas::enrolment::Issued;
+use muster_schemas::{Principal, enrolment::Issued};
 use tempfile::TempDir;
 
 use super::*;
@@ -56,6 +56,8 @@ struct Hub {
     handle: EnrolmentHandle,
     bundle: TrustBundle,
     address: Addr<RegistryActor>,
+    /// Whose sessions were to be closed.
+    revoked: Arc<Mutex<Vec<Principal>>>,
     _registry: Supervised<RegistryActor>,
     _enrolment: Supervised<EnrolmentActor>,
     _directory: TempDir,
@@ -75,6 +77,8 @@ impl Hub {
         let address = registry.address().expect("runs");
         let desk = RegistryDesk::from(address.clone());
         let counters = Counters::default();
+        let revoked = Arc::<Mutex<Vec<Principal>>>::default();
+        let told = revoked.clone();
         let (policy, bundle) = installation();
         let options = EnrolmentOptions {
             policy,
@@ -82,6 +86,7 @@ impl Hub {
             clock: clock.clone(),
             random: Arc::new(random::system),
             counters: counters.clone(),
+            revoked: Arc::new(move |principal| told.lock().expect("whole").push(principal.clone())),
         };
         let enrolment =
             Child::new("enrolment", Plan::PARK, move |_| EnrolmentActor::new(options.clone())).start();
@@ -97,6 +102,7 @@ impl Hub {
             handle,
             bundle,
             address,
+            revoked,
             _registry: registry,
             _enrolment: enrolment,
             _directory: directory,
@@ -244,10 +250,16 @@ fn a_cleared_chip_enrols_without_a_claim_and_its_old_certificate_ends() {
     story(async |hub| {
         let mut device = TestDevice::claiming(1, &hub.claim("lab").await);
         let before = hub.enrol(&mut device).await;
+        assert!(hub.revoked.lock().expect("whole").is_empty());
         device.turn_slot();
         device.claim = None;
         let after = hub.enrol(&mut device).await;
         assert_eq!(before.device, after.device);
+        assert_eq!(
+            *hub.revoked.lock().expect("whole"),
+            [hub.leaf(&before).principal],
+            "its sessions are closed"
+        );
         assert!(!hub.admits(hub.leaf(&before)).await);
         assert_eq!(hub.counters.counted().cleared, 1);
     });
