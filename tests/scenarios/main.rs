@@ -9,3 +9,20 @@ mod isolation;
 mod operation;
 mod telemetry;
 mod world;
+
+/// The stories, as they are written.
+const STORIES: &[&str] = &[
+    include_str!("durability.rs"),
+    include_str!("identity.rs"),
+    include_str!("isolation.rs"),
+    include_str!("operation.rs"),
+    include_str!("telemetry.rs"),
+];
+
+#[test]
+fn every_check_of_the_demo_is_told_as_a_story() {
+    for check in muster_simulators::demo::CHECKS {
+        let sentence = format!("holds(\"{}\")", check.name);
+        assert!(STORIES.iter().any(|story| story.contains(&sentence)), "no story tells {:?}", check.name);
+    }
+}
