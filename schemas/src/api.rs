@@ -77,6 +77,9 @@ pub struct NewApp {
     pub app: DeviceId,
     /// The signing request of its key (PKCS #10), PEM.
     pub csr_pem: String,
+    /// Whether the new certificate may take the place of one that the app has, which then ends at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
 }
 
 /// An app, and what it needs to connect.

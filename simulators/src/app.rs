@@ -97,6 +97,15 @@ impl Subscription {
         self.process.wait_line("a message", limit, |line| received(line).filter(|message| wanted(message)))
     }
 
+    /// Waits until the hub has closed the session and refused the client that came back.
+    ///
+    /// # Errors
+    /// It did not in time.
+    pub fn wait_refused(&mut self, limit: Duration) -> Result<(), ProcessError> {
+        let refused = |line: &str| line.contains("not authorised").then_some(());
+        self.process.wait_line("the refusal", limit, refused)
+    }
+
     /// Every message so far.
     pub fn messages(&mut self) -> Vec<Received> {
         self.process.all_lines().iter().filter_map(|line| received(line)).collect()

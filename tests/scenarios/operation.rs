@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use muster_simulators::limits::WAIT_MAX;
+
 use crate::world::World;
 
 #[test]
@@ -42,4 +44,22 @@ fn the_api_says_what_why_and_what_next() {
         assert!(answer.starts_with(&start), "{path} {body:?}: {answer}");
         assert!(answer.contains(r#""why":""#) && answer.contains(r#""next":""#), "{answer}");
     }
+}
+
+#[test]
+fn an_app_that_gets_a_new_certificate_loses_the_old_one_and_its_sessions() {
+    let mut world = World::raise();
+    let out = world.stage.folder().join("dashboard-again");
+    let (shown, mqtt) = (out.display().to_string(), world.stage.hub.mqtt_endpoint());
+    let again = |extra: &'static str| {
+        ["app", "create", "--tenant", "acme", "dashboard", "--out", &shown, "--mqtt", &mqtt, extra]
+    };
+    let without = &again("--replace")[..9];
+    assert!(world.stage.hub.operate(without).is_err(), "an app is not replaced by mistake");
+    world.stage.hub.operate(&again("--replace")).expect("replaced");
+    // The old certificate ends at once: for the session that it opened, and for the API.
+    let acme = &mut world.stage.tenants[0];
+    acme.telemetry.wait_refused(WAIT_MAX).expect("closed, and not let in again");
+    assert!(world.stage.hub.run(&world.stage.tenants[0].app.folder, &["telemetry", "last"]).is_err());
+    world.stage.hub.run(&out, &["telemetry", "last"]).expect("the new one reads");
 }

@@ -4,6 +4,7 @@ use actix_web::{
     HttpResponse,
     web::{Data, Json, Path},
 };
+use muster_broker::ReasonCode;
 use muster_schemas::{
     Kind, Principal, TenantId,
     api::{App, Claim, NewApp, NewClaim},
@@ -44,7 +45,7 @@ pub(super) async fn create_app(
     body: Json<NewApp>,
 ) -> Result<HttpResponse, ApiError> {
     caller.operator()?;
-    let (tenant, NewApp { app, csr_pem }) = (tenant.into_inner(), body.into_inner());
+    let (tenant, NewApp { app, csr_pem, replace }) = (tenant.into_inner(), body.into_inner());
     // Of the signing request only the key is taken, after its signature has proved that the caller has it.
     let key = PublicKey::from_csr_pem(&csr_pem).map_err(|error| {
         let next = "send a PKCS #10 request for a P-256 key, signed with that key";
@@ -59,14 +60,13 @@ pub(super) async fn create_app(
     })?;
     let certificate = Certificate::of(&issued.leaf);
     let kind = ClientKind::App;
-    let command = message::RegisterClient {
-        tenant: tenant.clone(),
-        kind,
-        id: app.clone(),
-        certificate,
-        replace: false,
-    };
+    let command =
+        message::RegisterClient { tenant: tenant.clone(), kind, id: app.clone(), certificate, replace };
     api.registry(command).await??;
+    if replace {
+        let reason = "another certificate took the place of this session's; connect with it";
+        api.bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
+    }
     tracing::info!(%tenant, %app, serial = %issued.leaf.serial, "app registered");
     let certificate_pem = pem(&[issued.certificate, api.client_authority.certificate().clone()]);
     Ok(HttpResponse::Created().json(App { app, certificate_pem, ca_pem: pem(&[api.trust.root().clone()]) }))

@@ -31,6 +31,9 @@ pub(super) enum Apps {
         tenant: TenantId,
         /// Its id within the tenant: 1 to 64 of a-z, 0-9 and '-'.
         app: DeviceId,
+        /// Give an app that exists a new key and certificate; the ones it has end at once.
+        #[arg(long)]
+        replace: bool,
         /// The directory to write to [default: <TENANT>-<APP>].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -50,7 +53,7 @@ struct Created<'a> {
 }
 
 pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Apps::Create { tenant, app, out, mqtt } = command;
+    let Apps::Create { tenant, app, replace, out, mqtt } = command;
     let what = format!("create the app {app} of {tenant}");
     let dir = out.unwrap_or_else(|| PathBuf::from(format!("{tenant}-{app}")));
     for name in ["key.pem", "cert.pem", "ca.pem", "hub.toml"] {
@@ -71,7 +74,10 @@ pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint>
     let key_path = dir.join("key.pem");
     let key_pem = Zeroizing::new(key.serialize_pem());
     private_file::create(&key_path, key_pem.as_bytes()).map_err(|error| failed(&key_path, error))?;
-    let created = request(&tenant, &app, &key, &what, call).inspect_err(|_| {
+    let signed = signing_request(&app, &key, &what).and_then(|csr_pem| {
+        request(&tenant, &NewApp { app: app.clone(), csr_pem, replace }, &key, &what, call)
+    });
+    let created = signed.inspect_err(|_| {
         // Nothing was made, so nothing stays. What cannot be removed is a key that opens nothing.
         let _ = std::fs::remove_file(&key_path);
         let _ = std::fs::remove_dir(&dir);
@@ -109,25 +115,28 @@ fn new_key(what: &str) -> Result<KeyPair, Complaint> {
     })
 }
 
+/// What stands for the key where the key itself must not go.
+fn signing_request(app: &DeviceId, key: &KeyPair, what: &str) -> Result<String, Complaint> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, app.as_str());
+    let csr_pem = params.serialize_request(key).and_then(|csr| csr.pem());
+    csr_pem.map_err(|error| {
+        Complaint::new(Exit::Failure, what, format!("failed to make a signing request: {error}"), "try again")
+    })
+}
+
 /// Has the hub sign the key, and makes sure that it signed this one.
 fn request(
     tenant: &TenantId,
-    app: &DeviceId,
+    body: &NewApp,
     key: &KeyPair,
     what: &str,
     call: &Call<'_>,
 ) -> Result<App, Complaint> {
     let odd =
         |why: &str| Complaint::new(Exit::Failure, what, why, "use a muster of the same version as the hub");
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, app.as_str());
-    let csr_pem = params
-        .serialize_request(key)
-        .and_then(|csr| csr.pem())
-        .map_err(|_| odd("failed to make a signing request"))?;
-    let body = NewApp { app: app.clone(), csr_pem };
-    let created: App = call.hub.post(what, &format!("/api/v1/tenants/{tenant}/apps"), &body)?;
+    let created: App = call.hub.post(what, &format!("/api/v1/tenants/{tenant}/apps"), body)?;
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(created.certificate_pem.as_bytes()).collect();
     let chain = chain.map_err(|_| odd("the hub's answer holds no certificate"))?;
