@@ -20,7 +20,7 @@ setup: ## Install the system packages that are missing, saying which and why.
 
 demo: setup ## First boot to tenant app on this machine. ONCE=1 checks it and ends.
 	@echo 'demo: building (the first time takes a few minutes)'
-	@$(CARGO) build --quiet --locked -p muster-hub -p muster-edge -p muster-simulators
+	@$(CARGO) build --locked -p muster-hub -p muster-edge -p muster-simulators
 	@target/debug/muster-sim demo $(if $(ONCE),--once)
 
 test: setup lint ## Format, lints and every test.
