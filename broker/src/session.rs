@@ -12,7 +12,7 @@ use muster_mqtt::{
     Session as Core, SessionOptions, Statistics,
 };
 use muster_routing::{self as routing, SubscriberId};
-use muster_schemas::{ClientId, Message, Principal};
+use muster_schemas::{ClientId, Principal};
 use tracing::{debug, info};
 
 use crate::{
@@ -83,9 +83,6 @@ pub(crate) struct Session {
     effects: Effects,
     timer: WakeUp,
     client: Option<ClientId>,
-    /// What to publish should the client vanish (MQTT 5 §3.1.2.5). Its delay never outlasts a session, and ours end with
-    /// their connection, so it is published at once.
-    will: Option<Message>,
     /// Messages that the client missed and that were counted.
     dropped: u64,
 }
@@ -94,15 +91,7 @@ impl Session {
     pub(crate) fn new(parts: SessionParts) -> Self {
         let core = Core::new(parts.options.clone(), parts.clock.now());
         parts.counters.sessions.add(1);
-        Self {
-            parts,
-            core,
-            effects: Effects::default(),
-            timer: WakeUp::new(),
-            client: None,
-            will: None,
-            dropped: 0,
-        }
+        Self { parts, core, effects: Effects::default(), timer: WakeUp::new(), client: None, dropped: 0 }
     }
 
     fn input(&mut self, input: Input) {
@@ -132,15 +121,14 @@ impl Session {
                 Request::Unsubscribe { packet_id, filters } => {
                     inputs.push(routing::Input::Unsubscribe { subscriber, ticket: packet_id.get(), filters });
                 }
-                Request::Admit(mut admit) => {
-                    self.will = admit.will.take().map(|will| will.message);
+                Request::Admit(admit) => {
                     self.parts.tenant.do_send(ClaimClientId { subscriber, admit: *admit });
                 }
                 Request::Close(close) => closing = Some(close),
             }
         }
         if !inputs.is_empty() {
-            // Rides on the permit that the reader took for it.
+            // Rides on the permit that the reader took for it; a will, one for each session, on none.
             self.parts.router.do_send(FromSession { inputs, permit });
         }
         self.put_out();
@@ -204,14 +192,6 @@ impl Session {
         }
         if matches!(reason, CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. }) {
             self.parts.counters.malformed.add(1);
-        }
-        if self.client.is_some()
-            && !closing.graceful
-            && let Some(message) = self.will.take()
-        {
-            let will = routing::Input::Publish { subscriber: self.parts.subscriber, ticket: None, message };
-            // One for each session, and nobody waits for it.
-            self.parts.router.do_send(FromSession { inputs: vec![will], permit: None });
         }
         ctx.stop();
     }

@@ -1,29 +1,32 @@
 //! `/api/v1/tenants/{tenant}/devices`: which chips are enrolled.
 
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Json, Path, Query};
 use data_encoding::HEXLOWER;
 use muster_schemas::{DeviceId, TenantId, api::Device};
+use serde::Deserialize;
 
 use super::{Api, caller::Caller, error::ApiError, tenants::state};
 use crate::registry::{self, limits::LISTED_DEVICES_MAX, message};
 
+/// The parameters of `list`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Only those after this one.
+    after: Option<DeviceId>,
+}
+
+/// Devices by id, as many as one answer holds; the rest with `after`.
 pub(super) async fn list(
     api: Data<Api>,
     caller: Caller,
     tenant: Path<TenantId>,
+    query: Query<ListQuery>,
 ) -> Result<Json<Vec<Device>>, ApiError> {
     caller.operator_or_member(&tenant)?;
-    let mut all = Vec::new();
-    loop {
-        let after = all.last().map(|device: &Device| device.device.clone());
-        let command = message::ListDevices { tenant: tenant.clone(), after, limit: LISTED_DEVICES_MAX };
-        let page = api.registry(command).await??;
-        let last = page.len() < LISTED_DEVICES_MAX;
-        all.extend(page.iter().map(shown));
-        if last {
-            return Ok(Json(all));
-        }
-    }
+    let (tenant, after) = (tenant.into_inner(), query.into_inner().after);
+    let page = api.registry(message::ListDevices { tenant, after, limit: LISTED_DEVICES_MAX }).await??;
+    Ok(Json(page.iter().map(shown).collect()))
 }
 
 pub(super) async fn show(

@@ -96,7 +96,17 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
         Devices::List { of } => {
             let tenant = call.tenant(of.tenant)?;
             let path = format!("/api/v1/tenants/{tenant}/devices");
-            let devices: Vec<Device> = call.hub.get(&format!("list the devices of {tenant}"), &path, &[])?;
+            let what = format!("list the devices of {tenant}");
+            let mut devices: Vec<Device> = Vec::new();
+            loop {
+                let after = devices.last().map(|last| ("after", last.device.to_string()));
+                let page: Vec<Device> = call.hub.get(&what, &path, after.as_slice())?;
+                // They come in order; a page that goes back would have us ask for ever.
+                if page.first().map(|d| &d.device) <= devices.last().map(|d| &d.device) {
+                    break;
+                }
+                devices.extend(page);
+            }
             if call.output == Output::Json {
                 return call.json(&devices);
             }

@@ -9,7 +9,7 @@ pub const CLAIMS_PER_TENANT_MAX: usize = 10_000;
 /// Most apps and users of one tenant.
 pub const CLIENTS_PER_TENANT_MAX: usize = 1_000;
 /// Most devices in one answer to a listing.
-pub const LISTED_DEVICES_MAX: usize = 10_000;
+pub const LISTED_DEVICES_MAX: usize = 1_000;
 /// Shortest life of a claim, in seconds.
 pub const CLAIM_LIFE_S_MIN: u64 = 60;
 /// Longest life of a claim, in seconds: one year.

@@ -17,7 +17,7 @@ use crate::{
 pub struct Closing {
     /// Why.
     pub reason: CloseReason,
-    /// Whether the client said goodbye (DISCONNECT with code 0), so that its will is to be discarded.
+    /// Whether the client said goodbye (DISCONNECT with code 0), so that its will was discarded.
     pub graceful: bool,
 }
 
@@ -127,6 +127,7 @@ impl Session {
     /// Ends the session: tells the client why, as its version and phase allow, and asks for the close.
     pub(super) fn close(&mut self, reason: CloseReason, effects: &mut Effects) {
         let graceful = matches!(reason, CloseReason::Disconnected { code: ReasonCode::Success });
+        let will = self.will.take().filter(|_| self.is_connected() && !graceful);
         match &self.phase {
             Phase::Closed => return,
             Phase::Connected if !reason.is_by_client() => self.disconnect(&reason, effects),
@@ -140,6 +141,9 @@ impl Session {
         self.phase = Phase::Closed;
         self.timers.clear();
         self.queue.clear();
+        if let Some(message) = will {
+            effects.requests.push(Request::Publish { packet_id: None, message: *message });
+        }
         effects.requests.push(Request::Close(Closing { reason, graceful }));
     }
 

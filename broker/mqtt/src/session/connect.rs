@@ -55,6 +55,7 @@ impl Session {
             }
             Version::V5 => properties.session_expiry_s.unwrap_or(0),
         };
+        self.will = will.map(|will| Box::new(will.message));
         self.phase = Phase::Admitting(Box::new(Admitting {
             keep_alive_s,
             session_expiry_s,
@@ -70,7 +71,6 @@ impl Session {
             session_expiry_s,
             username,
             password,
-            will,
         })));
     }
 

@@ -6,7 +6,7 @@ use muster_schemas::{ClientId, Message, TopicFilter};
 use super::close::Closing;
 use crate::{
     outgoing::Outgoing,
-    packet::{PacketId, Password, SubscriptionOptions, Will},
+    packet::{PacketId, Password, SubscriptionOptions},
     version::Version,
 };
 
@@ -24,9 +24,9 @@ pub struct Effects {
 pub enum Request {
     /// Decide on a client; answered by `Admitted` or `Refused`.
     Admit(Box<Admit>),
-    /// Take a message over; answered by `Published` unless there is no packet id.
+    /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0, and for a will.
     Publish {
-        /// Names it in the answer; none at QoS 0.
+        /// Names it in the answer; none when nobody waits for it.
         packet_id: Option<PacketId>,
         /// The message.
         message: Message,
@@ -66,8 +66,6 @@ pub struct Admit {
     pub username: Option<ByteString>,
     /// A password, if sent.
     pub password: Option<Password>,
-    /// What to publish should it vanish. A seam: nothing acts on wills yet.
-    pub will: Option<Will>,
 }
 
 /// One filter of a SUBSCRIBE.

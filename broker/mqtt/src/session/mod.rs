@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use muster_schemas::ClientId;
+use muster_schemas::{ClientId, Message};
 
 use self::{
     arrivals::Arrivals,
@@ -108,6 +108,9 @@ pub struct Session {
     version: Version,
     client_id: Option<ClientId>,
     timers: Timers,
+    /// What to publish should the client vanish (MQTT 5 §3.1.2.5). Its delay never outlasts its session, and a session
+    /// ends with its connection, so it is published at once.
+    will: Option<Box<Message>>,
     /// The keep alive that holds, in seconds; 0 is none.
     keep_alive_s: u16,
     /// Whether CONNECT asked for a session that outlives the connection.
@@ -154,6 +157,7 @@ impl Session {
             version: Version::V5,
             client_id: None,
             timers,
+            will: None,
             keep_alive_s: 0,
             asked_to_keep_session: false,
             wants_reasons: true,
