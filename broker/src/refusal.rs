@@ -46,7 +46,15 @@ pub(crate) fn answer(effect: Effect, counters: &TenantCounters, principal: &Prin
         Effect::Deliver { delivery, .. } => {
             let routing::Delivery { message, qos, retain, subscription_ids } = delivery;
             let subscription_ids = subscription_ids.into_iter().collect();
-            Some(Input::Deliver(Delivery { message, qos, retain, subscription_ids }))
+            Some(Input::Deliver(Delivery {
+                message,
+                qos,
+                retain,
+                subscription_ids,
+                tag: None,
+                resent_as: None,
+                expires: None,
+            }))
         }
         Effect::Published { ticket, outcome, .. } => {
             let outcome = match outcome {

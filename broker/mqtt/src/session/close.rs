@@ -6,7 +6,7 @@ use super::{Effects, Phase, Request, Session};
 use crate::{
     decode::{DecodeError, Fault},
     limits::REASON_BYTES_MAX,
-    packet::{ConnAck, ConnAckProperties, Disconnect, Packet, PacketType},
+    packet::{ConnAck, ConnAckProperties, Disconnect, Packet, PacketId, PacketType},
     primitive::cut,
     reason::ReasonCode,
     version::Version,
@@ -17,8 +17,13 @@ use crate::{
 pub struct Closing {
     /// Why.
     pub reason: CloseReason,
-    /// Whether the client said goodbye (DISCONNECT with code 0), so that its will was discarded.
+    /// Whether the client said goodbye (DISCONNECT with code 0), so that its will is to be discarded [MQTT-3.14.4-3].
     pub graceful: bool,
+    /// The session expiry that DISCONNECT asks for instead of the one agreed, in seconds (MQTT 5 §3.14.2.2.2).
+    pub session_expiry_s: Option<u32>,
+    /// Packet ids and tags of QoS 1 deliveries that were sent and not acknowledged, oldest first, so that a durable session
+    /// sends them again under the same. Those of QoS 2 are bound on disk.
+    pub unacknowledged: Vec<(PacketId, u64)>,
 }
 
 /// Why a session ends. The text reads after "session closed: ".
@@ -127,7 +132,6 @@ impl Session {
     /// Ends the session: tells the client why, as its version and phase allow, and asks for the close.
     pub(super) fn close(&mut self, reason: CloseReason, effects: &mut Effects) {
         let graceful = matches!(reason, CloseReason::Disconnected { code: ReasonCode::Success });
-        let will = self.will.take().filter(|_| self.is_connected() && !graceful);
         match &self.phase {
             Phase::Closed => return,
             Phase::Connected if !reason.is_by_client() => self.disconnect(&reason, effects),
@@ -141,10 +145,12 @@ impl Session {
         self.phase = Phase::Closed;
         self.timers.clear();
         self.queue.clear();
-        if let Some(message) = will {
-            effects.requests.push(Request::Publish { packet_id: None, message: *message });
-        }
-        effects.requests.push(Request::Close(Closing { reason, graceful }));
+        effects.requests.push(Request::Close(Closing {
+            reason,
+            graceful,
+            session_expiry_s: None,
+            unacknowledged: Vec::new(),
+        }));
     }
 
     /// DISCONNECT, where the server may send it.

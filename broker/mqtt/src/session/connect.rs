@@ -55,7 +55,6 @@ impl Session {
             }
             Version::V5 => properties.session_expiry_s.unwrap_or(0),
         };
-        self.will = will.map(|will| Box::new(will.message));
         self.phase = Phase::Admitting(Box::new(Admitting {
             keep_alive_s,
             session_expiry_s,
@@ -71,6 +70,8 @@ impl Session {
             session_expiry_s,
             username,
             password,
+            will,
+            wants_response_information: properties.request_response_information.unwrap_or(false),
         })));
     }
 

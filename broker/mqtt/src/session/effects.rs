@@ -6,7 +6,7 @@ use muster_schemas::{ClientId, Message, TopicFilter};
 use super::close::Closing;
 use crate::{
     outgoing::Outgoing,
-    packet::{PacketId, Password, SubscriptionOptions},
+    packet::{PacketId, Password, SubscriptionOptions, Will},
     version::Version,
 };
 
@@ -45,6 +45,31 @@ pub enum Request {
         /// At least one.
         filters: Vec<TopicFilter>,
     },
+    /// A delivery with a tag has ended: the client has it, does not want it, or cannot take it.
+    Complete {
+        /// The broker's name for it.
+        tag: u64,
+    },
+    /// A QoS 2 delivery of a durable session is about to begin: keep what the packet id stands for, so that the message is
+    /// sent again under the same whatever happens; answered by `Bound`.
+    Bind {
+        /// The packet id.
+        packet_id: PacketId,
+        /// The broker's name for the message.
+        tag: u64,
+    },
+    /// PUBREC came, in a durable session: keep that the client has the message; answered by `Released`.
+    Release {
+        /// The packet id.
+        packet_id: PacketId,
+        /// The broker's name for the message.
+        tag: u64,
+    },
+    /// PUBREL came, in a durable session: forget the packet id of the client's QoS 2 message; answered by `Forgotten`.
+    Forget {
+        /// The packet id.
+        packet_id: PacketId,
+    },
     /// The last request: write what is left, close the connection, forget the session.
     Close(Closing),
 }
@@ -66,6 +91,10 @@ pub struct Admit {
     pub username: Option<ByteString>,
     /// A password, if sent.
     pub password: Option<Password>,
+    /// What to publish should the client vanish; the broker keeps it, for it may outlive the connection.
+    pub will: Option<Will>,
+    /// Whether the client wants to be told where replies may be expected.
+    pub wants_response_information: bool,
 }
 
 /// One filter of a SUBSCRIBE.

@@ -3,8 +3,10 @@
 use std::{
     num::{NonZeroU16, NonZeroU32},
     sync::Arc,
+    time::Instant,
 };
 
+use bytestring::ByteString;
 use muster_schemas::{ClientId, Message, Qos};
 
 use crate::{
@@ -50,6 +52,18 @@ pub enum Input {
     },
     /// A message for the client.
     Deliver(Delivery),
+    /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message.
+    Bound(PacketId),
+    /// Answers [`super::Request::Release`]: it is on disk that the client has the message. Also the first that a resumed
+    /// session hears of a message whose PUBREL or PUBCOMP its earlier connection did not see: PUBREL is sent (again).
+    Released {
+        /// Which exchange.
+        packet_id: PacketId,
+        /// The broker's name for the message.
+        tag: u64,
+    },
+    /// Answers [`super::Request::Forget`]: it is on disk that the packet id is free again.
+    Forgotten(PacketId),
     /// The writer wrote. Must come after every write, or deliveries wait for ever.
     OutgoingDrained {
         /// Bytes taken from [`super::Effects::outgoing`] and not yet written to the socket.
@@ -80,6 +94,13 @@ pub struct Admission {
     pub receive_maximum: Option<NonZeroU16>,
     /// Largest packet to announce, in bytes (MQTT 5); not above what the decoder takes.
     pub packet_bytes_max: Option<NonZeroU32>,
+    /// Where replies may be expected, for a client that asked (MQTT 5 §3.2.2.3.15).
+    pub response_information: Option<ByteString>,
+    /// Packet ids of the resumed session's deliveries: each comes with [`Input::Deliver`] or [`Input::Released`] before
+    /// any other delivery, and none is given to another message before.
+    pub in_flight: Vec<PacketId>,
+    /// Packet ids of QoS 2 messages that the resumed session has answered with PUBREC and not yet with PUBCOMP.
+    pub received: Vec<PacketId>,
 }
 
 impl Admission {
@@ -93,7 +114,15 @@ impl Admission {
             session_expiry_s: None,
             receive_maximum: None,
             packet_bytes_max: None,
+            response_information: None,
+            in_flight: Vec::new(),
+            received: Vec::new(),
         }
+    }
+
+    /// Whether the session outlives its connection, so that what it owes and is owed is kept on disk.
+    pub fn is_durable(&self) -> bool {
+        self.session_expiry_s.is_some_and(|seconds| seconds > 0)
     }
 }
 
@@ -126,4 +155,12 @@ pub struct Delivery {
     pub retain: bool,
     /// Identifiers of the subscriptions that match; left out in 3.1.1.
     pub subscription_ids: SubscriptionIds,
+    /// The broker's name for it, if it wants to hear of its end with [`super::Request::Complete`]. At QoS 0 there is none.
+    pub tag: Option<u64>,
+    /// The packet id under which an earlier connection sent it: it is sent again under the same, with DUP
+    /// [MQTT-4.4.0-1].
+    pub resent_as: Option<PacketId>,
+    /// When it loses its meaning (MQTT 5 §3.3.2.3.3): after that it is not sent, before that the client is told the
+    /// seconds that are left [MQTT-3.3.2-5], [MQTT-3.3.2-6].
+    pub expires: Option<Instant>,
 }

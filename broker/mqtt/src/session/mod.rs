@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use muster_schemas::{ClientId, Message};
+use muster_schemas::ClientId;
 
 use self::{
     arrivals::Arrivals,
@@ -108,9 +108,6 @@ pub struct Session {
     version: Version,
     client_id: Option<ClientId>,
     timers: Timers,
-    /// What to publish should the client vanish (MQTT 5 §3.1.2.5). Its delay never outlasts its session, and a session
-    /// ends with its connection, so it is published at once.
-    will: Option<Box<Message>>,
     /// The keep alive that holds, in seconds; 0 is none.
     keep_alive_s: u16,
     /// Whether CONNECT asked for a session that outlives the connection.
@@ -157,7 +154,6 @@ impl Session {
             version: Version::V5,
             client_id: None,
             timers,
-            will: None,
             keep_alive_s: 0,
             asked_to_keep_session: false,
             wants_reasons: true,
@@ -202,6 +198,7 @@ impl Session {
             }
             Input::Unsubscribed { packet_id, outcomes } => self.unsubscribed(packet_id, outcomes, effects),
             Input::Deliver(delivery) => self.deliver(delivery, effects),
+            Input::Bound(_) | Input::Released { .. } | Input::Forgotten(_) => {}
         }
         self.bytes_pending = self.outgoing_bytes_pending(effects);
         self.bytes_before = effects.outgoing.len();
