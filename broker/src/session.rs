@@ -124,6 +124,10 @@ impl Session {
                 Request::Admit(admit) => {
                     self.parts.tenant.do_send(ClaimClientId { subscriber, admit: *admit });
                 }
+                Request::Complete { .. }
+                | Request::Bind { .. }
+                | Request::Release { .. }
+                | Request::Forget { .. } => {}
                 Request::Close(close) => closing = Some(close),
             }
         }
