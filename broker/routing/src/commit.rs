@@ -80,7 +80,7 @@ impl Commits {
 
     /// Keeps what the retained change of `sequence`, the last given out, replaced.
     pub(crate) fn keep_previous(&mut self, sequence: u64, topic: TopicName, previous: Previous) {
-        self.undo_bytes += previous.as_deref().map_or(0, size);
+        self.undo_bytes += previous.as_ref().map_or(0, |kept| size(&kept.message));
         self.undo.push_back(Undo { sequence, topic, previous });
     }
 
@@ -89,7 +89,7 @@ impl Commits {
         self.uncommitted = self.uncommitted.max(up_to.saturating_add(1)).min(self.next);
         let on_disk = |sequence: u64| sequence < self.uncommitted;
         while let Some(undo) = self.undo.pop_front_if(|undo| on_disk(undo.sequence)) {
-            self.undo_bytes -= undo.previous.as_deref().map_or(0, size);
+            self.undo_bytes -= undo.previous.as_ref().map_or(0, |kept| size(&kept.message));
         }
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| on_disk(waiting.sequence)) {
             answer(waiting.answer, waiting.matched);
@@ -102,7 +102,7 @@ impl Commits {
     pub(crate) fn failed(&mut self, from: u64, retained: &mut Retained, mut refuse: impl FnMut(Answer)) {
         self.next = from.clamp(self.uncommitted, self.next);
         while let Some(undo) = self.undo.pop_back_if(|undo| undo.sequence >= self.next) {
-            self.undo_bytes -= undo.previous.as_deref().map_or(0, size);
+            self.undo_bytes -= undo.previous.as_ref().map_or(0, |kept| size(&kept.message));
             retained.undo(&undo.topic, undo.previous);
         }
         let kept = self.waiting.partition_point(|waiting| waiting.sequence < self.next);

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use muster_schemas::{Message, Publisher, Qos, TopicName};
 use smallvec::SmallVec;
 
-use crate::{refusal::Refusal, subscription::SubscriberId};
+use crate::{
+    durable::{Attached, Wanted},
+    refusal::Refusal,
+    subscription::SubscriberId,
+};
 
 /// A message on its way to one subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,18 @@ pub struct Delivery {
     pub retain: bool,
     /// The identifiers of the subscriptions that it is for.
     pub subscription_ids: SmallVec<[u32; 2]>,
+    /// Comes back with [`Input::Complete`](crate::Input::Complete) when it is over; none if nobody wants to know.
+    pub tag: Option<u64>,
+    /// The packet id under which an earlier connection of the session sent it.
+    pub resent_as: Option<u16>,
+    /// When it loses its meaning, in Unix milliseconds.
+    pub expires_ms: Option<u64>,
+}
+
+/// When a message that came in at `received_ms` loses its meaning, in Unix milliseconds (MQTT 5 §3.3.2.3.3).
+pub(crate) fn expires_ms(message: &Message, received_ms: u64) -> Option<u64> {
+    let seconds = message.properties.as_ref()?.expiry_interval_s?;
+    Some(received_ms.saturating_add(u64::from(seconds) * 1_000))
 }
 
 /// How a publish ended.
@@ -96,6 +112,71 @@ pub enum Effect {
     Denied {
         /// Who published.
         to: SubscriberId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Answers an attach.
+    Attached {
+        /// Which connection.
+        to: SubscriberId,
+        /// What it has taken up, or why not.
+        outcome: Result<Box<Attached>, Refusal>,
+    },
+    /// Answers a bind: it is on disk.
+    Bound {
+        /// Which session.
+        to: SubscriberId,
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// Answers a release: it is on disk. Also told of a message that the client may have from an earlier connection.
+    Released {
+        /// Which session.
+        to: SubscriberId,
+        /// Its packet id.
+        packet_id: u16,
+        /// What the delivery was tagged with.
+        tag: u64,
+    },
+    /// Answers a forget: it is on disk.
+    Forgotten {
+        /// Which session.
+        to: SubscriberId,
+        /// The client's packet id.
+        packet_id: u16,
+    },
+    /// Close a connection: what it rests on could not be stored.
+    Close {
+        /// Which session.
+        to: SubscriberId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Write a row of a durable session, or remove it, in this turn's commit.
+    StoreRow {
+        /// Its key, to be put behind the tenant's.
+        key: Vec<u8>,
+        /// The row; none removes it.
+        value: Option<Vec<u8>>,
+    },
+    /// Read the log for a durable session; answered by [`Input::Records`](crate::Input::Records).
+    Read {
+        /// Which, by its number.
+        session: u64,
+        /// Comes back with the answer.
+        epoch: u64,
+        /// What.
+        wanted: Wanted,
+    },
+    /// Durable sessions need the log from here on; what is below may go.
+    Need {
+        /// The lowest sequence; `u64::MAX` if they need nothing.
+        from: u64,
+    },
+    /// A message of the hub's own, or a will, was not routed.
+    Lost {
+        /// In whose name it was.
+        publisher: Publisher,
         /// Why.
         refusal: Refusal,
     },

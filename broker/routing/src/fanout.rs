@@ -9,7 +9,7 @@ use crate::{
     effect::{Delivery, Effect},
     index::Matches,
     limits::FANOUT_SLICE_MAX,
-    retained::{Cursor, Retained},
+    retained::{Cursor, Retained, RetainedMessage},
     subscription::{SubscriberId, Subscription},
 };
 
@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Fanout {
     message: Option<Arc<Message>>,
+    expires_ms: Option<u64>,
     matches: Matches,
     /// Who is answered after the last delivery, and whether anybody wanted it.
     answer: Option<(Answer, bool)>,
@@ -29,8 +30,14 @@ impl Fanout {
     }
 
     /// Begins to deliver to the matches.
-    pub(crate) fn begin(&mut self, message: Arc<Message>, answer: Option<(Answer, bool)>) {
+    pub(crate) fn begin(
+        &mut self,
+        message: Arc<Message>,
+        expires_ms: Option<u64>,
+        answer: Option<(Answer, bool)>,
+    ) {
         self.message = Some(message);
+        self.expires_ms = expires_ms;
         self.answer = answer;
     }
 
@@ -52,6 +59,9 @@ impl Fanout {
                     qos: found.qos.min(message.qos),
                     retain: message.retain && found.retain_as_published,
                     subscription_ids: found.subscription_ids,
+                    tag: None,
+                    resent_as: None,
+                    expires_ms: self.expires_ms,
                 },
             });
         }
@@ -91,17 +101,24 @@ impl Replay {
     pub(crate) fn deliver(
         &mut self,
         retained: &Retained,
+        now_ms: u64,
         budget: &mut usize,
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Self { to, subscription, cursor } = self;
-        cursor.read(retained, budget, |message| {
+        cursor.read(retained, budget, |RetainedMessage { message, expires_ms }| {
+            if expires_ms.is_some_and(|at| at <= now_ms) {
+                return;
+            }
             let delivery = Delivery {
                 message: message.clone(),
                 qos: subscription.options.qos.min(message.qos),
                 // Whatever Retain As Published says [MQTT-3.3.1-8].
                 retain: true,
                 subscription_ids: subscription.id.into_iter().collect(),
+                tag: None,
+                resent_as: None,
+                expires_ms: *expires_ms,
             };
             effects.push(Effect::Deliver { to: *to, delivery });
         })

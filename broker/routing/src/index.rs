@@ -247,6 +247,19 @@ impl Matches {
         self.entries.retain(|e| e.subscriber != subscriber);
     }
 
+    /// Takes out the matches of durable sessions, which come after all others.
+    pub(crate) fn take_durable(&mut self) -> SmallVec<[Match; 2]> {
+        let first = self.entries.partition_point(|e| !e.subscriber.is_durable());
+        let mut durable = SmallVec::new();
+        if first < self.entries.len() {
+            let taken = std::mem::replace(&mut self.taken, first);
+            durable.extend(&mut *self);
+            self.taken = taken;
+            self.entries.truncate(first);
+        }
+        durable
+    }
+
     /// Gives back memory beyond `entries_max`, after an unusually large match.
     pub fn shrink_to(&mut self, entries_max: usize) {
         self.entries.shrink_to(entries_max);

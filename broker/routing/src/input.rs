@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{Message, Publisher, SubscriptionOptions, TopicFilter};
+use muster_schemas::{ClientId, Message, Publisher, SubscriptionOptions, TopicFilter};
 
-use crate::{access::Access, refusal::Refusal, subscription::SubscriberId};
+use crate::{
+    access::Access,
+    durable::{Record, Wanted, Will},
+    refusal::Refusal,
+    subscription::SubscriberId,
+};
 
 /// One wish of a SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,93 @@ pub enum Input {
         /// What it may do.
         access: Arc<Access>,
     },
+    /// A connection's CONNECT: take up its durable session, begin one, or none. Answered with
+    /// [`Effect::Attached`](crate::Effect::Attached).
+    Attach {
+        /// Its number.
+        subscriber: SubscriberId,
+        /// Its client identifier.
+        client_id: ClientId,
+        /// Whether to end an earlier session.
+        clean_start: bool,
+        /// Seconds that the session is to outlive the connection; 0 is none.
+        expiry_s: u32,
+        /// What to publish should it vanish.
+        will: Option<Will>,
+    },
+    /// How a connection ends; its leaving follows.
+    Detach {
+        /// Its number.
+        subscriber: SubscriberId,
+        /// Whether its will is discarded.
+        graceful: bool,
+        /// A session expiry instead of the one agreed, in seconds.
+        expiry_s: Option<u32>,
+        /// Packet ids and tags of QoS 1 deliveries that were sent and not acknowledged.
+        unacknowledged: Vec<(u16, u64)>,
+    },
+    /// A delivery with a tag is over.
+    Complete {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// Its tag.
+        tag: u64,
+    },
+    /// A QoS 2 delivery of a durable session has got its packet id. Answered with
+    /// [`Effect::Bound`](crate::Effect::Bound).
+    Bind {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// The packet id.
+        packet_id: u16,
+        /// Its tag.
+        tag: u64,
+    },
+    /// The client of a durable session has a QoS 2 message. Answered with
+    /// [`Effect::Released`](crate::Effect::Released).
+    Release {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// The packet id.
+        packet_id: u16,
+        /// Its tag.
+        tag: u64,
+    },
+    /// The client of a durable session has ended a QoS 2 message of its own. Answered with
+    /// [`Effect::Forgotten`](crate::Effect::Forgotten).
+    Forget {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// Its packet id.
+        packet_id: u16,
+    },
+    /// The answer to [`Effect::Read`](crate::Effect::Read).
+    Records {
+        /// As asked.
+        session: u64,
+        /// As asked.
+        epoch: u64,
+        /// As asked.
+        wanted: Wanted,
+        /// What the log has of it, ascending.
+        records: Vec<Record>,
+        /// The sequence before which everything that was asked for has been looked at.
+        next: u64,
+    },
+    /// The rows of a batch are on disk, see [`Router::seal`](crate::Router::seal), and those of all before it.
+    Stored {
+        /// Its number.
+        batch: u64,
+    },
+    /// The rows of a batch are not on disk, nor are those of any sealed since.
+    StoreFailed {
+        /// Its number.
+        batch: u64,
+        /// Why: [`Refusal::DiskFull`] or [`Refusal::StorageFailed`].
+        reason: Refusal,
+    },
+    /// The moment of [`Router::next_deadline`](crate::Router::next_deadline) may have come.
+    DeadlineReached,
     /// A session is gone. What it published before is still routed, but not answered; what comes after is ignored.
     Leave {
         /// Its number.
@@ -61,6 +153,14 @@ pub enum Input {
         /// The message.
         message: Message,
     },
+    /// A message of the hub's own, or of somebody who has left: no access list is asked and nobody is answered. On topics
+    /// that begin with `$` it stays in memory.
+    Announce {
+        /// In whose name.
+        publisher: Publisher,
+        /// The message.
+        message: Message,
+    },
     /// All records with sequences up to this one are on disk.
     Committed {
         /// The highest of them.
@@ -82,7 +182,9 @@ impl Input {
     /// What it takes while it waits, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Publish { message, .. } => message.topic.as_str().len() + message.payload.len(),
+            Self::Publish { message, .. } | Self::Announce { message, .. } => {
+                message.topic.as_str().len() + message.payload.len()
+            }
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),
             Self::Unsubscribe { filters, .. } => filters.iter().map(|f| f.as_str().len()).sum(),
             _ => 0,

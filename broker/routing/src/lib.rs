@@ -22,9 +22,9 @@
 //! let mut effects = Vec::new();
 //! let app = SubscriberId(1);
 //! let publisher = Publisher { kind: Kind::App, id: "dashboard".parse()? };
-//! router.handle(Input::Join { subscriber: app, publisher, access: Arc::new(Access::app()) }, &mut effects);
+//! router.handle(0, Input::Join { subscriber: app, publisher, access: Arc::new(Access::app()) }, &mut effects);
 //! let wish = Request { filter: "alerts/#".parse()?, options: Default::default(), subscription_id: None };
-//! router.handle(Input::Subscribe { subscriber: app, ticket: 1, filters: vec![wish] }, &mut effects);
+//! router.handle(0, Input::Subscribe { subscriber: app, ticket: 1, filters: vec![wish] }, &mut effects);
 //! let message = Message {
 //!     topic: "alerts/high".parse()?,
 //!     qos: Qos::AtMostOnce,
@@ -32,7 +32,7 @@
 //!     payload: "water".into(),
 //!     properties: None,
 //! };
-//! router.handle(Input::Publish { subscriber: app, ticket: None, message }, &mut effects);
+//! router.handle(0, Input::Publish { subscriber: app, ticket: None, message }, &mut effects);
 //! assert!(matches!(effects[0], Effect::Subscribed { to, ticket: 1, .. } if to == app));
 //! assert!(matches!(effects[1], Effect::Deliver { to, .. } if to == app));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -41,6 +41,7 @@
 pub mod access;
 mod children;
 mod commit;
+mod durable;
 mod effect;
 mod fanout;
 mod index;
@@ -54,12 +55,13 @@ mod subscription;
 mod tests;
 
 pub use access::{Access, Denial, Rule};
+pub use durable::{Attached, InvalidRow, Record, RestoreError, SessionKey, Wanted, Will};
 pub use effect::{Delivery, Effect, Outcome};
 pub use index::{Index, Match, Matches};
 pub use input::{Input, Request};
 pub use limits::Limits;
 pub use muster_schemas::{RetainHandling, SubscriptionOptions};
 pub use refusal::Refusal;
-pub use retained::{Cursor, Previous, Retained};
-pub use router::{Router, RouterOptions};
+pub use retained::{Cursor, Previous, Retained, RetainedMessage};
+pub use router::{Restoring, Router, RouterOptions};
 pub use subscription::{SubscriberId, Subscription};

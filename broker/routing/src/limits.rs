@@ -23,6 +23,27 @@ pub const UNCOMMITTED_RECORDS_MAX: usize = 65_536;
 /// Most bytes of replaced retained messages that are kept until what replaced them is on disk.
 /// One message more may be kept, for the size of the last is not asked beforehand.
 pub const UNDO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most durable sessions of a tenant.
+pub const DURABLE_SESSIONS_MAX: usize = 100_000;
+/// Longest that a session outlives its connection, in seconds: thirty days. Who asks for longer gets this.
+pub const SESSION_EXPIRY_S_MAX: u32 = 30 * 24 * 3_600;
+/// Runs of sequences that a durable session lists; beyond it the log is searched.
+pub const QUEUE_RUNS_MAX: usize = 256;
+/// Deliveries of one durable session that are on their way to its client.
+pub const FLIGHTS_MAX: usize = 1_024;
+/// Bytes of topic and payload on their way to the client of one durable session; one message more may be.
+pub const FLIGHT_BYTES_MAX: usize = 1024 * 1024;
+/// Records that a durable session asks the log for at once.
+pub const READ_RECORDS_MAX: usize = 128;
+/// Newest records kept in memory for durable sessions that are a little behind.
+pub const TAIL_RECORDS_MAX: usize = 1_024;
+/// Bytes of topic and payload of those.
+pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How old the queue row of a durable session may grow, in milliseconds: what was acknowledged within it comes again
+/// after a crash at QoS 1.
+pub const FLUSH_INTERVAL_MS: u64 = 1_000;
+/// Queue rows that one flush writes.
+pub const FLUSH_SESSIONS_MAX: usize = 1_024;
 /// A node of the subscription tree keeps up to this many children in a plain list, and more in a map.
 pub const FEW_CHILDREN_MAX: usize = 8;
 
@@ -55,6 +76,22 @@ pub struct Limits {
     pub uncommitted_records_max: usize,
     /// See [`UNDO_BYTES_MAX`]; at the bound a publish that needs the log is refused.
     pub undo_bytes_max: usize,
+    /// See [`DURABLE_SESSIONS_MAX`]; at the bound a CONNECT that begins one is refused.
+    pub durable_sessions_max: usize,
+    /// See [`SESSION_EXPIRY_S_MAX`].
+    pub session_expiry_s_max: u32,
+    /// See [`QUEUE_RUNS_MAX`].
+    pub queue_runs_max: usize,
+    /// See [`FLIGHTS_MAX`]; at the bound messages wait on the log.
+    pub flights_max: usize,
+    /// See [`FLIGHT_BYTES_MAX`]; at the bound messages wait on the log.
+    pub flight_bytes_max: usize,
+    /// See [`READ_RECORDS_MAX`].
+    pub read_records_max: usize,
+    /// See [`TAIL_RECORDS_MAX`]; at the bound the oldest go.
+    pub tail_records_max: usize,
+    /// See [`TAIL_BYTES_MAX`]; at the bound the oldest go.
+    pub tail_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -69,6 +106,14 @@ impl Default for Limits {
             queued_bytes_max: QUEUED_BYTES_MAX,
             uncommitted_records_max: UNCOMMITTED_RECORDS_MAX,
             undo_bytes_max: UNDO_BYTES_MAX,
+            durable_sessions_max: DURABLE_SESSIONS_MAX,
+            session_expiry_s_max: SESSION_EXPIRY_S_MAX,
+            queue_runs_max: QUEUE_RUNS_MAX,
+            flights_max: FLIGHTS_MAX,
+            flight_bytes_max: FLIGHT_BYTES_MAX,
+            read_records_max: READ_RECORDS_MAX,
+            tail_records_max: TAIL_RECORDS_MAX,
+            tail_bytes_max: TAIL_BYTES_MAX,
         }
     }
 }

@@ -53,6 +53,14 @@ pub enum Refusal {
         /// The bound that was reached: a count of records, or bytes.
         max: usize,
     },
+    /// As many sessions that outlive their connections as there may be.
+    #[error(
+        "the tenant has reached its quota of {max} sessions that outlive their connection; connect without one, or end another first"
+    )]
+    SessionQuota {
+        /// The bound, a count.
+        max: usize,
+    },
     /// There is no room for the record.
     #[error("the disk is full")]
     DiskFull,

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
 };
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use muster_schemas::{Message, MessageProperties, TopicFilter, TopicName};
 
-use crate::{limits::RETAINED_FURNITURE_BYTES, refusal::Refusal};
+use crate::{effect::expires_ms, limits::RETAINED_FURNITURE_BYTES, refusal::Refusal};
 
 const STRIDE_BYTES: usize = 8;
 
@@ -46,13 +46,31 @@ impl PartialOrd for Key {
     }
 }
 
+/// A topic's retained message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedMessage {
+    /// A compact copy of what was published.
+    pub message: Arc<Message>,
+    /// When it loses its meaning, in Unix milliseconds [MQTT-3.3.2-5].
+    pub expires_ms: Option<u64>,
+}
+
+impl RetainedMessage {
+    fn new(message: Message, received_ms: u64) -> Self {
+        let expires_ms = expires_ms(&message, received_ms);
+        Self { message: Arc::new(message), expires_ms }
+    }
+}
+
 /// What a change replaced, so that it can be undone.
-pub type Previous = Option<Arc<Message>>;
+pub type Previous = Option<RetainedMessage>;
 
 /// The retained messages of a tenant, bounded in count and bytes.
 #[derive(Debug)]
 pub struct Retained {
-    messages: BTreeMap<Key, Arc<Message>>,
+    messages: BTreeMap<Key, RetainedMessage>,
+    /// Those that expire, by when.
+    expiring: BTreeSet<(u64, Key)>,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
@@ -61,50 +79,52 @@ pub struct Retained {
 impl Retained {
     /// None yet, and how many messages and bytes there may be.
     pub fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, messages_max, bytes_max }
+        Self { messages: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, messages_max, bytes_max }
     }
 
-    /// Keeps a compact copy as its topic's retained message, and returns the copy and what it replaced.
+    /// Keeps a compact copy as its topic's retained message, and returns the copy and what it replaced. The message came in
+    /// at `now_ms`, in Unix milliseconds.
     ///
     /// # Errors
     /// [`Refusal::RetainedQuota`] or [`Refusal::RetainedBytesQuota`] at the bound; then nothing has changed.
-    pub fn keep(&mut self, message: &Message) -> Result<(Arc<Message>, Previous), Refusal> {
+    pub fn keep(&mut self, message: &Message, now_ms: u64) -> Result<(Arc<Message>, Previous), Refusal> {
         let full = self.messages.len() >= self.messages_max;
         let after = size(message);
-        match self.messages.entry(Key::of(&message.topic)) {
-            Entry::Vacant(_) if full => Err(Refusal::RetainedQuota { max: self.messages_max }),
-            Entry::Vacant(_) if self.bytes + after > self.bytes_max => {
-                Err(Refusal::RetainedBytesQuota { max: self.bytes_max })
+        let key = Key::of(&message.topic);
+        let topic = match self.messages.get(&key) {
+            None if full => return Err(Refusal::RetainedQuota { max: self.messages_max }),
+            None if self.bytes + after > self.bytes_max => {
+                return Err(Refusal::RetainedBytesQuota { max: self.bytes_max });
             }
-            Entry::Vacant(_) => {
-                let message = Arc::new(compact(message, compact_topic(&message.topic)));
-                self.put(message.clone());
-                Ok((message, None))
-            }
-            Entry::Occupied(mut kept) => {
-                let before = size(kept.get());
+            None => compact_topic(&message.topic),
+            Some(kept) => {
+                let before = size(&kept.message);
                 if after > before && self.bytes - before + after > self.bytes_max {
                     return Err(Refusal::RetainedBytesQuota { max: self.bytes_max });
                 }
-                self.bytes = self.bytes - before + after;
-                // Its topic stays the one that the key has.
-                let message = Arc::new(compact(message, kept.get().topic.clone()));
-                let previous = kept.insert(message.clone());
-                Ok((message, Some(previous)))
+                kept.message.topic.clone()
             }
-        }
+        };
+        let kept = RetainedMessage::new(compact(message, topic), now_ms);
+        let message = kept.message.clone();
+        Ok((message, self.put(kept)))
     }
 
     /// Clears a topic, and returns what it held.
     pub fn forget(&mut self, topic: &TopicName) -> Previous {
-        let previous = self.messages.remove(&Key::of(topic));
-        self.bytes -= previous.as_deref().map_or(0, size);
-        previous
+        let previous = self.messages.remove(&Key::of(topic))?;
+        self.bytes -= size(&previous.message);
+        if let Some(at) = previous.expires_ms {
+            self.expiring.remove(&(at, Key::of(&previous.message.topic)));
+        }
+        Some(previous)
     }
 
     /// Puts back a compact copy of a message that storage kept. Not refused at the bound: it was accepted once.
-    pub fn restore(&mut self, message: &Message) {
-        self.put(Arc::new(compact(message, compact_topic(&message.topic))));
+    /// It came in at `received_ms`, in Unix milliseconds.
+    pub fn restore(&mut self, message: &Message, received_ms: u64) {
+        let message = compact(message, compact_topic(&message.topic));
+        self.put(RetainedMessage::new(message, received_ms));
     }
 
     /// Puts back what a change replaced.
@@ -117,7 +137,18 @@ impl Retained {
 
     /// The message of one topic.
     pub fn find(&self, topic: &TopicName) -> Option<&Arc<Message>> {
-        self.messages.get(&Key::of(topic))
+        self.messages.get(&Key::of(topic)).map(|kept| &kept.message)
+    }
+
+    /// When the next one loses its meaning, in Unix milliseconds.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.expiring.first().map(|(at, _)| *at)
+    }
+
+    /// The topic of one that has lost its meaning by `now_ms`.
+    pub fn expired(&self, now_ms: u64) -> Option<TopicName> {
+        let (_, key) = self.expiring.first().filter(|(at, _)| *at <= now_ms)?;
+        self.messages.get(key).map(|kept| kept.message.topic.clone())
     }
 
     /// A cursor over the messages whose topic the filter matches, level by level in byte order.
@@ -145,11 +176,13 @@ impl Retained {
         self.bytes
     }
 
-    fn put(&mut self, message: Arc<Message>) -> Previous {
+    fn put(&mut self, kept: RetainedMessage) -> Previous {
         // The key shares the compact topic. An old key would stay, so it goes first.
-        let previous = self.forget(&message.topic);
-        self.bytes += size(&message);
-        self.messages.insert(Key::of(&message.topic), message);
+        let previous = self.forget(&kept.message.topic);
+        let key = Key::of(&kept.message.topic);
+        self.bytes += size(&kept.message);
+        self.expiring.extend(kept.expires_ms.map(|at| (at, key.clone())));
+        self.messages.insert(key, kept);
         previous
     }
 }
@@ -174,19 +207,19 @@ impl Cursor {
         &mut self,
         retained: &Retained,
         looks: &mut usize,
-        mut found: impl FnMut(&Arc<Message>),
+        mut found: impl FnMut(&RetainedMessage),
     ) -> bool {
         loop {
             let mut rest = retained.messages.range((self.from.clone(), Bound::Unbounded));
             let next = loop {
-                let Some((key, message)) = rest.next() else { return true };
+                let Some((key, kept)) = rest.next() else { return true };
                 if *looks == 0 {
                     self.from = Bound::Included(key.clone());
                     return false;
                 }
                 *looks -= 1;
                 match compare(&self.filter, &key.0) {
-                    Step::Match => found(message),
+                    Step::Match => found(kept),
                     Step::Seek(next) => break next,
                     Step::End => return true,
                 }
@@ -296,7 +329,7 @@ mod tests {
     fn topics(retained: &Retained, filter: &str, slice: usize) -> Vec<String> {
         let mut cursor = Retained::matching(&filter.parse().expect("filter"));
         let mut found = Vec::new();
-        while !cursor.read(retained, &mut { slice }, |m| found.push(m.topic.to_string())) {}
+        while !cursor.read(retained, &mut { slice }, |m| found.push(m.message.topic.to_string())) {}
         found
     }
 
@@ -316,7 +349,7 @@ mod tests {
             Message { payload, properties: Some(Box::new(properties)), ..message(topic.as_str(), "", 0) };
         let read = Message { topic, ..read };
         let mut retained = Retained::new(1, 10_000);
-        let (kept, _) = retained.keep(&read).expect("room");
+        let (kept, _) = retained.keep(&read, 0).expect("room");
         assert_eq!(*kept, Message { retain: true, ..read });
         let inside = buffer.as_bytes().as_ptr_range();
         let p = kept.properties.as_ref().expect("properties");
@@ -336,26 +369,26 @@ mod tests {
     #[test]
     fn the_bound_in_count_refuses_a_new_topic_and_lets_an_old_one_change() {
         let mut retained = Retained::new(2, 10_000);
-        retained.keep(&message("a", "1", 1)).expect("room");
-        retained.keep(&message("b", "1", 1)).expect("room");
-        assert_eq!(retained.keep(&message("c", "1", 1)), Err(Refusal::RetainedQuota { max: 2 }));
-        let (_, previous) = retained.keep(&message("a", "22", 1)).expect("a change");
-        assert_eq!(previous.expect("previous").payload, "1");
+        retained.keep(&message("a", "1", 1), 0).expect("room");
+        retained.keep(&message("b", "1", 1), 0).expect("room");
+        assert_eq!(retained.keep(&message("c", "1", 1), 0), Err(Refusal::RetainedQuota { max: 2 }));
+        let (_, previous) = retained.keep(&message("a", "22", 1), 0).expect("a change");
+        assert_eq!(previous.expect("previous").message.payload, "1");
         retained.forget(&"b".parse().expect("topic"));
-        retained.keep(&message("c", "1", 1)).expect("room again");
+        retained.keep(&message("c", "1", 1), 0).expect("room again");
     }
 
     #[test]
     fn the_bound_in_bytes_refuses_growth_and_lets_a_message_shrink() {
         let max = 2 * (RETAINED_FURNITURE_BYTES + 1 + 10);
         let mut retained = Retained::new(10, max);
-        retained.keep(&message("a", "0123456789", 1)).expect("room");
-        retained.keep(&message("b", "0123456789", 1)).expect("room");
+        retained.keep(&message("a", "0123456789", 1), 0).expect("room");
+        retained.keep(&message("b", "0123456789", 1), 0).expect("room");
         assert_eq!(retained.bytes(), max);
-        let grown = retained.keep(&message("a", "0123456789+", 1));
+        let grown = retained.keep(&message("a", "0123456789+", 1), 0);
         assert_eq!(grown, Err(Refusal::RetainedBytesQuota { max }));
-        retained.keep(&message("a", "9876543210", 1)).expect("the same size");
-        retained.keep(&message("a", "0", 1)).expect("smaller");
+        retained.keep(&message("a", "9876543210", 1), 0).expect("the same size");
+        retained.keep(&message("a", "0", 1), 0).expect("smaller");
         for topic in ["a", "b"] {
             retained.forget(&topic.parse().expect("topic"));
         }
@@ -368,10 +401,10 @@ mod tests {
         for device in 0..100 {
             for stream in 0..100 {
                 retained
-                    .keep(&message(&format!("devices/{device}/telemetry/{stream}"), "", 0))
+                    .keep(&message(&format!("devices/{device}/telemetry/{stream}"), "", 0), 0)
                     .expect("room");
             }
-            retained.keep(&message(&format!("devices/{device}/twin/desired"), "", 0)).expect("room");
+            retained.keep(&message(&format!("devices/{device}/twin/desired"), "", 0), 0).expect("room");
         }
         let mut cursor = Retained::matching(&"devices/+/twin/desired".parse().expect("filter"));
         let (mut looks, mut found) = (100_000, 0);
@@ -384,7 +417,7 @@ mod tests {
     fn a_reserved_topic_is_found_only_by_its_name() {
         let mut retained = Retained::new(10, 10_000);
         for topic in ["!", "$SYS/a", "a", "~"] {
-            retained.restore(&message(topic, "1", 0));
+            retained.restore(&message(topic, "1", 0), 0);
         }
         assert_eq!(topics(&retained, "#", 1), ["!", "a", "~"]);
         assert_eq!(topics(&retained, "+", 1), ["!", "a", "~"]);
@@ -400,7 +433,7 @@ mod tests {
         ) {
             let mut retained = Retained::new(100, usize::MAX);
             for topic in &kept {
-                retained.keep(&message(topic.as_str(), "1", 0)).expect("room");
+                retained.keep(&message(topic.as_str(), "1", 0), 0).expect("room");
             }
             let levels_of = |topic: &TopicName| topic.levels().map(str::to_owned).collect::<Vec<_>>();
             let mut expected: Vec<_> =
@@ -418,14 +451,14 @@ mod tests {
         ) {
             let mut retained = Retained::new(100, usize::MAX);
             for topic in &steady {
-                retained.keep(&message(topic.as_str(), "1", 0)).expect("room");
+                retained.keep(&message(topic.as_str(), "1", 0), 0).expect("room");
             }
             let mut cursor = Retained::matching(&filter);
             let mut found = Vec::new();
             let mut changes = other.into_iter().filter(|(_, topic)| !steady.contains(topic));
-            while !cursor.read(&retained, &mut 1, |m| found.push(m.topic.clone())) {
+            while !cursor.read(&retained, &mut 1, |m| found.push(m.message.topic.clone())) {
                 match changes.next() {
-                    Some((true, topic)) => drop(retained.keep(&message(topic.as_str(), "1", 0))),
+                    Some((true, topic)) => drop(retained.keep(&message(topic.as_str(), "1", 0), 0)),
                     Some((false, topic)) => drop(retained.forget(&topic)),
                     None => {}
                 }

@@ -2,9 +2,28 @@
 
 use muster_schemas::SubscriptionOptions;
 
-/// A live session of the tenant, as the broker names it; never reused while in use.
+/// A connected session of the tenant, as the broker names it; below 2^62 and never reused while in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u64);
+
+/// The bit of a subscriber that is a durable session, whoever has it at the moment.
+const DURABLE: u64 = 1 << 63;
+
+impl SubscriberId {
+    /// The subscriber that stands for a durable session. They come after all others.
+    pub(crate) fn durable(number: u64) -> Self {
+        Self(number | DURABLE)
+    }
+
+    pub(crate) fn is_durable(self) -> bool {
+        self.0 & DURABLE != 0
+    }
+
+    /// The opposite of [`Self::durable`].
+    pub(crate) fn durable_number(self) -> u64 {
+        self.0 & !DURABLE
+    }
+}
 
 /// A subscription as the index keeps it: everything but who and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

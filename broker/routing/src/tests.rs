@@ -13,6 +13,9 @@ use crate::{
     Access, Effect, Input, Limits, Outcome, Request, Router, RouterOptions, SubscriberId, SubscriptionOptions,
 };
 
+/// When stories happen, in Unix milliseconds.
+pub(crate) const NOW_MS: u64 = 1_000_000;
+
 /// A router and the effects it gave, with the few words that stories are told in.
 pub(crate) struct Bus {
     pub(crate) router: Router,
@@ -37,7 +40,7 @@ impl Bus {
     }
 
     pub(crate) fn handle(&mut self, input: Input) -> &mut Self {
-        self.router.handle(input, &mut self.effects);
+        self.router.handle(NOW_MS, input, &mut self.effects);
         self
     }
 

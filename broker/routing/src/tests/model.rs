@@ -116,8 +116,7 @@ impl Naive {
             subscription_ids.sort();
             let retain = message.retain && wanted.iter().any(|s| s.options.retain_as_published);
             let qos = message.qos.min(highest);
-            deliveries
-                .push((to, Delivery { message: message.clone().into(), qos, retain, subscription_ids }));
+            deliveries.push((to, delivery(message, qos, retain, subscription_ids)));
         }
         deliveries
     }
@@ -136,7 +135,7 @@ impl Naive {
         let deliver = |message: &Message| {
             let qos = message.qos.min(new.options.qos);
             let subscription_ids = new.id.into_iter().collect();
-            (to, Delivery { message: message.clone().into(), qos, retain: true, subscription_ids })
+            (to, delivery(message, qos, true, subscription_ids))
         };
         self.retained.values().filter(|m| filter.matches(&m.topic)).map(deliver).collect()
     }
@@ -247,4 +246,9 @@ proptest! {
             index.remove(SubscriberId(1));
         }
     }
+}
+
+fn delivery(message: &Message, qos: Qos, retain: bool, subscription_ids: SmallVec<[u32; 2]>) -> Delivery {
+    let message = message.clone().into();
+    Delivery { message, qos, retain, subscription_ids, tag: None, resent_as: None, expires_ms: None }
 }

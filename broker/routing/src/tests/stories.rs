@@ -152,7 +152,7 @@ fn the_retained_quotas_refuse_the_whole_publish() {
 #[test]
 fn a_restored_message_is_kept_even_beyond_the_quota() {
     let mut bus = Bus::with(|limits| limits.retained_messages_max = 0);
-    bus.router.restore_retained(retained(message("a", "1", 1)));
+    bus.router.restore_retained(retained(message("a", "1", 1)), 0);
     assert_eq!(bus.join(1).subscribe(1, "a", 0).told().len(), 1);
 }
 

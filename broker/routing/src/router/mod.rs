@@ -1,23 +1,28 @@
 //! The core of one tenant's router: who may publish, who gets it, what must be on disk before the publisher hears of it.
 
+mod membership;
+mod publish;
+mod subscribe;
+
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
-use muster_schemas::{Message, Publisher, Qos, RetainHandling, TopicFilter};
+use muster_schemas::{Message, Publisher, TopicFilter};
 
 use crate::{
     access::Access,
     commit::{Answer, Commits},
+    durable::{RestoreError, Sessions, Will},
     effect::{Effect, Outcome},
     fanout::{Fanout, Replay},
-    index::Index,
-    input::{Input, Request},
+    index::{Index, Matches},
+    input::Input,
     limits::{Limits, REPLAY_SHARE_DIVISOR},
     refusal::Refusal,
     retained::Retained,
-    subscription::{SubscriberId, Subscription},
+    subscription::SubscriberId,
 };
 
 /// What a router is made of.
@@ -40,6 +45,20 @@ struct Member {
     membership: u64,
     /// It left, and what it published before is still in line.
     leaving: bool,
+    /// The durable session that it has, by number.
+    session: Option<u64>,
+    /// What to publish should it vanish, where no durable session keeps it.
+    will: Option<Will>,
+    /// How it ended, once it said so.
+    ending: Option<Ending>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Default)]
+struct Ending {
+    graceful: bool,
+    expiry_s: Option<u32>,
+    unacknowledged: Vec<(u16, u64)>,
 }
 
 /// One tenant's router.
@@ -52,6 +71,7 @@ pub struct Router {
     memberships: u64,
     index: Index,
     retained: Retained,
+    sessions: Sessions,
     commits: Commits,
     fanout: Fanout,
     /// What waits behind an unfinished fan-out, in order.
@@ -61,6 +81,8 @@ pub struct Router {
     replays: VecDeque<Replay>,
     /// [`Effect::Continue`] is on its way.
     asked_to_continue: bool,
+    /// The time of the current input, in Unix milliseconds.
+    now_ms: u64,
 }
 
 impl Router {
@@ -72,25 +94,55 @@ impl Router {
             memberships: 0,
             index: Index::new(),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
+            sessions: Sessions::new(limits.clone(), next_sequence),
             commits: Commits::new(next_sequence, limits.uncommitted_records_max, limits.undo_bytes_max),
             fanout: Fanout::default(),
             line: VecDeque::new(),
             line_bytes: 0,
             replays: VecDeque::new(),
             asked_to_continue: false,
+            now_ms: 0,
             limits,
         }
     }
 
     /// Puts back a retained message from storage, before the first input. It was accepted once and is not refused now.
-    pub fn restore_retained(&mut self, message: Message) {
+    /// It came in at `received_ms`, in Unix milliseconds.
+    pub fn restore_retained(&mut self, message: Message, received_ms: u64) {
         if !message.payload.is_empty() {
-            self.retained.restore(&message);
+            self.retained.restore(&message, received_ms);
         }
     }
 
-    /// Takes one input and appends what it wants done to `effects`.
-    pub fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
+    /// Puts back the durable sessions from their rows, before the first input; the log's first record is `low`. The
+    /// records from [`Restoring::from`] on are then to be handed in with [`Router::restore_record`].
+    ///
+    /// # Errors
+    /// A row is not what was written.
+    pub fn restore_sessions(
+        &mut self,
+        rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        low: u64,
+        now_ms: u64,
+    ) -> Result<Restoring, RestoreError> {
+        let as_of = self.sessions.restore(rows, low, now_ms)?;
+        for (number, session) in self.sessions.iter() {
+            for kept in &session.subscriptions {
+                self.index.subscribe(SubscriberId::durable(number), &kept.filter, kept.subscription);
+            }
+        }
+        Ok(Restoring { from: Sessions::restore_from(&as_of), as_of, matches: Matches::default() })
+    }
+
+    /// Hands in a record of the log, in order.
+    pub fn restore_record(&mut self, sequence: u64, message: &Message, restoring: &mut Restoring) {
+        self.index.matches(&message.topic, None, &mut restoring.matches);
+        self.sessions.restore_record(sequence, message, &mut restoring.matches, &restoring.as_of);
+    }
+
+    /// Takes one input at `now_ms`, in Unix milliseconds, and appends what it wants done to `effects`.
+    pub fn handle(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
+        self.now_ms = now_ms;
         match input {
             // News of the disk never waits in line: publishers wait for it.
             Input::Committed { up_to } => {
@@ -98,12 +150,54 @@ impl Router {
                 self.commits.committed(up_to, |to, matched| {
                     answer(members, to, Outcome::Routed { matched }, effects);
                 });
+                self.sessions.committed(up_to, now_ms, effects);
+                self.feed(effects);
             }
             Input::CommitFailed { from, reason } => {
                 let members = &self.members;
                 self.commits.failed(from, &mut self.retained, |to| {
                     answer(members, to, Outcome::Refused(reason.clone()), effects);
                 });
+                self.sessions.uncommitted_failed(from);
+            }
+            Input::Stored { batch } => {
+                self.sessions.stored(batch, effects);
+                self.feed(effects);
+            }
+            Input::StoreFailed { batch, reason } => {
+                for to in self.sessions.failed(batch) {
+                    effects.push(Effect::Close { to, refusal: reason.clone() });
+                }
+            }
+            Input::Records { session, epoch, wanted, records, next } => {
+                self.sessions.records((session, epoch), wanted, records, next, now_ms);
+                self.feed(effects);
+            }
+            Input::Complete { subscriber, tag } => {
+                if let Some(number) = self.session_of(subscriber) {
+                    self.sessions.complete(number, tag, now_ms, effects);
+                    self.feed(effects);
+                }
+            }
+            Input::Bind { subscriber, packet_id, tag } => {
+                if let Some(number) = self.session_of(subscriber) {
+                    self.sessions.bind(number, packet_id, tag, effects);
+                }
+            }
+            Input::Release { subscriber, packet_id, tag } => {
+                if let Some(number) = self.session_of(subscriber) {
+                    self.sessions.release(number, packet_id, tag, effects);
+                }
+            }
+            Input::Forget { subscriber, packet_id } => {
+                if let Some(number) = self.session_of(subscriber) {
+                    self.sessions.forget(number, packet_id, effects);
+                }
+            }
+            Input::DeadlineReached => {
+                self.sessions.flush(now_ms, effects);
+                self.end_what_is_due(effects);
+                self.clear_expired(effects);
             }
             Input::Continue => {
                 self.asked_to_continue = false;
@@ -115,6 +209,10 @@ impl Router {
                 {
                     // At once, so that nothing more is delivered; what it published may still be in line.
                     member.leaving = true;
+                    if let Some(session) = member.session.and_then(|number| self.sessions.session_mut(number))
+                    {
+                        session.started = false;
+                    }
                     self.end_subscriptions(subscriber);
                 }
                 if self.is_behind() {
@@ -125,6 +223,29 @@ impl Router {
                 }
             }
         }
+    }
+
+    /// Closes the batch of rows that this turn's effects make, for the shell that is about to commit them. Its outcome is
+    /// told with [`Input::Stored`] or [`Input::StoreFailed`]. None if there are no rows and nobody waits for any.
+    pub fn seal(&mut self) -> Option<u64> {
+        self.sessions.seal()
+    }
+
+    /// When to hand in [`Input::DeadlineReached`], in Unix milliseconds, if nothing else happens before.
+    pub fn next_deadline(&self) -> Option<u64> {
+        // While the log has no room, what expired is not cleared; it is not delivered either.
+        let expiry = self.retained.next_expiry().filter(|_| self.commits.check_room().is_ok());
+        [self.sessions.next_deadline(), expiry].into_iter().flatten().min()
+    }
+
+    /// The lowest sequence of the log that durable sessions need; `u64::MAX` if they need nothing.
+    pub fn needed_from(&self) -> u64 {
+        self.sessions.needed_from()
+    }
+
+    /// How many durable sessions there are, connected or not.
+    pub fn durable_sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// The subscriptions.
@@ -157,8 +278,8 @@ impl Router {
     fn work(&mut self, effects: &mut Vec<Effect>) {
         let slice = self.limits.fanout_slice_max.max(1);
         let mut budget = slice;
-        let with_replays = !self.replays.is_empty() && !self.asked_to_continue;
-        let reserve = if with_replays { slice / REPLAY_SHARE_DIVISOR } else { 0 };
+        let others_wait = !self.replays.is_empty() || self.sessions.has_line();
+        let reserve = if others_wait && !self.asked_to_continue { slice / REPLAY_SHARE_DIVISOR } else { 0 };
         loop {
             if self.fanout.is_pending() {
                 if let Some((to, matched)) = self.fanout.deliver(&mut budget, reserve, effects) {
@@ -180,7 +301,7 @@ impl Router {
             && !self.asked_to_continue
             && let Some(replay) = self.replays.front_mut()
         {
-            if replay.deliver(&self.retained, &mut budget, effects) {
+            if replay.deliver(&self.retained, self.now_ms, &mut budget, effects) {
                 self.replays.pop_front();
                 budget = budget.saturating_sub(1);
             } else {
@@ -190,7 +311,24 @@ impl Router {
         if self.line.is_empty() && self.line.capacity() > self.limits.fanout_slice_max {
             self.line.shrink_to(self.limits.fanout_slice_max);
         }
-        if (self.is_behind() || !self.replays.is_empty()) && !self.asked_to_continue {
+        if !self.asked_to_continue {
+            self.sessions.feed(self.now_ms, &mut budget, effects);
+        }
+        self.ask_to_continue(effects);
+    }
+
+    /// Feeds durable sessions outside of the line of inputs: what they wait for came from elsewhere.
+    fn feed(&mut self, effects: &mut Vec<Effect>) {
+        if self.sessions.has_line() && !self.asked_to_continue {
+            let mut budget = self.limits.fanout_slice_max.max(1);
+            self.sessions.feed(self.now_ms, &mut budget, effects);
+            self.ask_to_continue(effects);
+        }
+    }
+
+    fn ask_to_continue(&mut self, effects: &mut Vec<Effect>) {
+        let is_unfinished = self.is_behind() || !self.replays.is_empty() || self.sessions.has_line();
+        if is_unfinished && !self.asked_to_continue {
             self.asked_to_continue = true;
             effects.push(Effect::Continue);
         }
@@ -215,6 +353,9 @@ impl Router {
                 let outcomes = vec![Err(refusal); filters.len()];
                 effects.push(Effect::Subscribed { to: subscriber, ticket, outcomes });
             }
+            (Input::Attach { subscriber, .. }, Some(refusal)) => {
+                effects.push(Effect::Attached { to: subscriber, outcome: Err(refusal) });
+            }
             (input, _) => {
                 self.line_bytes += bytes;
                 self.line.push_back(input);
@@ -225,18 +366,17 @@ impl Router {
     fn take(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Join { subscriber, publisher, access } => {
-                self.end_subscriptions(subscriber);
-                self.memberships += 1;
-                let membership = self.memberships;
-                self.members.insert(subscriber, Member { publisher, access, membership, leaving: false });
+                self.join(subscriber, publisher, access, effects)
             }
-            Input::Leave { subscriber } => {
-                self.end_subscriptions(subscriber);
-                self.members.remove(&subscriber);
-                if self.members.len() < self.members.capacity() / 4 {
-                    self.members.shrink_to(2 * self.members.len());
+            Input::Attach { subscriber, client_id, clean_start, expiry_s, will } => {
+                self.attach(subscriber, client_id, clean_start, expiry_s, will, effects);
+            }
+            Input::Detach { subscriber, graceful, expiry_s, unacknowledged } => {
+                if let Some(member) = self.members.get_mut(&subscriber) {
+                    member.ending = Some(Ending { graceful, expiry_s, unacknowledged });
                 }
             }
+            Input::Leave { subscriber } => self.leave(subscriber, effects),
             Input::Subscribe { subscriber, ticket, filters } => {
                 self.subscribe(subscriber, ticket, filters, effects);
             }
@@ -246,163 +386,31 @@ impl Router {
             Input::Publish { subscriber, ticket, message } => {
                 self.publish(subscriber, ticket, message, effects);
             }
-            Input::Committed { .. } | Input::CommitFailed { .. } | Input::Continue => {}
+            Input::Announce { publisher, message } => self.announce(&publisher, message, effects),
+            // The rest never stands in line.
+            _ => {}
         }
     }
 
-    fn publish(
-        &mut self,
-        subscriber: SubscriberId,
-        ticket: Option<u16>,
-        message: Message,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(member) = self.members.get(&subscriber) else { return };
-        // Whoever left is not told; another session may hold the number and the ticket by now.
-        let ticket = ticket.filter(|_| !member.leaving);
-        let mut answer =
-            ticket.map(|ticket| Answer { to: subscriber, ticket, membership: member.membership });
-        let durable = self.durable.iter().any(|filter| filter.matches(&message.topic));
-        let (retained, commits) = (&mut self.retained, &mut self.commits);
-        let (message, wait_for) = match accept(member, retained, commits, message, durable, effects) {
-            Ok(accepted) => accepted,
-            Err(refusal) => return effects.push(refused(subscriber, ticket, refusal)),
-        };
-        self.index.matches(&message.topic, Some(subscriber), self.fanout.matches());
-        let matched = durable || !self.fanout.matches().is_empty();
-        if message.qos > Qos::AtMostOnce
-            && let Some(sequence) = wait_for
-            && let Some(answer) = answer.take()
-        {
-            self.commits.wait(sequence, answer, matched);
-        }
-        self.fanout.begin(message, answer.map(|answer| (answer, matched)));
+    /// The durable session that a connection has.
+    fn session_of(&self, subscriber: SubscriberId) -> Option<u64> {
+        self.members.get(&subscriber).and_then(|member| member.session)
     }
 
-    fn subscribe(&mut self, to: SubscriberId, ticket: u16, filters: Vec<Request>, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
-        let access = member.access.clone();
-        let outcomes = filters.into_iter().map(|request| self.subscribe_to(to, &access, request)).collect();
-        effects.push(Effect::Subscribed { to, ticket, outcomes });
-    }
-
-    fn subscribe_to(&mut self, to: SubscriberId, access: &Access, request: Request) -> Result<Qos, Refusal> {
-        let Request { filter, options, subscription_id } = request;
-        if filter.levels().next() == Some("$share") {
-            return Err(Refusal::SharedNotSupported);
-        }
-        access.check_subscribe(&filter).map_err(|denial| Refusal::NotAuthorized { rule: denial.rule })?;
-        let subscription = Subscription { options, id: subscription_id };
-        let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
-        let refusal = if self.index.subscriptions_of(to) >= own {
-            Some(Refusal::SubscriptionQuota { max: own })
-        } else if self.index.len() >= all {
-            Some(Refusal::TenantSubscriptionQuota { max: all })
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal
-            && !self.index.contains(to, &filter)
-        {
-            return Err(refusal);
-        }
-        let is_new = self.index.subscribe(to, &filter, subscription).is_none();
-        if !is_new {
-            self.end_replay(to, &filter);
-        }
-        let wanted = match options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => is_new,
-            RetainHandling::DoNotSend => false,
-        };
-        if wanted && !self.retained.is_empty() {
-            self.replays.push_back(Replay { to, subscription, cursor: Retained::matching(&filter) });
-        }
-        Ok(options.qos)
-    }
-
-    fn unsubscribe(
-        &mut self,
-        to: SubscriberId,
-        ticket: u16,
-        filters: &[TopicFilter],
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.members.get(&to).is_none_or(|member| member.leaving) {
-            return;
-        }
-        let mut existed = Vec::with_capacity(filters.len());
-        for filter in filters {
-            let did_exist = self.index.unsubscribe(to, filter);
-            if did_exist {
-                self.end_replay(to, filter);
-            }
-            existed.push(did_exist);
-        }
-        effects.push(Effect::Unsubscribed { to, ticket, existed });
-    }
-
-    fn end_subscriptions(&mut self, subscriber: SubscriberId) {
-        self.fanout.leave_out(subscriber);
-        if self.index.remove(subscriber) > 0 {
-            self.replays.retain(|replay| replay.to != subscriber);
-        }
-    }
-
-    fn end_replay(&mut self, subscriber: SubscriberId, filter: &TopicFilter) {
-        self.replays.retain(|replay| replay.to != subscriber || replay.cursor.filter() != filter);
+    /// Under which number the index knows a connection: its own, or that of its durable session.
+    fn index_id(&self, subscriber: SubscriberId) -> SubscriberId {
+        self.session_of(subscriber).map_or(subscriber, SubscriberId::durable)
     }
 }
 
-/// Checks a message, changes what is retained, and hands the log what it has to keep. Returns the message and the
-/// sequence that must be on disk before it is acknowledged.
-fn accept(
-    member: &Member,
-    retained: &mut Retained,
-    commits: &mut Commits,
-    message: Message,
-    durable: bool,
-    effects: &mut Vec<Effect>,
-) -> Result<(Arc<Message>, Option<u64>), Refusal> {
-    if message.topic.is_reserved() {
-        return Err(Refusal::TopicReserved);
-    }
-    if let Err(denial) = member.access.check_publish(&message.topic) {
-        return Err(Refusal::NotAuthorized { rule: denial.rule });
-    }
-    if !durable && !message.retain {
-        return Ok((Arc::new(message), None));
-    }
-    commits.check_room()?;
-    let (message, change) = if !message.retain {
-        (Arc::new(message), None)
-    } else if message.payload.is_empty() {
-        let forgotten = retained.forget(&message.topic);
-        (Arc::new(message), forgotten.map(Some))
-    } else {
-        let (kept, previous) = retained.keep(&message)?;
-        (kept, Some(previous))
-    };
-    if !durable && change.is_none() {
-        // Nothing to clear; but that may be so because of a change that is not yet on disk.
-        return Ok((message, commits.last_uncommitted()));
-    }
-    let sequence = commits.assign();
-    if durable {
-        let (publisher, message) = (member.publisher.clone(), message.clone());
-        effects.push(Effect::Append { sequence, publisher, message });
-    }
-    if let Some(previous) = change {
-        // A compact topic, for the one that was read is part of a read buffer.
-        let topic = previous.as_ref().unwrap_or(&message).topic.clone();
-        effects.push(if message.payload.is_empty() {
-            Effect::ForgetRetained { sequence, topic: topic.clone() }
-        } else {
-            Effect::KeepRetained { sequence, message: message.clone() }
-        });
-        commits.keep_previous(sequence, topic, previous);
-    }
-    Ok((message, Some(sequence)))
+/// Where a restoration stands.
+#[derive(Debug)]
+pub struct Restoring {
+    /// The first record that has to be handed in; none if none has.
+    pub from: Option<u64>,
+    /// Up to where each session's queue row has listed what it wants.
+    as_of: BTreeMap<u64, u64>,
+    matches: Matches,
 }
 
 /// Answers a publisher that is still the one who asked.

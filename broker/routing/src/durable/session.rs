@@ -1,0 +1,201 @@
+//! One durable session.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use muster_schemas::{Message, Qos, TopicFilter, TopicName};
+
+use super::{
+    Record, SessionKey,
+    queue::Queue,
+    row::{Head, RowKind},
+};
+use crate::{
+    index::Match,
+    subscription::{SubscriberId, Subscription},
+};
+
+/// What to publish should a client vanish (MQTT 5 §3.1.2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// The message.
+    pub message: Message,
+    /// Seconds to wait for the client's return before that.
+    pub delay_s: u32,
+}
+
+/// A subscription, and the first sequence that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) filter: TopicFilter,
+    pub(crate) subscription: Subscription,
+    pub(crate) since: u64,
+}
+
+/// How far a message in flight has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The connection has it; whether it was sent nobody knows here.
+    Given,
+    /// It was sent under its packet id by an earlier connection, or is bound to it.
+    Sent,
+    /// PUBREC has come for it.
+    Released,
+}
+
+/// A message between its delivery and its last acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flight {
+    pub(crate) sequence: u64,
+    pub(crate) qos: Qos,
+    pub(crate) packet_id: Option<u16>,
+    pub(crate) stage: Stage,
+    /// What it takes in the connection's memory.
+    pub(crate) bytes: usize,
+}
+
+/// A session, with or without a connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    pub(crate) expiry_s: u32,
+    /// The connection that has it.
+    pub(crate) online: Option<SubscriberId>,
+    /// The connection was told that it has it.
+    pub(crate) started: bool,
+    /// Which connection this is; answers of the log to an earlier one are void.
+    pub(crate) epoch: u64,
+    /// When it ends, if nobody has it, in Unix milliseconds.
+    pub(crate) ends_ms: Option<u64>,
+    pub(crate) will: Option<Will>,
+    /// When its will is published, if nobody has it, in Unix milliseconds.
+    pub(crate) will_due_ms: Option<u64>,
+    pub(crate) subscriptions: Vec<Kept>,
+    pub(crate) queue: Queue,
+    /// By tag, which is the order in which they were delivered.
+    pub(crate) flights: BTreeMap<u64, Flight>,
+    pub(crate) flight_bytes: usize,
+    pub(crate) next_tag: u64,
+    /// Tags of flights that this connection has yet to send again.
+    pub(crate) resend: VecDeque<u64>,
+    /// What the log answered; none for what it no longer has.
+    pub(crate) fetched: BTreeMap<u64, Option<Record>>,
+    /// An answer of the log is on its way.
+    pub(crate) reading: bool,
+    /// Packet ids of the client's QoS 2 messages between PUBREC and PUBCOMP.
+    pub(crate) received: BTreeSet<u16>,
+    /// Messages that the log no longer had; told at the next connection.
+    pub(crate) missed: u64,
+    /// Rows that may differ from what stands here, because their commit failed.
+    pub(crate) suspect: BTreeSet<RowKind>,
+    /// It stands in the line of those to be fed.
+    pub(crate) in_line: bool,
+}
+
+impl Session {
+    pub(crate) fn new(key: SessionKey) -> Self {
+        Self {
+            key,
+            expiry_s: 0,
+            online: None,
+            started: false,
+            epoch: 0,
+            ends_ms: None,
+            will: None,
+            will_due_ms: None,
+            subscriptions: Vec::new(),
+            queue: Queue::default(),
+            flights: BTreeMap::new(),
+            flight_bytes: 0,
+            next_tag: 1,
+            resend: VecDeque::new(),
+            fetched: BTreeMap::new(),
+            reading: false,
+            received: BTreeSet::new(),
+            missed: 0,
+            suspect: BTreeSet::new(),
+            in_line: false,
+        }
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        Head {
+            key: self.key.clone(),
+            expiry_s: self.expiry_s,
+            ends_ms: self.ends_ms,
+            will: self.will.clone(),
+            subscriptions: self.subscriptions.clone(),
+        }
+    }
+
+    /// What is to be on disk as the queue: what is listed, and what is in flight without a row of its own.
+    pub(crate) fn queue_on_disk(&self) -> Queue {
+        let mut queue = self.queue.clone();
+        let bound = |flight: &&Flight| flight.qos == Qos::ExactlyOnce && flight.packet_id.is_some();
+        for flight in self.flights.values().rev().filter(|flight| !bound(flight)) {
+            queue.put_back(flight.sequence);
+        }
+        queue
+    }
+
+    /// What the session's subscriptions together ask for a message on `topic`, as `Index::matches` would say. With a
+    /// sequence, only those that are old enough for it.
+    pub(crate) fn wants(&self, topic: &TopicName, sequence: Option<u64>) -> Option<Match> {
+        let mut found: Option<Match> = None;
+        for Kept { filter, subscription, since } in &self.subscriptions {
+            if sequence.is_some_and(|sequence| sequence < *since) || !filter.matches(topic) {
+                continue;
+            }
+            let options = subscription.options;
+            let found = found.get_or_insert_with(|| Match {
+                subscriber: SubscriberId(0),
+                qos: options.qos,
+                retain_as_published: false,
+                subscription_ids: Default::default(),
+            });
+            found.qos = found.qos.max(options.qos);
+            found.retain_as_published |= options.retain_as_published;
+            found.subscription_ids.extend(subscription.id);
+        }
+        found
+    }
+
+    /// The connection is gone. What it had and did not send is queued again; what it sent keeps its packet id.
+    pub(crate) fn ground(&mut self, unacknowledged: &[(u16, u64)]) {
+        self.online = None;
+        self.started = false;
+        self.epoch += 1;
+        self.reading = false;
+        self.resend.clear();
+        self.fetched.clear();
+        for (packet_id, tag) in unacknowledged {
+            if let Some(flight) = self.flights.get_mut(tag) {
+                flight.packet_id = Some(*packet_id);
+                flight.stage = Stage::Sent;
+            }
+        }
+        let unsent: Vec<u64> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.packet_id.is_none())
+            .map(|(tag, _)| *tag)
+            .collect();
+        for tag in unsent.into_iter().rev() {
+            if let Some(flight) = self.flights.remove(&tag) {
+                self.queue.put_back(flight.sequence);
+            }
+        }
+        self.flight_bytes = 0;
+        self.flights.values_mut().for_each(|flight| flight.bytes = 0);
+    }
+
+    /// The lowest sequence of the log that the session may still ask for.
+    pub(crate) fn needed_from(&self) -> Option<u64> {
+        let flight = self.flights.values().map(|flight| flight.sequence).min();
+        [flight, self.queue.needed_from()].into_iter().flatten().min()
+    }
+
+    /// Whether a delivery may go straight to the connection, because nothing is before it.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.started && !self.reading && self.resend.is_empty() && self.queue.is_empty()
+    }
+}

@@ -1,0 +1,225 @@
+//! Connections that come and go, the durable sessions that they take up, and wills.
+
+use std::sync::Arc;
+
+use muster_schemas::{ClientId, Message, Publisher};
+
+use super::{Ending, Member, Router};
+use crate::{
+    access::Access,
+    durable::{Attached, SessionKey, Then, Will, ends_ms},
+    effect::Effect,
+    input::Input,
+    refusal::Refusal,
+    subscription::SubscriberId,
+};
+
+impl Router {
+    pub(super) fn join(
+        &mut self,
+        subscriber: SubscriberId,
+        publisher: Publisher,
+        access: Arc<Access>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.leave(subscriber, effects);
+        self.memberships += 1;
+        let membership = self.memberships;
+        let member =
+            Member { publisher, access, membership, leaving: false, session: None, will: None, ending: None };
+        self.members.insert(subscriber, member);
+    }
+
+    pub(super) fn leave(&mut self, subscriber: SubscriberId, effects: &mut Vec<Effect>) {
+        self.end_subscriptions(subscriber);
+        let Some(member) = self.members.remove(&subscriber) else { return };
+        if self.members.len() < self.members.capacity() / 4 {
+            self.members.shrink_to(2 * self.members.len());
+        }
+        let Member { publisher, session, will, ending, .. } = member;
+        let ending = ending.unwrap_or_default();
+        match session {
+            Some(number) => self.detach(number, &ending, effects),
+            None if ending.graceful => {}
+            None => self.publish_will(publisher, will, effects),
+        }
+    }
+
+    /// CONNECT: ends, takes up or begins a session (MQTT 5 §3.1.2.4, §3.1.2.11.2). What is new is on disk before the
+    /// client hears of it.
+    pub(super) fn attach(
+        &mut self,
+        to: SubscriberId,
+        client_id: ClientId,
+        clean_start: bool,
+        expiry_s: u32,
+        will: Option<Will>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
+        let expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
+        let key = SessionKey { publisher: member.publisher.clone(), client_id };
+        if let Err(refusal) = check_will(&member.access, will.as_ref()) {
+            return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+        }
+        let mut existing = self.sessions.find(&key);
+        let mut has_ended = false;
+        if let Some(number) = existing {
+            if let Some(other) = self.sessions.session(number).and_then(|session| session.online) {
+                // Its connection should have left before; whatever it still says is void.
+                if let Some(other) = self.members.get_mut(&other) {
+                    other.session = None;
+                }
+                self.detach(number, &Ending::default(), effects);
+                existing = self.sessions.find(&key);
+            }
+            if let Some(number) = existing.filter(|_| clean_start) {
+                self.end_session(number, effects);
+                existing = None;
+                has_ended = true;
+            }
+        }
+        let number = match existing {
+            Some(number) => number,
+            None if expiry_s == 0 => {
+                if let Some(member) = self.members.get_mut(&to) {
+                    member.will = will;
+                }
+                let attached = Effect::Attached { to, outcome: Ok(Box::new(Attached::default())) };
+                if has_ended {
+                    self.sessions.wait(0, Then::Say(Box::new(attached)));
+                } else {
+                    effects.push(attached);
+                }
+                return;
+            }
+            None if self.sessions.len() >= self.limits.durable_sessions_max => {
+                let refusal = Refusal::SessionQuota { max: self.limits.durable_sessions_max };
+                return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+            }
+            None => self.begin(key, effects),
+        };
+        self.take_up(number, to, expiry_s, will, existing.is_some(), effects);
+    }
+
+    fn begin(&mut self, key: SessionKey, effects: &mut Vec<Effect>) -> u64 {
+        let is_first = self.sessions.is_empty();
+        let number = self.sessions.create(key);
+        if is_first {
+            // Queue rows of nobody hold as of now, and from now on the log is needed.
+            self.sessions.move_checkpoint(effects);
+            effects.push(Effect::Need { from: self.sessions.needed_from() });
+        }
+        self.sessions.store_queue(number, effects);
+        number
+    }
+
+    fn take_up(
+        &mut self,
+        number: u64,
+        to: SubscriberId,
+        expiry_s: u32,
+        will: Option<Will>,
+        session_present: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get_mut(&to) else { return };
+        member.session = Some(number);
+        let access = member.access.clone();
+        self.sessions.set_timers(number, None, None);
+        let Some(session) = self.sessions.session_mut(number) else { return };
+        session.online = Some(to);
+        session.expiry_s = expiry_s;
+        session.will = will;
+        // What it may no longer subscribe to is taken from it.
+        let id = SubscriberId::durable(number);
+        let index = &mut self.index;
+        session.subscriptions.retain(|kept| {
+            let is_allowed = access.check_subscribe(&kept.filter).is_ok();
+            if !is_allowed {
+                index.unsubscribe(id, &kept.filter);
+            }
+            is_allowed
+        });
+        session.suspect.remove(&crate::durable::HEAD);
+        self.sessions.store_head(number, effects);
+        self.sessions.store_suspects(number, effects);
+        self.sessions.wait(number, Then::Start { to, session_present });
+    }
+
+    /// A session's connection is gone: the session waits for the next, or ends.
+    fn detach(&mut self, number: u64, ending: &Ending, effects: &mut Vec<Effect>) {
+        let (now_ms, expiry_s_max) = (self.now_ms, self.limits.session_expiry_s_max);
+        let Some(session) = self.sessions.session_mut(number) else { return };
+        session.ground(&ending.unacknowledged);
+        if ending.graceful {
+            session.will = None;
+        }
+        session.expiry_s = ending.expiry_s.map_or(session.expiry_s, |seconds| seconds.min(expiry_s_max));
+        let ends = ends_ms(session.expiry_s, now_ms);
+        let will_due = session.will.as_ref().map(|will| {
+            let due = now_ms.saturating_add(u64::from(will.delay_s) * 1_000);
+            due.min(ends.unwrap_or(u64::MAX))
+        });
+        self.sessions.set_timers(number, ends, will_due);
+        self.sessions.store_head(number, effects);
+        self.sessions.store_queue(number, effects);
+        self.end_what_is_due(effects);
+    }
+
+    /// Publishes wills and ends sessions whose time has come.
+    pub(super) fn end_what_is_due(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(number) = self.sessions.due(self.now_ms) {
+            let Some(session) = self.sessions.session_mut(number) else { return };
+            let ends_ms = session.ends_ms;
+            if session.will_due_ms.is_some_and(|due| due <= self.now_ms) {
+                let (publisher, will) = (session.key.publisher.clone(), session.will.take());
+                self.sessions.set_timers(number, ends_ms, None);
+                if ends_ms.is_none_or(|ends| ends > self.now_ms) {
+                    self.sessions.store_head(number, effects);
+                }
+                self.publish_will(publisher, will, effects);
+            } else {
+                self.end_session(number, effects);
+            }
+        }
+    }
+
+    /// Ends a session for good; a will that still waits is published [MQTT-3.1.2-8].
+    fn end_session(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        self.index.remove(SubscriberId::durable(number));
+        if let Some((key, will)) = self.sessions.end(number, effects) {
+            self.publish_will(key.publisher, Some(will), effects);
+        }
+        if self.sessions.is_empty() {
+            self.sessions.wait(0, Then::Need(u64::MAX));
+        }
+    }
+
+    fn publish_will(&mut self, publisher: Publisher, will: Option<Will>, effects: &mut Vec<Effect>) {
+        let Some(Will { message, .. }) = will else { return };
+        if self.is_behind() {
+            let input = Input::Announce { publisher, message };
+            // One for each session at most, so it is not asked whether there is room.
+            self.line_bytes += input.bytes();
+            self.line.push_back(input);
+        } else {
+            self.announce(&publisher, message, effects);
+        }
+    }
+
+    pub(super) fn end_subscriptions(&mut self, subscriber: SubscriberId) {
+        self.fanout.leave_out(subscriber);
+        self.index.remove(subscriber);
+        self.replays.retain(|replay| replay.to != subscriber);
+    }
+}
+
+/// A will is judged when it is left, for nobody is there to be told later.
+fn check_will(access: &Access, will: Option<&Will>) -> Result<(), Refusal> {
+    let Some(Will { message: Message { topic, .. }, .. }) = will else { return Ok(()) };
+    if topic.is_reserved() {
+        return Err(Refusal::TopicReserved);
+    }
+    access.check_publish(topic).map_err(|denial| Refusal::NotAuthorized { rule: denial.rule })
+}

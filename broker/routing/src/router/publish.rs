@@ -1,0 +1,199 @@
+//! A message on its way in: checked, matched, stored where it has to be, and handed to the fan-out.
+
+use std::sync::Arc;
+
+use muster_schemas::{Message, Publisher, Qos};
+
+use super::{Router, refused};
+use crate::{
+    commit::{Answer, Commits},
+    durable::Then,
+    effect::{Delivery, Effect, Outcome, expires_ms},
+    refusal::Refusal,
+    retained::Retained,
+    subscription::SubscriberId,
+};
+
+/// What the publisher of a message is owed.
+#[derive(Default)]
+struct Owed {
+    answer: Option<Answer>,
+    /// The number of its durable session and the packet id that stands for the message until PUBREL (QoS 2).
+    received: Option<(u64, u16)>,
+}
+
+impl Router {
+    pub(super) fn publish(
+        &mut self,
+        subscriber: SubscriberId,
+        ticket: Option<u16>,
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get(&subscriber) else { return };
+        let session = member.session.filter(|_| message.qos == Qos::ExactlyOnce);
+        // Whoever left is not told, but does not publish it twice either.
+        let received = session.zip(ticket);
+        let ticket = ticket.filter(|_| !member.leaving);
+        let answer = ticket.map(|ticket| Answer { to: subscriber, ticket, membership: member.membership });
+        if message.topic.is_reserved() {
+            return effects.push(refused(subscriber, ticket, Refusal::TopicReserved));
+        }
+        if let Err(denial) = member.access.check_publish(&message.topic) {
+            return effects.push(refused(subscriber, ticket, Refusal::NotAuthorized { rule: denial.rule }));
+        }
+        let publisher = member.publisher.clone();
+        let from = member.session.map_or(subscriber, SubscriberId::durable);
+        if let Err(refusal) = self.route(&publisher, Some(from), Owed { answer, received }, message, effects)
+        {
+            effects.push(refused(subscriber, ticket, refusal));
+        }
+    }
+
+    /// A message that nobody waits for and no access list is asked about.
+    pub(super) fn announce(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
+        if let Err(refusal) = self.route(publisher, None, Owed::default(), message, effects) {
+            effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
+        }
+    }
+
+    fn route(
+        &mut self,
+        publisher: &Publisher,
+        from: Option<SubscriberId>,
+        Owed { mut answer, received }: Owed,
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
+        self.index.matches(&message.topic, from, self.fanout.matches());
+        let mut wanted = match self.sessions.is_empty() {
+            true => Default::default(),
+            false => self.fanout.matches().take_durable(),
+        };
+        let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
+        let matched = is_logged || !wanted.is_empty() || !self.fanout.matches().is_empty();
+        let qos = message.qos;
+        let at_once = wanted.iter().filter(|found| found.qos.min(qos) == Qos::AtMostOnce).count();
+        let is_kept = is_logged || at_once < wanted.len();
+        let (message, sequence) =
+            accept(publisher, &mut self.retained, &mut self.commits, message, is_kept, self.now_ms, effects)?;
+        let expires_ms = expires_ms(&message, self.now_ms);
+        if at_once > 0 {
+            // QoS 0 goes to durable sessions as to all others: to who is connected.
+            wanted.retain(|found| {
+                let is_at_once = found.qos.min(qos) == Qos::AtMostOnce;
+                let session = self.sessions.session(found.subscriber.durable_number());
+                if let (true, Some(to)) = (is_at_once, session.and_then(|s| s.online.filter(|_| s.started))) {
+                    let delivery = Delivery {
+                        message: message.clone(),
+                        qos: Qos::AtMostOnce,
+                        retain: message.retain && found.retain_as_published,
+                        subscription_ids: found.subscription_ids.clone(),
+                        tag: None,
+                        resent_as: None,
+                        expires_ms,
+                    };
+                    effects.push(Effect::Deliver { to, delivery });
+                }
+                !is_at_once
+            });
+        }
+        if let Some(sequence) = sequence
+            && !wanted.is_empty()
+        {
+            self.sessions.expect(sequence, self.now_ms, &message, wanted);
+        }
+        if let Some((number, packet_id)) = received {
+            self.sessions.receive(number, packet_id, effects);
+        }
+        if qos > Qos::AtMostOnce
+            && let Some(asked) = answer
+        {
+            if let Some(sequence) = sequence {
+                self.commits.wait(sequence, asked, matched);
+                answer = None;
+            } else if let Some((number, _)) = received {
+                let Answer { to, ticket, .. } = asked;
+                let published = Effect::Published { to, ticket, outcome: Outcome::Routed { matched } };
+                self.sessions.wait(number, Then::Say(Box::new(published)));
+                answer = None;
+            }
+        }
+        self.fanout.begin(message, expires_ms, answer.map(|answer| (answer, matched)));
+        Ok(())
+    }
+}
+
+impl Router {
+    /// Clears retained messages that have lost their meaning, a slice of them at a time, as if they had been cleared by
+    /// hand. What the log has no room for stays until it has: it is not delivered any more.
+    pub(super) fn clear_expired(&mut self, effects: &mut Vec<Effect>) {
+        for _ in 0..self.limits.fanout_slice_max {
+            let Some(topic) = self.retained.expired(self.now_ms) else { return };
+            if !topic.is_reserved() {
+                if self.commits.check_room().is_err() {
+                    return;
+                }
+                let sequence = self.commits.assign();
+                effects.push(Effect::ForgetRetained { sequence, topic: topic.clone() });
+                let previous = self.retained.forget(&topic);
+                self.commits.keep_previous(sequence, topic, previous);
+            } else {
+                self.retained.forget(&topic);
+            }
+        }
+    }
+}
+
+/// Changes what is retained, and hands the log what it has to keep. Returns the message and the sequence that must be on
+/// disk before it is acknowledged.
+fn accept(
+    publisher: &Publisher,
+    retained: &mut Retained,
+    commits: &mut Commits,
+    message: Message,
+    is_kept: bool,
+    now_ms: u64,
+    effects: &mut Vec<Effect>,
+) -> Result<(Arc<Message>, Option<u64>), Refusal> {
+    if message.topic.is_reserved() {
+        // The hub's own numbers: made anew after a restart.
+        return Ok(match message.retain {
+            true => (retained.keep(&message, now_ms)?.0, None),
+            false => (Arc::new(message), None),
+        });
+    }
+    if !is_kept && !message.retain {
+        return Ok((Arc::new(message), None));
+    }
+    commits.check_room()?;
+    let (message, change) = if !message.retain {
+        (Arc::new(message), None)
+    } else if message.payload.is_empty() {
+        let forgotten = retained.forget(&message.topic);
+        (Arc::new(message), forgotten.map(Some))
+    } else {
+        let (kept, previous) = retained.keep(&message, now_ms)?;
+        (kept, Some(previous))
+    };
+    if !is_kept && change.is_none() {
+        // Nothing to clear; but that may be so because of a change that is not yet on disk.
+        return Ok((message, commits.last_uncommitted()));
+    }
+    let sequence = commits.assign();
+    if is_kept {
+        let (publisher, message) = (publisher.clone(), message.clone());
+        effects.push(Effect::Append { sequence, publisher, message });
+    }
+    if let Some(previous) = change {
+        // A compact topic, for the one that was read is part of a read buffer.
+        let topic = previous.as_ref().map_or(&message.topic, |previous| &previous.message.topic).clone();
+        effects.push(if message.payload.is_empty() {
+            Effect::ForgetRetained { sequence, topic: topic.clone() }
+        } else {
+            Effect::KeepRetained { sequence, message: message.clone() }
+        });
+        commits.keep_previous(sequence, topic, previous);
+    }
+    Ok((message, Some(sequence)))
+}

@@ -1,0 +1,122 @@
+//! Subscriptions that are made, changed and ended.
+
+use muster_schemas::{Qos, RetainHandling, TopicFilter};
+
+use super::Router;
+use crate::{
+    access::Access,
+    durable::{Kept, Then},
+    effect::Effect,
+    fanout::Replay,
+    input::Request,
+    refusal::Refusal,
+    retained::Retained,
+    subscription::{SubscriberId, Subscription},
+};
+
+impl Router {
+    pub(super) fn subscribe(
+        &mut self,
+        to: SubscriberId,
+        ticket: u16,
+        filters: Vec<Request>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
+        let access = member.access.clone();
+        let outcomes = filters.into_iter().map(|request| self.subscribe_to(to, &access, request)).collect();
+        self.tell_when_kept(to, Effect::Subscribed { to, ticket, outcomes }, effects);
+    }
+
+    fn subscribe_to(&mut self, to: SubscriberId, access: &Access, request: Request) -> Result<Qos, Refusal> {
+        let Request { filter, options, subscription_id } = request;
+        if filter.levels().next() == Some("$share") {
+            return Err(Refusal::SharedNotSupported);
+        }
+        access.check_subscribe(&filter).map_err(|denial| Refusal::NotAuthorized { rule: denial.rule })?;
+        let subscription = Subscription { options, id: subscription_id };
+        let id = self.index_id(to);
+        let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
+        let refusal = if self.index.subscriptions_of(id) >= own {
+            Some(Refusal::SubscriptionQuota { max: own })
+        } else if self.index.len() >= all {
+            Some(Refusal::TenantSubscriptionQuota { max: all })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal
+            && !self.index.contains(id, &filter)
+        {
+            return Err(refusal);
+        }
+        let is_new = self.index.subscribe(id, &filter, subscription).is_none();
+        if !is_new {
+            self.end_replay(to, &filter);
+        }
+        let wanted = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted && !self.retained.is_empty() {
+            self.replays.push_back(Replay { to, subscription, cursor: Retained::matching(&filter) });
+        }
+        self.keep(to, &filter, subscription);
+        Ok(options.qos)
+    }
+
+    /// Notes a subscription with its durable session: it is for what comes from now on.
+    fn keep(&mut self, to: SubscriberId, filter: &TopicFilter, subscription: Subscription) {
+        let since = self.commits.next_sequence();
+        let number = self.session_of(to);
+        let Some(session) = number.and_then(|number| self.sessions.session_mut(number)) else { return };
+        match session.subscriptions.iter_mut().find(|kept| kept.filter == *filter) {
+            Some(kept) => kept.subscription = subscription,
+            None => {
+                // A copy, for the filter's own bytes are part of a read buffer.
+                let filter = filter.as_str().parse().unwrap_or_else(|_| filter.clone());
+                session.subscriptions.push(Kept { filter, subscription, since });
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        to: SubscriberId,
+        ticket: u16,
+        filters: &[TopicFilter],
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.members.get(&to).is_none_or(|member| member.leaving) {
+            return;
+        }
+        let id = self.index_id(to);
+        let mut existed = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let did_exist = self.index.unsubscribe(id, filter);
+            if did_exist {
+                self.end_replay(to, filter);
+                if let Some(session) = self.session_of(to).and_then(|n| self.sessions.session_mut(n)) {
+                    session.subscriptions.retain(|kept| kept.filter != *filter);
+                }
+            }
+            existed.push(did_exist);
+        }
+        self.tell_when_kept(to, Effect::Unsubscribed { to, ticket, existed }, effects);
+    }
+
+    /// Answers at once, or for a durable session when its subscriptions are on disk.
+    fn tell_when_kept(&mut self, to: SubscriberId, answer: Effect, effects: &mut Vec<Effect>) {
+        match self.session_of(to) {
+            None => effects.push(answer),
+            Some(number) => {
+                self.sessions.store_head(number, effects);
+                self.sessions.wait(number, Then::Say(Box::new(answer)));
+            }
+        }
+    }
+
+    fn end_replay(&mut self, subscriber: SubscriberId, filter: &TopicFilter) {
+        self.replays.retain(|replay| replay.to != subscriber || replay.cursor.filter() != filter);
+    }
+}
