@@ -164,3 +164,18 @@ pub struct Delivery {
     /// seconds that are left [MQTT-3.3.2-5], [MQTT-3.3.2-6].
     pub expires: Option<Instant>,
 }
+
+impl Delivery {
+    /// A message as one subscription gets it at this QoS, with nothing else to say about it.
+    pub fn new(message: Arc<Message>, qos: Qos) -> Self {
+        Self {
+            message,
+            qos,
+            retain: false,
+            subscription_ids: SubscriptionIds::new(),
+            tag: None,
+            resent_as: None,
+            expires: None,
+        }
+    }
+}
