@@ -52,9 +52,11 @@ pub enum Input {
     },
     /// A message for the client.
     Deliver(Delivery),
-    /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message.
+    /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message. In the order of the
+    /// requests, which is the order of the messages.
     Bound(PacketId),
-    /// Answers [`super::Request::Release`]: it is on disk that the client has the message. Also the first that a resumed
+    /// Answers [`super::Request::Release`]: it is on disk that the client has the message. In the order of the requests,
+    /// which is that of PUBREC [MQTT-4.6.0-4]. Also the first that a resumed
     /// session hears of a message whose PUBREL or PUBCOMP its earlier connection did not see: PUBREL is sent (again).
     Released {
         /// Which exchange.

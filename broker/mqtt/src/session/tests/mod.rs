@@ -1,5 +1,7 @@
 //! What needs a broker that says no, answers late, or delivers more than a client takes.
 
+mod durable;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use muster_schemas::{Message, Qos};
 use super::*;
 use crate::{
     Decoder, UserProperties,
-    packet::{Connect, ConnectProperties, Publish, Subscribe, SubscriptionOptions, Will},
+    packet::{Connect, ConnectProperties, PacketId, Publish, Subscribe, SubscriptionOptions, Will},
 };
 
 /// A client, its session, and a time that jumps.
@@ -34,10 +36,19 @@ impl Story {
     }
 
     fn admitted_with(version: Version, limits: SessionLimits, properties: ConnectProperties) -> Self {
+        Self::admitted_as(version, limits, properties, Admission::new("d1".parse().expect("valid")))
+    }
+
+    fn admitted_as(
+        version: Version,
+        limits: SessionLimits,
+        properties: ConnectProperties,
+        admission: Admission,
+    ) -> Self {
         let mut story = Self::opened(limits);
         story.client_sends(connect(version, properties));
         assert!(matches!(story.requests().as_slice(), [Request::Admit(_)]));
-        story.happens(Input::Admitted(Admission::new("d1".parse().expect("valid"))));
+        story.happens(Input::Admitted(admission));
         assert!(matches!(story.answer().as_slice(), [Packet::ConnAck(_)]));
         story
     }
