@@ -5,8 +5,8 @@ use std::{num::NonZeroU16, time::Instant};
 use muster_schemas::{ClientId, Message};
 
 use super::{
-    Admission, Admit, CloseReason, Effects, Phase, Request, Session, inflight::Inflight, received::Received,
-    timer::Timer,
+    Admission, Admit, CloseReason, Effects, Phase, Request, Session, aliases::Aliases, inflight::Inflight,
+    received::Received, timer::Timer,
 };
 use crate::{
     packet::{ConnAck, ConnAckProperties, Connect, Packet},
@@ -34,6 +34,7 @@ impl Session {
         self.packet_bytes_max = properties
             .packet_bytes_max
             .map_or(usize::MAX, |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX));
+        self.aliases = Aliases::new(properties.topic_alias_max.unwrap_or(0));
         self.wants_reasons = properties.request_problem_information.unwrap_or(true);
         if properties.authentication_method.is_some() {
             let reason = Some("no enhanced authentication here: the certificate says who you are".to_owned());

@@ -5,6 +5,7 @@
 //!        └─────────────────────┴─ timeout, refusal, fault ──────────▲
 //! ```
 
+mod aliases;
 mod arrivals;
 mod close;
 mod connect;
@@ -30,6 +31,7 @@ use std::{
 use muster_schemas::ClientId;
 
 use self::{
+    aliases::Aliases,
     arrivals::Arrivals,
     connect::Admitting,
     inflight::Inflight,
@@ -137,6 +139,8 @@ pub struct Session {
     queue: DeliveryQueue,
     /// Messages in `inflight` that wait until the broker has bound their packet id.
     binding: Binding,
+    /// Topics that the client knows by an alias.
+    aliases: Aliases,
     /// Bytes put out and not reported written, up to the start of the current input.
     bytes_pending: usize,
     /// Bytes that lay in the effects at the start of the current input.
@@ -176,6 +180,7 @@ impl Session {
             inflight: Inflight::new(0),
             queue: DeliveryQueue::default(),
             binding: Binding::default(),
+            aliases: Aliases::default(),
             bytes_pending: 0,
             bytes_before: 0,
             statistics: Statistics::default(),

@@ -1,6 +1,7 @@
 //! What needs a broker that says no, answers late, or delivers more than a client takes.
 
 mod durable;
+mod outbound;
 
 use std::sync::Arc;
 
