@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -61,6 +61,13 @@ pub enum AddTenantError {
     Full,
 }
 
+/// What is known of a tenant from outside.
+struct Served {
+    tenant: TenantId,
+    counters: Arc<TenantCounters>,
+    log_needed_from: Arc<AtomicU64>,
+}
+
 /// A running bus. Its arbiters end with the process.
 pub struct Bus {
     store: Store,
@@ -72,7 +79,7 @@ pub struct Bus {
     arbiters: Vec<Arbiter>,
     directory: Arc<Directory>,
     placed: AtomicUsize,
-    tenants: Mutex<Vec<(TenantId, Arc<TenantCounters>)>>,
+    tenants: Mutex<Vec<Served>>,
     listener_counters: Arc<ListenerCounters>,
 }
 
@@ -101,6 +108,7 @@ impl Bus {
     /// The hub serves [`TENANTS_MAX`] tenants already.
     pub fn add_tenant(&self, tenant: TenantStore) -> Result<(), AddTenantError> {
         let counters = Arc::<TenantCounters>::default();
+        let log_needed_from = Arc::<AtomicU64>::default();
         {
             let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             if tenants.len() >= TENANTS_MAX {
@@ -110,7 +118,11 @@ impl Bus {
             if !self.directory.expect(tenant.tenant()) {
                 return Ok(());
             }
-            tenants.push((tenant.tenant().clone(), counters.clone()));
+            tenants.push(Served {
+                tenant: tenant.tenant().clone(),
+                counters: counters.clone(),
+                log_needed_from: log_needed_from.clone(),
+            });
         }
         let place = self.placed.fetch_add(1, Ordering::Relaxed);
         let Some(arbiter) = self.arbiters.iter().cycle().nth(place % self.arbiters.len().max(1)) else {
@@ -121,6 +133,7 @@ impl Bus {
             store: self.store.clone(),
             durable: self.durable.clone(),
             log_grew: self.log_grew.clone(),
+            log_needed_from,
             packets: self.packets.clone(),
             counters,
             clock: self.clock.clone(),
@@ -173,7 +186,16 @@ impl Bus {
 
     /// What each tenant counted, in the order they were added.
     pub fn tenant_counters(&self) -> Vec<(TenantId, Arc<TenantCounters>)> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.iter().map(|served| (served.tenant.clone(), served.counters.clone())).collect()
+    }
+
+    /// The first record of a tenant's log that its durable sessions need; `u64::MAX` if they need none. Whoever trims the
+    /// log leaves it and all after it.
+    pub fn log_needed_from(&self, tenant: &TenantId) -> u64 {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = tenants.iter().find(|served| served.tenant == *tenant);
+        found.map_or(0, |served| served.log_needed_from.load(Ordering::Acquire))
     }
 
     /// Tells every session that the hub shuts down, and waits until they have ended or [`SHUTDOWN_TIME_MAX`] is over.

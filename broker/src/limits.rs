@@ -50,6 +50,13 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 /// the connection, and the peer would not hear why.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Reads of a tenant's log for durable sessions that run at once; the others wait in turn.
+pub const LOG_READS_MAX: usize = 4;
+/// Records that one search of the log looks at.
+pub const LOG_READ_RECORDS_MAX: usize = 256;
+/// Bytes after which it stops.
+pub const LOG_READ_BYTES_MAX: usize = 1024 * 1024;
+
 /// How long sessions have to end when the hub shuts down.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.

@@ -1,8 +1,14 @@
-//! Translation between the router's words and MQTT's: subscriptions one way, outcomes and refusals the other.
+//! Translation between the router's words and MQTT's: connections and subscriptions one way, outcomes and refusals the
+//! other.
 
-use muster_mqtt::{Delivery, Input, PacketId, PublishOutcome, ReasonCode, SubscriptionRequest};
-use muster_routing::{self as routing, Effect, Outcome, Refusal};
-use muster_schemas::Principal;
+use std::time::Duration;
+
+use muster_actors::SharedClock;
+use muster_mqtt::{
+    Admission, Admit, Closing, Delivery, Input, PacketId, PublishOutcome, ReasonCode, SubscriptionRequest,
+};
+use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, SubscriberId};
+use muster_schemas::{ClientId, Principal};
 use tracing::{info, warn};
 
 use crate::counters::TenantCounters;
@@ -13,12 +19,46 @@ pub(crate) fn subscription(request: SubscriptionRequest) -> routing::Request {
     routing::Request { filter, options, subscription_id }
 }
 
+/// A CONNECT as the router takes it. The will moves there.
+pub(crate) fn attach(subscriber: SubscriberId, client_id: ClientId, admit: &mut Admit) -> routing::Input {
+    let will = admit.will.take();
+    routing::Input::Attach {
+        subscriber,
+        client_id,
+        clean_start: admit.clean_start,
+        expiry_s: admit.session_expiry_s,
+        will: will.map(|will| routing::Will { message: will.message, delay_s: will.delay_interval_s }),
+    }
+}
+
+/// The end of a connection as the router takes it.
+pub(crate) fn detach(subscriber: SubscriberId, closing: &Closing) -> routing::Input {
+    let unacknowledged = closing.unacknowledged.iter().map(|(id, tag)| (id.get(), *tag)).collect();
+    let Closing { graceful, session_expiry_s, .. } = *closing;
+    routing::Input::Detach { subscriber, graceful, expiry_s: session_expiry_s, unacknowledged }
+}
+
+/// What the router gave a connection, as the session core takes it.
+pub(crate) fn admission(client_id: ClientId, assigned_client_id: bool, attached: Attached) -> Admission {
+    let Attached { session_present, expiry_s, in_flight, received, missed: _ } = attached;
+    let ids = |ids: Vec<u16>| ids.into_iter().filter_map(PacketId::new).collect();
+    Admission {
+        session_present,
+        assigned_client_id,
+        session_expiry_s: Some(expiry_s),
+        in_flight: ids(in_flight),
+        received: ids(received),
+        ..Admission::new(client_id)
+    }
+}
+
 /// The reason code that tells a refusal on the wire.
 pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
     match refusal {
         Refusal::NotAuthorized { .. } => ReasonCode::NotAuthorized,
         Refusal::SubscriptionQuota { .. }
         | Refusal::TenantSubscriptionQuota { .. }
+        | Refusal::SessionQuota { .. }
         | Refusal::RetainedQuota { .. }
         | Refusal::RetainedBytesQuota { .. }
         | Refusal::RouterBehind { .. }
@@ -31,7 +71,12 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
 }
 
 /// What the router says, as the session core hears it. Refusals are counted and logged here, once.
-pub(crate) fn answer(effect: Effect, counters: &TenantCounters, principal: &Principal) -> Option<Input> {
+pub(crate) fn answer(
+    effect: Effect,
+    counters: &TenantCounters,
+    principal: &Principal,
+    clock: &SharedClock,
+) -> Option<Input> {
     let refused = |refusal: &Refusal, what: &'static str| {
         counters.refused.add(1);
         let Principal { tenant, kind, id, .. } = principal;
@@ -44,17 +89,13 @@ pub(crate) fn answer(effect: Effect, counters: &TenantCounters, principal: &Prin
     };
     match effect {
         Effect::Deliver { delivery, .. } => {
-            let routing::Delivery { message, qos, retain, subscription_ids } = delivery;
+            let routing::Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires_ms } =
+                delivery;
             let subscription_ids = subscription_ids.into_iter().collect();
-            Some(Input::Deliver(Delivery {
-                message,
-                qos,
-                retain,
-                subscription_ids,
-                tag: None,
-                resent_as: None,
-                expires: None,
-            }))
+            let resent_as = resent_as.and_then(PacketId::new);
+            let left = |at: u64| clock.now() + Duration::from_millis(at.saturating_sub(clock.unix_ms()));
+            let expires = expires_ms.map(left);
+            Some(Input::Deliver(Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires }))
         }
         Effect::Published { ticket, outcome, .. } => {
             let outcome = match outcome {
@@ -88,9 +129,16 @@ pub(crate) fn answer(effect: Effect, counters: &TenantCounters, principal: &Prin
             refused(&refusal, "publish");
             None
         }
-        Effect::Append { .. }
-        | Effect::KeepRetained { .. }
-        | Effect::ForgetRetained { .. }
-        | Effect::Continue => None,
+        Effect::Bound { packet_id, .. } => PacketId::new(packet_id).map(Input::Bound),
+        Effect::Released { packet_id, tag, .. } => {
+            PacketId::new(packet_id).map(|packet_id| Input::Released { packet_id, tag })
+        }
+        Effect::Forgotten { packet_id, .. } => PacketId::new(packet_id).map(Input::Forgotten),
+        Effect::Close { refusal, .. } => {
+            refused(&refusal, "what its session rests on");
+            Some(Input::Shutdown(code(&refusal), Some(refusal.to_string())))
+        }
+        // What is left is not for the core of a session.
+        _ => None,
     }
 }

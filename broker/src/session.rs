@@ -8,12 +8,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 use actix::prelude::*;
 use muster_actors::{DeadlineReached, Permit, SharedClock, WakeUp};
 use muster_mqtt::{
-    Admission, CloseReason, Closing, DecodeError, Effects, Input, Packet, ReasonCode, Request,
-    Session as Core, SessionOptions, Statistics,
+    Admit, CloseReason, Closing, DecodeError, Effects, Input, Packet, ReasonCode, Request, Session as Core,
+    SessionOptions, Statistics,
 };
-use muster_routing::{self as routing, SubscriberId};
+use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     admission::NotAdmitted,
@@ -48,10 +48,10 @@ pub(crate) enum Arrived {
     Closed(Option<io::Error>),
 }
 
-/// The tenant's answer to a CONNECT.
+/// The tenant's answer to a CONNECT: the client identifier is this session's, and no other connection has it any more.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct ClientIdClaimed(pub(crate) Result<Admission, NotAdmitted>);
+pub(crate) struct ClientIdClaimed(pub(crate) Result<ClientId, NotAdmitted>);
 
 /// Ends a session from our side, telling the peer why.
 #[derive(Message, Clone)]
@@ -83,6 +83,8 @@ pub(crate) struct Session {
     effects: Effects,
     timer: WakeUp,
     client: Option<ClientId>,
+    /// What the client asked for, until the router has answered.
+    admit: Option<Box<Admit>>,
     /// Messages that the client missed and that were counted.
     dropped: u64,
 }
@@ -91,7 +93,15 @@ impl Session {
     pub(crate) fn new(parts: SessionParts) -> Self {
         let core = Core::new(parts.options.clone(), parts.clock.now());
         parts.counters.sessions.add(1);
-        Self { parts, core, effects: Effects::default(), timer: WakeUp::new(), client: None, dropped: 0 }
+        Self {
+            parts,
+            core,
+            effects: Effects::default(),
+            timer: WakeUp::new(),
+            client: None,
+            admit: None,
+            dropped: 0,
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -121,18 +131,30 @@ impl Session {
                 Request::Unsubscribe { packet_id, filters } => {
                     inputs.push(routing::Input::Unsubscribe { subscriber, ticket: packet_id.get(), filters });
                 }
-                Request::Admit(admit) => {
-                    self.parts.tenant.do_send(ClaimClientId { subscriber, admit: *admit });
+                Request::Complete { tag } => inputs.push(routing::Input::Complete { subscriber, tag }),
+                Request::Bind { packet_id, tag } => {
+                    inputs.push(routing::Input::Bind { subscriber, packet_id: packet_id.get(), tag });
                 }
-                Request::Complete { .. }
-                | Request::Bind { .. }
-                | Request::Release { .. }
-                | Request::Forget { .. } => {}
-                Request::Close(close) => closing = Some(close),
+                Request::Release { packet_id, tag } => {
+                    inputs.push(routing::Input::Release { subscriber, packet_id: packet_id.get(), tag });
+                }
+                Request::Forget { packet_id } => {
+                    inputs.push(routing::Input::Forget { subscriber, packet_id: packet_id.get() });
+                }
+                Request::Admit(admit) => {
+                    let client_id = admit.client_id.clone();
+                    self.admit = Some(admit);
+                    self.parts.tenant.do_send(ClaimClientId { subscriber, client_id });
+                }
+                Request::Close(close) => {
+                    inputs.push(refusal::detach(subscriber, &close));
+                    closing = Some(close);
+                }
             }
         }
         if !inputs.is_empty() {
-            // Rides on the permit that the reader took for it; a will, one for each session, on none.
+            // Rides on the permit that the reader took for it. What follows from a delivery, or from the end, rides on none:
+            // deliveries are bounded, and there is one end.
             self.parts.router.do_send(FromSession { inputs, permit });
         }
         self.put_out();
@@ -144,6 +166,30 @@ impl Session {
                 let deadline = self.core.next_deadline();
                 let expires = self.parts.certificate_expires;
                 self.timer.arm(ctx, Some(deadline.map_or(expires, |d| d.min(expires))));
+            }
+        }
+    }
+
+    /// The router has taken up the client's session, or begun one.
+    fn attached(&mut self, outcome: Result<Box<Attached>, Refusal>) {
+        let (Some(client_id), Some(admit)) = (self.client.clone(), self.admit.take()) else { return };
+        let Principal { tenant, kind, id, .. } = &self.parts.principal;
+        match outcome {
+            Ok(attached) => {
+                let Attached { session_present, missed, .. } = *attached;
+                let peer = self.parts.peer;
+                info!(%tenant, %kind, %id, client = %client_id, %peer, session_present, "session opened");
+                if missed > 0 {
+                    warn!(%tenant, %kind, %id, client = %client_id, missed, "messages were gone before their session asked");
+                }
+                let assigned_client_id = admit.client_id.is_none();
+                let admission = refusal::admission(client_id, assigned_client_id, *attached);
+                self.input(Input::Admitted(admission));
+            }
+            Err(refusal) => {
+                self.parts.counters.refused.add(1);
+                info!(%tenant, %kind, %id, client = %client_id, why = %refusal, "session refused");
+                self.input(Input::Refused(refusal::code(&refusal), Some(refusal.to_string())));
             }
         }
     }
@@ -249,7 +295,12 @@ impl Handler<ToSession> for Session {
         let now = self.parts.clock.now();
         let mut delivered = 0;
         for effect in batch.effects {
-            if let Some(input) = refusal::answer(effect, &self.parts.counters, &self.parts.principal) {
+            if let Effect::Attached { outcome, .. } = effect {
+                self.attached(outcome);
+                continue;
+            }
+            let SessionParts { counters, principal, clock, .. } = &self.parts;
+            if let Some(input) = refusal::answer(effect, counters, principal, clock) {
                 delivered += u64::from(matches!(input, Input::Deliver(_)));
                 self.core.handle(now, input, &mut self.effects);
             }
@@ -263,16 +314,18 @@ impl Handler<ClientIdClaimed> for Session {
     type Result = ();
 
     fn handle(&mut self, ClientIdClaimed(outcome): ClientIdClaimed, ctx: &mut Context<Self>) {
-        let input = match outcome {
-            Ok(admission) => {
-                let Principal { tenant, kind, id, .. } = &self.parts.principal;
-                info!(%tenant, %kind, %id, client = %admission.client_id, peer = %self.parts.peer, "session opened");
-                self.client = Some(admission.client_id.clone());
-                Input::Admitted(admission)
+        match outcome {
+            Ok(client_id) => {
+                self.client = Some(client_id.clone());
+                let subscriber = self.parts.subscriber;
+                let inputs = self.admit.as_mut().map(|admit| refusal::attach(subscriber, client_id, admit));
+                if let Some(input) = inputs {
+                    // There is one of it per connection.
+                    self.parts.router.do_send(FromSession { inputs: vec![input], permit: None });
+                }
             }
-            Err(NotAdmitted { code, reason }) => Input::Refused(code, Some(reason)),
-        };
-        self.input(input);
+            Err(NotAdmitted { code, reason }) => self.input(Input::Refused(code, Some(reason))),
+        }
         self.carry_out(ctx, None);
     }
 }

@@ -2,14 +2,14 @@
 //! of them ends, and parks the tenant when its router keeps failing. Neighbours never notice.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use actix::prelude::*;
 use muster_actors::{Child, ChildReport, Exit, Plan, SharedClock, Supervised, Verdict};
-use muster_mqtt::{Admission, Admit, PacketLimits, ReasonCode, SessionLimits, SessionOptions};
+use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
 use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter};
 use tokio::sync::oneshot;
@@ -53,7 +53,8 @@ impl Drop for Opened {
 #[rtype(result = "()")]
 pub(crate) struct ClaimClientId {
     pub(crate) subscriber: SubscriberId,
-    pub(crate) admit: Admit,
+    /// None asks for one.
+    pub(crate) client_id: Option<ClientId>,
 }
 
 /// Closes the sessions of one principal, or of all.
@@ -84,6 +85,8 @@ pub(crate) struct TenantParts {
     pub(crate) store: Store,
     pub(crate) durable: Vec<TopicFilter>,
     pub(crate) log_grew: LogWatch,
+    /// From where on durable sessions need the log. 0 until the router knows.
+    pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) clock: SharedClock,
@@ -99,6 +102,13 @@ struct Member {
     claimed: Recipient<ClientIdClaimed>,
     principal: Principal,
     client: Option<ClientKey>,
+}
+
+/// The connections that want one client identifier: who has it, and the last who came since. Only when the first has
+/// ended does the router hear of the next, so that a session is put down before it is taken up again.
+struct Claimants {
+    holder: SubscriberId,
+    next: Option<SubscriberId>,
 }
 
 /// How to reach the router. Joinings, leavings, takeovers and closes carry no permit: there are a few per connection.
@@ -120,7 +130,7 @@ pub(crate) struct TenantSupervisor {
     supervised: Option<Supervised<Router>>,
     parked: bool,
     members: BTreeMap<SubscriberId, Member>,
-    clients: HashMap<ClientKey, SubscriberId>,
+    clients: HashMap<ClientKey, Claimants>,
     next_subscriber: u64,
 }
 
@@ -195,22 +205,48 @@ impl TenantSupervisor {
         }
     }
 
-    fn claim(&mut self, subscriber: SubscriberId, admit: Admit) -> Result<Admission, NotAdmitted> {
-        let assigned_client_id = admit.client_id.is_none();
-        let client_id = match admit.client_id {
-            Some(id) => id,
-            None => assigned(subscriber)?,
-        };
+    /// Gives a client identifier to whoever asks last [MQTT-3.1.4-3]. It hears so when nobody else has it any more.
+    fn claim(&mut self, subscriber: SubscriberId, client_id: Option<ClientId>) -> Result<(), NotAdmitted> {
+        let client_id = client_id.map_or_else(|| assigned(subscriber), Ok)?;
         let Some(member) = self.members.get_mut(&subscriber) else { return Err(self.unavailable()) };
-        let key = (member.principal.kind, member.principal.id.clone(), client_id.clone());
+        let key = (member.principal.kind, member.principal.id.clone(), client_id);
         member.client = Some(key.clone());
-        if let Some(previous) = self.clients.insert(key, subscriber)
-            && let Some(member) = self.members.get(&previous)
-        {
-            let reason = "another connection of yours took over this client identifier".to_owned();
-            member.closer.do_send(CloseSession { code: ReasonCode::SessionTakenOver, reason });
+        match self.clients.entry(key) {
+            Entry::Vacant(free) => {
+                let (_, _, client_id) = free.key().clone();
+                free.insert(Claimants { holder: subscriber, next: None });
+                member.claimed.do_send(ClientIdClaimed(Ok(client_id)));
+            }
+            Entry::Occupied(mut taken) => {
+                let claimants = taken.get_mut();
+                let overtaken = claimants.next.replace(subscriber);
+                for previous in [Some(claimants.holder), overtaken].into_iter().flatten() {
+                    let reason = "another connection of yours took over this client identifier".to_owned();
+                    if let Some(member) = self.members.get(&previous) {
+                        member.closer.do_send(CloseSession { code: ReasonCode::SessionTakenOver, reason });
+                    }
+                }
+            }
         }
-        Ok(Admission { assigned_client_id, ..Admission::new(client_id) })
+        Ok(())
+    }
+
+    /// A session has ended and left the router: its client identifier goes to who waits for it.
+    fn give_up(&mut self, key: ClientKey, subscriber: SubscriberId) {
+        let Entry::Occupied(mut taken) = self.clients.entry(key) else { return };
+        let claimants = taken.get_mut();
+        if claimants.next == Some(subscriber) {
+            claimants.next = None;
+        }
+        if claimants.holder != subscriber {
+            return;
+        }
+        let Some(next) = claimants.next.take() else { return drop(taken.remove()) };
+        claimants.holder = next;
+        let (_, _, client_id) = taken.key().clone();
+        if let Some(member) = self.members.get(&next) {
+            member.claimed.do_send(ClientIdClaimed(Ok(client_id)));
+        }
     }
 
     fn close(&self, principal: Option<&Principal>, closing: &CloseSession) {
@@ -241,6 +277,7 @@ impl Actor for TenantSupervisor {
                 store: parts.store.clone(),
                 durable: parts.durable.clone(),
                 log_grew: parts.log_grew.clone(),
+                log_needed_from: parts.log_needed_from.clone(),
                 counters: parts.counters.clone(),
                 clock: parts.clock.clone(),
                 exit,
@@ -273,10 +310,11 @@ impl Handler<OpenSession> for TenantSupervisor {
 impl Handler<ClaimClientId> for TenantSupervisor {
     type Result = ();
 
-    fn handle(&mut self, ClaimClientId { subscriber, admit }: ClaimClientId, _: &mut Context<Self>) {
-        let outcome = self.claim(subscriber, admit);
-        if let Some(member) = self.members.get(&subscriber) {
-            member.claimed.do_send(ClientIdClaimed(outcome));
+    fn handle(&mut self, ClaimClientId { subscriber, client_id }: ClaimClientId, _: &mut Context<Self>) {
+        if let Err(refusal) = self.claim(subscriber, client_id)
+            && let Some(member) = self.members.get(&subscriber)
+        {
+            member.claimed.do_send(ClientIdClaimed(Err(refusal)));
         }
     }
 }
@@ -298,13 +336,11 @@ impl Handler<SessionEnded> for TenantSupervisor {
             error!(tenant = %self.parts.tenant.tenant(), cause, "a session panicked; its connection is closed");
         }
         let Some(member) = self.members.remove(&subscriber) else { return };
-        if let Some(key) = member.client
-            && self.clients.get(&key) == Some(&subscriber)
-        {
-            self.clients.remove(&key);
-        }
         if let Some(router) = &self.router {
             router.members.do_send(Membership::Leave { subscriber });
+        }
+        if let Some(key) = member.client {
+            self.give_up(key, subscriber);
         }
     }
 }

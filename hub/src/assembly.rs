@@ -129,8 +129,10 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             tenants: Arc::new(move || {
                 served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
             }),
-            // Nobody else reads the log yet.
-            needed_from: Arc::new(|_| u64::MAX),
+            needed_from: {
+                let bus = bus.clone();
+                Arc::new(move |tenant| bus.log_needed_from(tenant))
+            },
             announcements,
             counters: harvested.clone(),
         };

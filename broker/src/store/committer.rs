@@ -34,10 +34,27 @@ pub type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
 pub struct Commit {
     /// In order; of two writes of one row the later one stands. No writes at all is a barrier.
     pub writes: Vec<Write>,
+    /// What it shares with the commits that it rests on: once one of them is refused, so are all that follow.
+    pub fence: Option<Fence>,
     /// The credit that it holds, returned after the answer.
     pub permit: Option<Box<dyn Send>>,
     /// Called exactly once: also when the store closes first, and when the committer dies.
     pub done: Done,
+}
+
+/// Held by commits of which a later one makes sense only if the earlier ones were stored. The first that is refused
+/// breaks it, and whoever goes on does so behind a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Fence(Arc<AtomicBool>);
+
+impl Fence {
+    fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn break_down(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// What the committer has done since the store was opened.
@@ -87,8 +104,8 @@ pub(super) enum Order {
 
 /// Sends a commit to the committer, or answers it at once.
 pub(super) fn send(orders: &SyncSender<Order>, commit: Commit) {
-    let Commit { writes, permit, done } = commit;
-    let order = Order::Commit(writes, Answer { done: Some(done), permit });
+    let Commit { writes, fence, permit, done } = commit;
+    let order = Order::Commit(writes, Answer { done: Some(done), permit, fence });
     // When the receiver is gone, the order is dropped and answers that the store is closed.
     if let Err(TrySendError::Full(Order::Commit(_, answer))) = orders.try_send(order) {
         answer.give(Err(CommitError::Busy { waiting_max: COMMITS_WAITING_MAX }));
@@ -99,14 +116,28 @@ pub(super) fn send(orders: &SyncSender<Order>, commit: Commit) {
 pub(super) struct Answer {
     done: Option<Done>,
     permit: Option<Box<dyn Send>>,
+    fence: Option<Fence>,
 }
 
 impl Answer {
+    fn is_behind_broken_fence(&self) -> bool {
+        self.fence.as_ref().is_some_and(Fence::is_broken)
+    }
+
+    fn break_fence(&self) {
+        if let Some(fence) = &self.fence {
+            fence.break_down();
+        }
+    }
+
     fn give(mut self, outcome: Result<(), CommitError>) {
         self.settle(outcome);
     }
 
     fn settle(&mut self, outcome: Result<(), CommitError>) {
+        if outcome.is_err() && self.done.is_some() {
+            self.break_fence();
+        }
         if let Some(done) = self.done.take()
             && catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err()
         {
@@ -180,10 +211,15 @@ impl Committer {
         let free = self.shared.disk_free();
         for (writes, answer) in group {
             let verdict = match (self.shared.failed.get(), &free) {
+                _ if answer.is_behind_broken_fence() => Err(CommitError::Superseded),
                 (Some(why), _) => Err(CommitError::Failed(Arc::clone(why))),
                 (None, Err(error)) => Err(self.fail(&format!("read the free space: {error}"))),
                 (None, Ok(free)) => self.admit(&mut batch, writes, *free),
             };
+            if verdict.is_err() {
+                // At once, for the next of this group may rest on it.
+                answer.break_fence();
+            }
             answers.push((verdict, answer));
         }
         // A failure while the group was admitted fails those admitted before it as well: nothing of it is written.

@@ -25,6 +25,9 @@ pub enum CommitError {
         /// The number that came.
         found: u64,
     },
+    /// A commit that this one rests on was refused. Begin anew from what is stored.
+    #[error("store what rests on a commit that was refused")]
+    Superseded,
     /// A key, a value or the whole commit is over its bound.
     #[error("store {bytes} bytes where {max} are allowed")]
     TooLarge {

@@ -12,7 +12,7 @@ use std::sync::{
 use fjall::{Guard, Keyspace, Readable as _, Snapshot};
 
 use super::{
-    committer::{self, Commit, Order},
+    committer::{self, Commit, Fence, Order},
     error::{CommitError, DamageKind, LogDamage, StoreError},
     keys::Handle,
     limits::LOG_TRIM_RECORDS_MAX,
@@ -34,6 +34,7 @@ pub struct TenantLog {
     place: Place,
     next: u64,
     generation: u64,
+    fence: Fence,
 }
 
 /// Where the log lies, and how it is sealed.
@@ -86,7 +87,7 @@ impl TenantLog {
         } else {
             None
         };
-        Ok((Self { place, next: high + 1, generation: 0 }, damage))
+        Ok((Self { place, next: high + 1, generation: 0, fence: Fence::default() }, damage))
     }
 
     /// The number of the next record.
@@ -115,14 +116,20 @@ impl TenantLog {
         self.generation
     }
 
-    /// Takes back the appends from `sequence` on, after the commit with `sequence` was refused. The committer refuses
-    /// those after it as well, so all of them have to be appended again. The refusals of the others, which come in with
-    /// the generation that is over, change nothing. Says whether it rewound.
+    /// What all commits of this generation share.
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    /// Begins a new generation, after a commit was refused before which `sequence` was the next: the appends from it on
+    /// are taken back. The committer refuses the later commits of that generation as well; their refusals, which come in
+    /// with the generation that is over, change nothing. Says whether it rewound.
     pub fn rewind(&mut self, generation: u64, sequence: u64) -> bool {
-        if generation != self.generation || sequence >= self.next {
+        if generation != self.generation || sequence > self.next {
             return false;
         }
         self.generation += 1;
+        self.fence = Fence::default();
         self.next = sequence;
         true
     }
@@ -213,6 +220,16 @@ impl LogReader {
         Ok(records)
     }
 
+    /// The records of these numbers that there are and that open. Whoever goes through the log meets the others' damage.
+    pub fn find(&self, sequences: &[u64]) -> Vec<(u64, Vec<u8>)> {
+        let now = self.place.table.snapshot();
+        let found = sequences.iter().filter_map(|sequence| {
+            let sealed = now.get(&self.place.table.keyspace, key(&self.place.handle, *sequence)).ok()??;
+            Some((*sequence, self.place.sealer.open(&sequence.to_be_bytes(), &sealed).ok()?))
+        });
+        found.collect()
+    }
+
     /// Goes on after a damage that was reported: pass [`LogDamage::last_sequence`].
     pub fn skip_past(&mut self, sequence: u64) {
         self.next = self.next.max(sequence.saturating_add(1));
@@ -254,7 +271,7 @@ impl Place {
 pub(super) fn commit_blocking(orders: &SyncSender<Order>, writes: Vec<Write>) -> Result<(), CommitError> {
     let (answer, outcome) = sync_channel(1);
     let done = Box::new(move |result| drop(answer.send(result)));
-    committer::send(orders, Commit { writes, permit: None, done });
+    committer::send(orders, Commit { writes, fence: None, permit: None, done });
     outcome.recv().unwrap_or(Err(CommitError::Closed))
 }
 

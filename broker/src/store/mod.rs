@@ -45,7 +45,7 @@ use fjall::{
 };
 use muster_schemas::TenantId;
 
-pub use committer::{Commit, Done, Stats};
+pub use committer::{Commit, Done, Fence, Stats};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
 pub use keys::RootKey;
 pub use log::{LogReader, TenantLog};

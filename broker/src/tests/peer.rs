@@ -77,16 +77,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self
     }
 
+    /// Wants its session to outlive the connection, and to go on with an earlier one.
+    pub(super) fn stays(mut self, expiry_s: u32) -> Self {
+        self.connect.clean_start = false;
+        self.connect.properties.session_expiry_s = Some(expiry_s);
+        self
+    }
+
     /// Says CONNECT and expects to be let in.
     pub(super) async fn connected(mut self) -> Self {
-        let connack = self.knocks().await;
-        assert_eq!(connack.code, ReasonCode::Success, "{:?}", connack.properties.reason);
+        self.send_connect().await;
+        self.is_let_in().await;
         self
+    }
+
+    /// Says CONNECT and expects to be let in; says whether an earlier session goes on.
+    pub(super) async fn resumed(mut self) -> (Self, bool) {
+        self.send_connect().await;
+        let present = self.is_let_in().await.session_present;
+        (self, present)
+    }
+
+    /// Says CONNECT.
+    pub(super) async fn send_connect(&mut self) {
+        self.send(&Packet::Connect(Box::new(self.connect.clone()))).await;
+    }
+
+    /// Expects a CONNACK that lets it in.
+    pub(super) async fn is_let_in(&mut self) -> ConnAck {
+        let connack = self.hears_connack().await;
+        assert_eq!(connack.code, ReasonCode::Success, "{:?}", connack.properties.reason);
+        connack
     }
 
     /// Says CONNECT and expects to be told.
     pub(super) async fn knocks(&mut self) -> ConnAck {
-        self.send(&Packet::Connect(Box::new(self.connect.clone()))).await;
+        self.send_connect().await;
+        self.hears_connack().await
+    }
+
+    async fn hears_connack(&mut self) -> ConnAck {
         match self.next().await {
             Packet::ConnAck(connack) => *connack,
             other => panic!("not a CONNACK: {other:?}"),

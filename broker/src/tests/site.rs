@@ -68,7 +68,7 @@ impl Site {
         site
     }
 
-    fn serve(&mut self, tenant: &TenantId) {
+    pub(super) fn serve(&mut self, tenant: &TenantId) {
         let found = self.store.tenant(tenant).unwrap();
         let store = found.unwrap_or_else(|| self.store.create_tenant(tenant).unwrap());
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
@@ -81,6 +81,7 @@ impl Site {
                 let breaks = self.log_watch_breaks.clone();
                 Arc::new(move |_| assert!(!breaks.load(Ordering::SeqCst), "broken by a test"))
             },
+            log_needed_from: Arc::default(),
             packets: PacketLimits::default(),
             counters: counters.clone(),
             clock: self.clock.clone(),

@@ -148,7 +148,7 @@ impl RegistryActor {
             let _ = answer.send(outcome);
         });
         self.in_flight += 1;
-        self.store.commit(Commit { writes, permit: None, done });
+        self.store.commit(Commit { writes, fence: None, permit: None, done });
         ctx.spawn(reported.into_actor(self).map(|outcome, actor, ctx| {
             actor.in_flight -= 1;
             actor.ahead |= !outcome.unwrap_or(false);

@@ -260,7 +260,7 @@ fn commit(store: &Store, writes: Vec<Write>) -> oneshot::Receiver<Result<(), Com
     let done = Box::new(move |outcome| {
         let _ = answer.send(outcome);
     });
-    store.commit(Commit { writes, permit: None, done });
+    store.commit(Commit { writes, fence: None, permit: None, done });
     stored
 }
 

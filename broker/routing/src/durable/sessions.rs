@@ -247,13 +247,12 @@ impl Sessions {
         self.waiting.push_back(Waiting { batch: self.batch, number, then });
     }
 
-    /// Closes the batch that the shell is about to commit. None if there is nothing in it and nobody waits for it.
-    pub(crate) fn seal(&mut self) -> Option<u64> {
-        if !std::mem::take(&mut self.is_open) {
-            return None;
-        }
-        self.batch += 1;
-        Some(self.batch - 1)
+    /// Closes the batch that the shell is about to commit. Its number, and whether there is anything in it.
+    pub(crate) fn seal(&mut self) -> (u64, bool) {
+        let batch = self.batch;
+        let is_open = std::mem::take(&mut self.is_open);
+        self.batch += u64::from(is_open);
+        (batch, is_open)
     }
 
     /// A batch is on disk, and all before it.

@@ -225,9 +225,10 @@ impl Router {
         }
     }
 
-    /// Closes the batch of rows that this turn's effects make, for the shell that is about to commit them. Its outcome is
-    /// told with [`Input::Stored`] or [`Input::StoreFailed`]. None if there are no rows and nobody waits for any.
-    pub fn seal(&mut self) -> Option<u64> {
+    /// Closes the batch of rows that this turn's effects make, for the shell that is about to commit them, and returns its
+    /// number and whether there is anything in it: rows, or somebody who waits for those before. The outcome is told with
+    /// [`Input::Stored`] or [`Input::StoreFailed`].
+    pub fn seal(&mut self) -> (u64, bool) {
         self.sessions.seal()
     }
 

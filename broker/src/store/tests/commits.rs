@@ -106,7 +106,7 @@ fn a_permit_comes_back_after_the_answer() {
     let (to, from) = outcomes();
     let permit = Permit(to.clone());
     let done = Box::new(move |outcome| to.send(("answer", outcome)).unwrap());
-    store.commit(Commit { writes: Vec::new(), permit: Some(Box::new(permit)), done });
+    store.commit(Commit { writes: Vec::new(), fence: None, permit: Some(Box::new(permit)), done });
     assert_eq!(from.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["answer", "permit"]);
 }
 
@@ -160,7 +160,7 @@ fn an_answer_may_hold_the_last_clone() {
         drop(clone);
         to.send(((), outcome)).unwrap();
     });
-    store.commit(Commit { writes: Vec::new(), permit: None, done });
+    store.commit(Commit { writes: Vec::new(), fence: None, permit: None, done });
     // The store goes first; the answer then drops the last clone on the committer's own thread.
     drop(store);
     drop(held);
@@ -173,7 +173,7 @@ fn a_panic_in_an_answer_does_not_stop_the_committer() {
     let store = open(dir.path());
     let table = store.table("devices").unwrap();
     let done = Box::new(|_| panic!("on purpose"));
-    store.commit(Commit { writes: vec![put(&table, b"a", b"")], permit: None, done });
+    store.commit(Commit { writes: vec![put(&table, b"a", b"")], fence: None, permit: None, done });
     store.commit_blocking(vec![put(&table, b"b", b"")]).unwrap();
     assert_eq!(table.prefix(b"").count(), 2);
 }

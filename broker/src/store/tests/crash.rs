@@ -34,7 +34,7 @@ fn child_that_appends_until_it_is_killed() {
             writeln!(io::stdout(), "\nacknowledged {sequence}").unwrap();
             let _parent = credit.send(());
         });
-        store.commit(Commit { writes: vec![write], permit: None, done });
+        store.commit(Commit { writes: vec![write], fence: None, permit: None, done });
     }
 }
 

@@ -39,7 +39,7 @@ fn outcomes<T: Send + 'static>() -> (Sender<Named<T>>, Receiver<Named<T>>) {
 fn send<T: Send + 'static>(store: &Store, writes: Vec<Write>, to: &Sender<Named<T>>, name: T) {
     let to = to.clone();
     let done = Box::new(move |outcome| drop(to.send((name, outcome))));
-    store.commit(Commit { writes, permit: None, done });
+    store.commit(Commit { writes, fence: None, permit: None, done });
 }
 
 /// Stops the committer inside an answer until it is dropped, so that what is sent meanwhile is one group.
@@ -54,7 +54,7 @@ fn hold(store: &Store) -> Held {
         entered.send(()).unwrap();
         let _released = released.recv();
     });
-    store.commit(Commit { writes: Vec::new(), permit: None, done });
+    store.commit(Commit { writes: Vec::new(), fence: None, permit: None, done });
     inside.recv().unwrap();
     Held { _release: release }
 }

@@ -3,36 +3,33 @@
 //! It batches: all that one read of a socket brought is routed in one turn, and leaves as one message per session and
 //! one commit. What it may not do is wait: the log answers when it has answered.
 
+mod recovered;
+mod writes;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use actix::{fut::wrap_future, prelude::*};
-use bytes::Bytes;
-use muster_actors::{Cause, ExitSlot, SharedClock};
-use muster_routing::{Access, Effect, Input, Refusal, Router as Core, RouterOptions, SubscriberId};
-use muster_schemas::{
-    InvalidId, Kind, Message as BusMessage, Publisher, Qos, TenantId, TopicFilter, TopicName,
-    stored::{self, InvalidStored, StoredMessage},
-};
+use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, WakeUp};
+use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, Wanted};
+use muster_schemas::{Publisher, TenantId, TopicFilter};
 use tracing::{error, info};
 
 use crate::{
     counters::TenantCounters,
+    limits::LOG_READS_MAX,
     session::Permits,
-    store::{
-        Commit, CommitError, Purpose, Sealer, Store, StoreError, Table, TenantLog, TenantStore, Unsealable,
-        Write,
-    },
+    store::{Commit, CommitError, Store, TenantStore, Write},
 };
-
-/// Keyspace of retained messages.
-const RETAINED: &str = "retained";
+use recovered::Recovered;
+use writes::Writes;
 
 /// Inputs of one session, in order.
 #[derive(Message)]
@@ -61,8 +58,12 @@ pub(crate) enum Membership {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Committed {
+    /// The first record of the commit, or the one that would have been, and the last, if there is any.
     first: u64,
-    last: u64,
+    last: Option<u64>,
+    /// Its batch of durable sessions' rows, or the one that would have been.
+    batch: u64,
+    has_batch: bool,
     /// Which generation of the log this belongs to. After a failure the rest of its generation fails as well.
     generation: u64,
     outcome: Result<(), CommitError>,
@@ -87,6 +88,8 @@ pub(crate) struct RouterParts {
     pub(crate) store: Store,
     pub(crate) durable: Vec<TopicFilter>,
     pub(crate) log_grew: LogWatch,
+    /// From where on durable sessions need the log, for whoever trims it.
+    pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) clock: SharedClock,
     pub(crate) exit: ExitSlot,
@@ -104,6 +107,17 @@ pub(crate) struct Router {
     /// some of it went into, if that is later.
     held: Vec<Arc<Permits>>,
     committing: Arc<Committing>,
+    /// What durable sessions want of the log and is not being read yet: one of each at most.
+    reads: VecDeque<Read>,
+    reads_under_way: usize,
+    timer: WakeUp,
+}
+
+/// One wish of a durable session.
+struct Read {
+    session: u64,
+    epoch: u64,
+    wanted: Wanted,
 }
 
 /// What follows from a commit, on the committer's thread.
@@ -116,7 +130,7 @@ struct Committing {
 
 impl Committing {
     fn report(&self, committed: Committed) {
-        let is_stored = committed.outcome.is_ok();
+        let is_stored = committed.outcome.is_ok() && committed.last.is_some();
         if let Some(router) = &self.router {
             // A report: there is one per commit, and every commit rode on a permit.
             router.do_send(committed);
@@ -125,31 +139,6 @@ impl Committing {
         if is_stored && !self.grew.announced.swap(true, Ordering::AcqRel) {
             (self.log_grew)(self.grew.clone());
         }
-    }
-}
-
-struct Recovered {
-    core: Core,
-    log: TenantLog,
-    retained: Retained,
-}
-
-impl Recovered {
-    /// Waits for what is on the way to the disk, and reads what a router needs to begin. Blocks.
-    fn from_disk(
-        tenant: TenantStore,
-        store: &Store,
-        durable: Vec<TopicFilter>,
-    ) -> Result<Self, RecoverError> {
-        let log = tenant.log()?;
-        let retained = Retained::open(store, tenant)?;
-        let options =
-            RouterOptions { durable, next_sequence: log.next_sequence(), ..RouterOptions::default() };
-        let mut core = Core::new(options);
-        for message in retained.load()? {
-            core.restore_retained(message);
-        }
-        Ok(Self { core, log, retained })
     }
 }
 
@@ -170,6 +159,9 @@ impl Router {
             effects: Vec::new(),
             held: Vec::new(),
             committing: Arc::new(committing),
+            reads: VecDeque::new(),
+            reads_under_way: 0,
+            timer: WakeUp::new(),
         }
     }
 
@@ -177,10 +169,13 @@ impl Router {
         let tenant = self.parts.tenant.tenant();
         match outcome {
             Ok(recovered) => {
-                let (next_sequence, retained) =
-                    (recovered.core.next_sequence(), recovered.core.retained().len());
-                info!(%tenant, next_sequence, retained, "router ready");
+                let core = &recovered.core;
+                let (next_sequence, retained) = (core.next_sequence(), core.retained().len());
+                let durable_sessions = core.durable_sessions();
+                info!(%tenant, next_sequence, retained, durable_sessions, "router ready");
+                self.parts.log_needed_from.store(core.needed_from(), Ordering::Release);
                 self.recovered = Some(recovered);
+                self.carry_out(ctx, None);
             }
             Err(cause) => {
                 error!(%tenant, error = %cause, "failed to recover the router");
@@ -191,13 +186,13 @@ impl Router {
 
     fn input(&mut self, input: Input) {
         if let Some(recovered) = &mut self.recovered {
-            recovered.core.handle(input, &mut self.effects);
+            recovered.core.handle(self.parts.clock.unix_ms(), input, &mut self.effects);
         }
     }
 
     fn carry_out(&mut self, ctx: &mut Context<Self>, permit: Option<Permits>) {
         let Some(recovered) = &mut self.recovered else { return };
-        let mut records = Records::new(recovered, &self.parts.clock);
+        let mut writes = Writes::new(recovered, &self.parts.clock);
         let mut unfinished = false;
         for effect in self.effects.drain(..) {
             match effect {
@@ -205,6 +200,11 @@ impl Router {
                 | Effect::Published { to, .. }
                 | Effect::Subscribed { to, .. }
                 | Effect::Unsubscribed { to, .. }
+                | Effect::Attached { to, .. }
+                | Effect::Bound { to, .. }
+                | Effect::Released { to, .. }
+                | Effect::Forgotten { to, .. }
+                | Effect::Close { to, .. }
                 | Effect::Denied { to, .. } => {
                     if let Some(outlet) = self.outlets.get_mut(&to) {
                         if outlet.pending.is_empty() {
@@ -214,14 +214,25 @@ impl Router {
                     }
                 }
                 Effect::Append { sequence, publisher, message } => {
-                    records.append(sequence, &publisher, &message)
+                    writes.append(sequence, &publisher, &message)
                 }
-                Effect::KeepRetained { sequence, message } => records.keep(sequence, &message),
-                Effect::ForgetRetained { sequence, topic } => records.forget(sequence, topic),
+                Effect::KeepRetained { sequence, message } => writes.keep(sequence, &message),
+                Effect::ForgetRetained { sequence, topic } => writes.forget(sequence, topic),
+                Effect::StoreRow { key, value } => writes.session_row(&key, value.as_deref()),
+                Effect::Read { session, epoch, wanted } => {
+                    self.reads.push_back(Read { session, epoch, wanted });
+                }
+                Effect::Need { from } => self.parts.log_needed_from.store(from, Ordering::Release),
+                Effect::Lost { publisher, refusal } => {
+                    self.parts.counters.refused.add(1);
+                    let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
+                    info!(%tenant, %kind, %id, why = %refusal, "will refused");
+                }
                 Effect::Continue => unfinished = true,
             }
         }
-        let Records { writes, first, last, .. } = records;
+        let Writes { writes, first, last, .. } = writes;
+        let (batch, has_batch) = recovered.core.seal();
         let (in_line, _) = recovered.core.waiting();
         let permit = if in_line > 0 {
             // Which inputs stand in line and which went into the commit nobody knows here, so permits wait for both.
@@ -230,12 +241,13 @@ impl Router {
         } else {
             permit
         };
-        if let Some(first) = first {
-            self.commit(writes, (first, last), (permit, self.held.clone()));
+        if last.is_some() || has_batch {
+            self.commit(writes, (first, last), (batch, has_batch), (permit, self.held.clone()));
         }
         if in_line == 0 {
             self.held.clear();
         }
+        self.read_log(ctx);
         if unfinished {
             // A notification to itself would be handled in the same poll, and nobody else would have a turn.
             let turn = wrap_future(tokio::task::yield_now());
@@ -245,16 +257,52 @@ impl Router {
             }));
         }
         self.hand_out();
+        let deadline = self.recovered.as_ref().and_then(|recovered| recovered.core.next_deadline());
+        let (now, now_ms) = (self.parts.clock.now(), self.parts.clock.unix_ms());
+        self.timer.arm(ctx, deadline.map(|at| now + Duration::from_millis(at.saturating_sub(now_ms))));
     }
 
-    fn commit(&self, writes: Vec<Write>, (first, last): (u64, u64), permits: impl Send + 'static) {
-        let generation = self.recovered.as_ref().map_or(0, |recovered| recovered.log.generation());
+    /// Reads the log for durable sessions, a few at a time, where it holds up nobody.
+    fn read_log(&mut self, ctx: &mut Context<Self>) {
+        let Some(recovered) = &self.recovered else { return };
+        while self.reads_under_way < LOG_READS_MAX
+            && let Some(Read { session, epoch, wanted }) = self.reads.pop_front()
+        {
+            self.reads_under_way += 1;
+            let (reader, tenant) = (recovered.log.reader(1), self.parts.tenant.tenant().clone());
+            let reading = tokio::task::spawn_blocking(move || {
+                let (records, next) = recovered::read(reader, &wanted, &tenant);
+                Input::Records { session, epoch, wanted, records, next }
+            });
+            ctx.spawn(wrap_future(reading).map(|read, router: &mut Self, ctx: &mut Context<Self>| {
+                router.reads_under_way -= 1;
+                match read {
+                    Ok(records) => router.input(records),
+                    Err(panicked) => return router.parts.exit.fail(ctx, panicked),
+                }
+                router.carry_out(ctx, None);
+            }));
+        }
+    }
+
+    fn commit(
+        &self,
+        writes: Vec<Write>,
+        (first, last): (u64, Option<u64>),
+        (batch, has_batch): (u64, bool),
+        permits: impl Send + 'static,
+    ) {
+        let Some(recovered) = &self.recovered else { return };
+        let generation = recovered.log.generation();
         let committing = self.committing.clone();
-        self.parts.counters.log_appended.add(last + 1 - first);
+        self.parts.counters.log_appended.add(last.map_or(0, |last| last + 1 - first));
         self.parts.store.commit(Commit {
             writes,
+            fence: Some(recovered.log.fence()),
             permit: Some(Box::new(permits)),
-            done: Box::new(move |outcome| committing.report(Committed { first, last, generation, outcome })),
+            done: Box::new(move |outcome| {
+                committing.report(Committed { first, last, batch, has_batch, generation, outcome });
+            }),
         });
     }
 
@@ -278,7 +326,9 @@ impl Actor for Router {
         let RouterParts { tenant, store, durable, .. } = &self.parts;
         let (tenant, store, durable) = (tenant.clone(), store.clone(), durable.clone());
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
-        let recovering = tokio::task::spawn_blocking(move || Recovered::from_disk(tenant, &store, durable));
+        let now_ms = self.parts.clock.unix_ms();
+        let recovering =
+            tokio::task::spawn_blocking(move || Recovered::from_disk(tenant, &store, durable, now_ms));
         ctx.wait(wrap_future(recovering).map(|outcome, router: &mut Self, ctx: &mut Context<Self>| {
             let outcome = match outcome {
                 Ok(recovered) => recovered.map_err(Cause::from),
@@ -321,9 +371,20 @@ impl Handler<Membership> for Router {
 impl Handler<Committed> for Router {
     type Result = ();
 
-    fn handle(&mut self, Committed { first, last, generation, outcome }: Committed, ctx: &mut Context<Self>) {
+    fn handle(
+        &mut self,
+        Committed { first, last, batch, has_batch, generation, outcome }: Committed,
+        ctx: &mut Context<Self>,
+    ) {
         match outcome {
-            Ok(()) => self.input(Input::Committed { up_to: last }),
+            Ok(()) => {
+                if let Some(up_to) = last {
+                    self.input(Input::Committed { up_to });
+                }
+                if has_batch {
+                    self.input(Input::Stored { batch });
+                }
+            }
             Err(error) => {
                 let rewound = self.recovered.as_mut().is_some_and(|r| r.log.rewind(generation, first));
                 if !rewound {
@@ -336,126 +397,20 @@ impl Handler<Committed> for Router {
                     CommitError::Busy { waiting_max } => Refusal::LogBehind { max: waiting_max },
                     _ => Refusal::StorageFailed,
                 };
-                self.input(Input::CommitFailed { from: first, reason });
+                self.input(Input::CommitFailed { from: first, reason: reason.clone() });
+                // What was sealed after it rests on it, and is refused as well.
+                self.input(Input::StoreFailed { batch, reason });
             }
         }
         self.carry_out(ctx, None);
     }
 }
 
-/// The log records and retained rows of one turn, on their way into one commit.
-struct Records<'a> {
-    recovered: &'a mut Recovered,
-    clock: &'a SharedClock,
-    /// The clock is asked once per turn, and only if there is something to record.
-    received_ms: Option<u64>,
-    writes: Vec<Write>,
-    first: Option<u64>,
-    last: u64,
-    buffer: Vec<u8>,
-}
+impl Handler<DeadlineReached> for Router {
+    type Result = ();
 
-impl<'a> Records<'a> {
-    fn new(recovered: &'a mut Recovered, clock: &'a SharedClock) -> Self {
-        Self {
-            recovered,
-            clock,
-            received_ms: None,
-            writes: Vec::new(),
-            first: None,
-            last: 0,
-            buffer: Vec::new(),
-        }
+    fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
+        self.input(Input::DeadlineReached);
+        self.carry_out(ctx, None);
     }
-
-    fn append(&mut self, sequence: u64, publisher: &Publisher, message: &BusMessage) {
-        let received_ms = self.received_ms();
-        self.buffer.clear();
-        stored::encode_parts(received_ms, publisher, message, &mut self.buffer);
-        self.writes.push(self.recovered.log.append(sequence, &self.buffer));
-        self.first.get_or_insert(sequence);
-        self.last = sequence;
-    }
-
-    fn keep(&mut self, sequence: u64, message: &BusMessage) {
-        self.record(sequence, message);
-        let received_ms = self.received_ms();
-        self.writes.push(self.recovered.retained.keep(received_ms, message));
-    }
-
-    fn forget(&mut self, sequence: u64, topic: TopicName) {
-        self.writes.push(self.recovered.retained.forget(&topic));
-        let (qos, payload) = (Qos::AtLeastOnce, Bytes::new());
-        self.record(sequence, &BusMessage { topic, qos, retain: true, payload, properties: None });
-    }
-
-    fn received_ms(&mut self) -> u64 {
-        *self.received_ms.get_or_insert_with(|| self.clock.unix_ms())
-    }
-
-    /// A retained change stands in the log also when nothing else wants the message there: the log has no gaps, and
-    /// tells the whole story.
-    fn record(&mut self, sequence: u64, message: &BusMessage) {
-        if self.first.is_none() || self.last != sequence {
-            let publisher = self.recovered.retained.publisher.clone();
-            self.append(sequence, &publisher, message);
-        }
-    }
-}
-
-/// Retained messages on disk: what the core holds in memory, for the next start.
-struct Retained {
-    table: Table,
-    sealer: Sealer,
-    tenant: TenantStore,
-    /// In whose name the router writes.
-    publisher: Publisher,
-}
-
-impl Retained {
-    fn open(store: &Store, tenant: TenantStore) -> Result<Self, RecoverError> {
-        let publisher = Publisher { kind: Kind::Service, id: "router".parse()? };
-        let sealer = tenant.sealer(Purpose::Retained);
-        Ok(Self { table: store.table(RETAINED)?, sealer, tenant, publisher })
-    }
-
-    fn key(&self, topic: &TopicName) -> Vec<u8> {
-        let topic = self.tenant.blind(&[RETAINED.as_bytes(), topic.as_str().as_bytes()]);
-        [self.tenant.handle(), topic].concat()
-    }
-
-    fn keep(&self, received_ms: u64, message: &BusMessage) -> Write {
-        let key = self.key(&message.topic);
-        let mut plaintext = Vec::new();
-        stored::encode_parts(received_ms, &self.publisher, message, &mut plaintext);
-        let value = self.sealer.seal(&key, &plaintext);
-        Write::Put { table: self.table.clone(), key, value }
-    }
-
-    fn forget(&self, topic: &TopicName) -> Write {
-        Write::Delete { table: self.table.clone(), key: self.key(topic) }
-    }
-
-    fn load(&self) -> Result<Vec<BusMessage>, RecoverError> {
-        let mut messages = Vec::new();
-        for row in self.table.prefix(&self.tenant.handle()) {
-            let (key, value) = row?;
-            let plaintext = self.sealer.open(&key, &value)?;
-            messages.push(StoredMessage::decode(plaintext.into())?.message);
-        }
-        Ok(messages)
-    }
-}
-
-/// Why a router could not be rebuilt from the store.
-#[derive(Debug, thiserror::Error)]
-enum RecoverError {
-    #[error("open the tenant's log and tables")]
-    Store(#[from] StoreError),
-    #[error("open a retained message")]
-    Sealed(#[from] Unsealable),
-    #[error("read a retained message")]
-    Malformed(#[from] InvalidStored),
-    #[error("name the router")]
-    Name(#[from] InvalidId),
 }
