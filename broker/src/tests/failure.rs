@@ -92,18 +92,15 @@ fn a_tenant_over_its_budget_is_parked_and_its_neighbour_goes_on() {
         let site = Site::open(dir.path(), &["acme", "globex"]);
         let mut neighbour = site.app("globex", "dashboard").connected().await.subscribed("alerts/#").await;
         site.clock.breaks_routers.store(true, Ordering::SeqCst);
-        for _ in 0..=TENANT_RESTARTS.restarts_max {
-            let mut device = loop {
-                let mut device = site.device("acme", "pump-1");
-                if device.knocks().await.code == ReasonCode::Success {
-                    break device;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            };
-            device.send(&publish(1, message(TELEMETRY, Qos::AtLeastOnce, "1"))).await;
-            device.is_told_to_go().await;
-        }
-        let connack = site.device("acme", "pump-1").knocks().await;
+        // A router looks at its clock when a peer joins, and that breaks it.
+        let connack = loop {
+            let connack = site.device("acme", "pump-1").knocks().await;
+            assert_ne!(connack.code, ReasonCode::Success);
+            if connack.code != ReasonCode::ServerBusy {
+                break connack;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
         assert_eq!(connack.code, ReasonCode::ServerUnavailable);
         assert!(
             connack.properties.reason.unwrap().starts_with("tenant acme is parked after repeated failures")

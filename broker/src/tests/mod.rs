@@ -4,6 +4,7 @@
 
 mod congestion;
 mod delivery;
+mod durable;
 mod failure;
 mod garbage;
 mod listener;

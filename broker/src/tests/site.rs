@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -46,6 +46,7 @@ struct Tenant {
     store: TenantStore,
     credit: Credit,
     counters: Arc<TenantCounters>,
+    log_needed_from: Arc<AtomicU64>,
 }
 
 impl Site {
@@ -73,6 +74,7 @@ impl Site {
         let store = found.unwrap_or_else(|| self.store.create_tenant(tenant).unwrap());
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
         let counters = Arc::<TenantCounters>::default();
+        let log_needed_from = Arc::<AtomicU64>::default();
         let parts = TenantParts {
             tenant: store.clone(),
             store: self.store.clone(),
@@ -81,13 +83,18 @@ impl Site {
                 let breaks = self.log_watch_breaks.clone();
                 Arc::new(move |_| assert!(!breaks.load(Ordering::SeqCst), "broken by a test"))
             },
-            log_needed_from: Arc::default(),
+            log_needed_from: log_needed_from.clone(),
             packets: PacketLimits::default(),
             counters: counters.clone(),
             clock: self.clock.clone(),
         };
         supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());
-        self.tenants.push(Tenant { store, credit, counters });
+        self.tenants.push(Tenant { store, credit, counters, log_needed_from });
+    }
+
+    /// From where on a tenant's durable sessions need the log.
+    pub(super) fn needed_from(&self, tenant: &str) -> u64 {
+        self.tenant(tenant).log_needed_from.load(Ordering::SeqCst)
     }
 
     /// An app, which may publish nearly everywhere and subscribe to everything of its tenant.

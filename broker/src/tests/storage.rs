@@ -66,6 +66,7 @@ fn a_router_that_waits_for_the_disk_holds_up_nobody_else() {
     story(async {
         let mut site = Site::open(dir.path(), &["acme"]);
         let mut app = site.app("acme", "dashboard").connected().await;
+        site.store.create_tenant(&"beta".parse().unwrap()).unwrap();
         let held = hold(&site.store);
         // Its router will ask the disk for its log, on the same thread as its neighbour.
         site.serve(&"beta".parse().unwrap());

@@ -1,0 +1,179 @@
+//! Sessions that outlive their connection: on the log, across reconnects and restarts.
+
+use muster_mqtt::{Ack, Disconnect, Packet, PacketId, Publish, ReasonCode};
+use muster_schemas::Qos;
+
+use super::{Peer, Site, id, message, puback, publish, story, until};
+
+const HOUR_S: u32 = 3_600;
+
+/// What a publish says: its packet id, whether it repeats, and its payload.
+fn said(packet: Packet) -> (u16, bool, String) {
+    match packet {
+        Packet::Publish(Publish { packet_id, dup, message, .. }) => {
+            (packet_id.map_or(0, PacketId::get), dup, String::from_utf8_lossy(&message.payload).into_owned())
+        }
+        other => panic!("not a PUBLISH: {other:?}"),
+    }
+}
+
+async fn goes<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut peer: Peer<S>) {
+    peer.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success))).await;
+    assert_eq!(peer.next_or_end().await, None);
+}
+
+#[test]
+fn what_comes_while_a_session_is_away_waits_for_it_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let (app, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert!(!present);
+        goes(app.subscribed("alerts/#").await).await;
+        let mut other = site.app("acme", "other").connected().await;
+        for number in 1..=300_u16 {
+            other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, &number.to_string()))).await;
+            assert_eq!(other.next().await, puback(number, ReasonCode::Success));
+        }
+        let (mut app, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert!(present);
+        for number in 1..=300_u16 {
+            let (packet_id, dup, payload) = said(app.next().await);
+            assert_eq!((dup, payload), (false, number.to_string()));
+            app.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        }
+        app.hears_nothing().await;
+        goes(app).await;
+        let (mut app, _) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_session_survives_a_restart_of_the_hub_with_what_it_had_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        {
+            let site = Site::open(dir.path(), &["acme"]);
+            let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+            let _app = app.subscribed("alerts/#").await;
+            let mut other = site.app("acme", "other").connected().await;
+            for number in 1..=3 {
+                other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, "!"))).await;
+                assert_eq!(other.next().await, puback(number, ReasonCode::Success));
+            }
+            site.store.close();
+        }
+        let site = Site::open(dir.path(), &["acme"]);
+        let (mut app, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert!(present);
+        for _ in 1..=3 {
+            assert_eq!(said(app.next().await).2, "!");
+        }
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_message_in_flight_is_sent_again_under_its_packet_id() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        let mut app = app.subscribed("alerts/#").await;
+        let mut other = site.app("acme", "other").connected().await;
+        for (number, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce)] {
+            other.send(&publish(number, message("alerts/fire", qos, &number.to_string()))).await;
+            other.next().await;
+        }
+        let (first, second) = (said(app.next().await), said(app.next().await));
+        assert_eq!((&*first.2, &*second.2), ("1", "2"));
+        drop(app);
+        until("the session is away", || site.counters("acme").sessions.value() == 1).await;
+        let (mut app, _) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert_eq!(said(app.next().await), (first.0, true, "1".to_owned()));
+        assert_eq!(said(app.next().await), (second.0, true, "2".to_owned()));
+        app.send(&Packet::PubRec(Ack::new(id(second.0), ReasonCode::Success))).await;
+        assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(second.0), ReasonCode::Success)));
+        drop(app);
+        until("the session is away", || site.counters("acme").sessions.value() == 1).await;
+        let (mut app, _) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert_eq!(said(app.next().await), (first.0, true, "1".to_owned()));
+        assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(second.0), ReasonCode::Success)));
+        app.send(&Packet::PubComp(Ack::new(id(second.0), ReasonCode::Success))).await;
+        app.send(&Packet::PubAck(Ack::new(id(first.0), ReasonCode::Success))).await;
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_qos_2_message_is_exactly_once_across_a_crash_of_the_hub() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let packet_id;
+        {
+            let site = Site::open(dir.path(), &["acme"]);
+            let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+            let mut app = app.subscribed("alerts/#").await;
+            let mut other = site.app("acme", "other").stays(HOUR_S).connected().await;
+            other.send(&publish(9, message("alerts/fire", Qos::ExactlyOnce, "!"))).await;
+            assert_eq!(other.next().await, Packet::PubRec(Ack::new(id(9), ReasonCode::Success)));
+            packet_id = said(app.next().await).0;
+            app.send(&Packet::PubRec(Ack::new(id(packet_id), ReasonCode::Success))).await;
+            assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(packet_id), ReasonCode::Success)));
+            site.store.close();
+        }
+        let site = Site::open(dir.path(), &["acme"]);
+        // The publisher did not see PUBREC's PUBCOMP: it repeats, and is answered without a second message.
+        let (mut other, present) = site.app("acme", "other").stays(HOUR_S).resumed().await;
+        assert!(present);
+        let Packet::Publish(again) = publish(9, message("alerts/fire", Qos::ExactlyOnce, "!")) else {
+            unreachable!()
+        };
+        other.send(&Packet::Publish(Publish { dup: true, ..again })).await;
+        assert_eq!(other.next().await, Packet::PubRec(Ack::new(id(9), ReasonCode::Success)));
+        other.send(&Packet::PubRel(Ack::new(id(9), ReasonCode::Success))).await;
+        assert_eq!(other.next().await, Packet::PubComp(Ack::new(id(9), ReasonCode::Success)));
+        // The subscriber has the message already: only the end of the exchange is told.
+        let (mut app, _) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(packet_id), ReasonCode::Success)));
+        app.send(&Packet::PubComp(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
+fn a_clean_start_forgets_the_session_and_an_expired_one_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        goes(app.subscribed("alerts/#").await).await;
+        let app = site.app("acme", "dashboard").connected().await;
+        goes(app).await;
+        let (app, present) = site.app("acme", "dashboard").stays(1).resumed().await;
+        assert!(!present);
+        goes(app.subscribed("alerts/#").await).await;
+        until("the session has ended", || site.needed_from("acme") == u64::MAX).await;
+        let (_, present) = site.app("acme", "dashboard").stays(1).resumed().await;
+        assert!(!present);
+    });
+}
+
+#[test]
+fn a_takeover_hands_the_session_on_with_what_was_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        let mut first = app.subscribed("alerts/#").await;
+        let mut other = site.app("acme", "other").connected().await;
+        other.send(&publish(1, message("alerts/fire", Qos::AtLeastOnce, "!"))).await;
+        other.next().await;
+        let (packet_id, ..) = said(first.next().await);
+        let (mut second, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        assert!(present);
+        assert_eq!(first.is_told_to_go().await.code, ReasonCode::SessionTakenOver);
+        assert_eq!(said(second.next().await), (packet_id, true, "!".to_owned()));
+    });
+}
