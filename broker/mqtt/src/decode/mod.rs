@@ -7,7 +7,6 @@ mod publish;
 mod subscribe;
 
 pub use fault::{DecodeError, Fault};
-pub(crate) use subscribe::SHARED_PREFIX;
 
 use bytes::{Buf, BytesMut};
 use muster_schemas::TopicName;
