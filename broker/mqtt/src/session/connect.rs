@@ -6,7 +6,8 @@ use muster_schemas::{ClientId, Message};
 
 use super::{
     Admission, Admit, CloseReason, Effects, Phase, Request, Session, aliases::Aliases,
-    authentication::Authenticating, inflight::Inflight, received::Received, timer::Timer,
+    authentication::Authenticating, inbound::has_said_format, inflight::Inflight, received::Received,
+    timer::Timer,
 };
 use crate::{
     packet::{ConnAck, ConnAckProperties, Connect, Packet},
@@ -49,6 +50,11 @@ impl Session {
             let reason = Some("a client identifier is needed to keep a session".to_owned());
             return self
                 .close(CloseReason::Refused { code: ReasonCode::ClientIdentifierNotValid, reason }, effects);
+        }
+        if will.as_ref().is_some_and(|will| !has_said_format(&will.message)) {
+            let reason = Some("the will's payload is not UTF-8, as its format indicator says".to_owned());
+            let code = ReasonCode::PayloadFormatInvalid;
+            return self.close(CloseReason::Refused { code, reason }, effects);
         }
         let session_expiry_s = match version {
             Version::V311 => {
