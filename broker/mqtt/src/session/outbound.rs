@@ -124,10 +124,11 @@ impl Session {
         }
     }
 
-    /// The client has QoS 1 deliveries that it did not acknowledge, sent on this connection or on one before.
+    /// QoS 1 deliveries that the client did not acknowledge, sent on this connection or on one before, oldest first.
     pub(super) fn unacknowledged(&self) -> Vec<(PacketId, u64)> {
         let mut unacknowledged = self.inflight.unacknowledged();
-        unacknowledged.extend(self.queue.resends());
+        let resends = self.queue.resends();
+        unacknowledged.extend(resends.filter(|(id, _)| self.inflight.awaiting(*id) == Awaiting::Resend));
         unacknowledged
     }
 
