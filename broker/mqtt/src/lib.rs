@@ -63,7 +63,8 @@ pub use packet::{
 pub use properties::PropertyId;
 pub use reason::{ReasonCode, UnknownReasonCode};
 pub use session::{
-    Admission, Admit, AuthenticationOutcome, AuthenticationStep, CloseReason, Closing, Delivery, Effects,
-    Input, PublishOutcome, Request, Session, SessionOptions, Statistics, SubscriptionRequest,
+    Admission, Admit, Authenticate, AuthenticationOutcome, AuthenticationStep, CloseReason, Closing,
+    Delivery, Effects, Input, PublishOutcome, Request, Session, SessionOptions, Statistics,
+    SubscriptionRequest,
 };
 pub use version::{Capabilities, Version};

@@ -377,7 +377,7 @@ fn the_same_inputs_give_the_same_bytes() {
 #[test]
 fn what_is_passed_for_every_message_stays_small() {
     assert!(size_of::<Delivery>() <= 80, "{}", size_of::<Delivery>());
-    assert!(size_of::<Input>() <= 192, "{}", size_of::<Input>());
-    assert!(size_of::<Request>() <= 160, "{}", size_of::<Request>());
-    assert!(size_of::<Session>() <= 1_024, "{}", size_of::<Session>());
+    assert!(size_of::<Input>() <= 128, "{}", size_of::<Input>());
+    assert!(size_of::<Request>() <= 96, "{}", size_of::<Request>());
+    assert!(size_of::<Session>() <= 576, "{}", size_of::<Session>());
 }
