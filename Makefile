@@ -40,7 +40,7 @@ bench: setup ## Measure and write docs/benchmarks.md.
 	@MUSTER_PROGRAMS=target/device target/release/muster-sim bench --write docs/benchmarks.md
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
-	@for target in mqtt enrolment senml tpm_public tpm_attest tpm_signature; do \
+	@for target in mqtt mqtt_session enrolment senml tpm_public tpm_attest tpm_signature; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60; \
 	done
 

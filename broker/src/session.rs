@@ -146,6 +146,8 @@ impl Session {
                     self.admit = Some(admit);
                     self.parts.tenant.do_send(ClaimClientId { subscriber, client_id });
                 }
+                // No method is offered, so none is asked for.
+                Request::Authenticate(_) => {}
                 Request::Close(close) => {
                     inputs.push(refusal::detach(subscriber, &close));
                     closing = Some(close);

@@ -1,9 +1,10 @@
 //! What a session wants done: bytes written, and requests to the broker.
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use muster_schemas::{ClientId, Message, TopicFilter};
 
-use super::close::Closing;
+use super::{authentication::AuthenticationStep, close::Closing};
 use crate::{
     outgoing::Outgoing,
     packet::{PacketId, Password, SubscriptionOptions, Will},
@@ -24,7 +25,10 @@ pub struct Effects {
 pub enum Request {
     /// Decide on a client; answered by `Admitted` or `Refused`.
     Admit(Box<Admit>),
-    /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0, and for a will.
+    /// Judge what a client says to prove who it is, with one of [`super::SessionOptions::authentication_methods`];
+    /// answered by `Authenticated`. Until the first success there is no `Admit`.
+    Authenticate(Box<Authenticate>),
+    /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0.
     Publish {
         /// Names it in the answer; none when nobody waits for it.
         packet_id: Option<PacketId>,
@@ -72,6 +76,17 @@ pub enum Request {
     },
     /// The last request: write what is left, close the connection, forget the session.
     Close(Closing),
+}
+
+/// What a client says to prove who it is (MQTT 5 §4.12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticate {
+    /// The method.
+    pub method: ByteString,
+    /// The client's data.
+    pub data: Option<Bytes>,
+    /// Where in the exchange.
+    pub step: AuthenticationStep,
 }
 
 /// A client that wants to come in.

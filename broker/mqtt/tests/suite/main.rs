@@ -9,5 +9,7 @@
 
 mod codec;
 mod corpus;
+mod malformed;
+mod script;
 mod stub;
 mod vectors;

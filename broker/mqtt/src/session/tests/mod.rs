@@ -1,5 +1,6 @@
 //! What needs a broker that says no, answers late, or delivers more than a client takes.
 
+mod authentication;
 mod durable;
 mod outbound;
 
@@ -26,6 +27,7 @@ impl Story {
     fn opened(limits: SessionLimits) -> Self {
         let now = Instant::now();
         let options = SessionOptions {
+            authentication_methods: ["ping-pong".into()].into(),
             receive_maximum: NonZeroU16::new(2).expect("not 0"),
             ..SessionOptions::new(limits, &PacketLimits::default())
         };
@@ -370,4 +372,12 @@ fn the_same_inputs_give_the_same_bytes() {
         story.effects.outgoing.take_chunks().concat()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn what_is_passed_for_every_message_stays_small() {
+    assert!(size_of::<Delivery>() <= 80, "{}", size_of::<Delivery>());
+    assert!(size_of::<Input>() <= 128, "{}", size_of::<Input>());
+    assert!(size_of::<Request>() <= 96, "{}", size_of::<Request>());
+    assert!(size_of::<Session>() <= 576, "{}", size_of::<Session>());
 }

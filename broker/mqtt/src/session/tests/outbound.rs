@@ -87,7 +87,8 @@ fn a_message_that_expires_while_it_is_bound_is_not_sent() {
 fn sent_twice(version: Version, properties: ConnectProperties) -> Vec<u8> {
     let mut story = Story::admitted_with(version, SessionLimits::default(), properties);
     for _ in 0..2 {
-        let message = Message { topic: "plant/12".parse().expect("valid"), ..message(Qos::AtMostOnce, 1) };
+        let message =
+            Message { topic: "plant/12/temperature".parse().expect("valid"), ..message(Qos::AtMostOnce, 1) };
         story.happens(Input::Deliver(Delivery::new(Arc::new(message), Qos::AtMostOnce)));
     }
     story.effects.outgoing.take_chunks().concat()
@@ -96,12 +97,12 @@ fn sent_twice(version: Version, properties: ConnectProperties) -> Vec<u8> {
 #[test]
 fn a_client_that_takes_aliases_gets_the_topic_once() {
     let aliases = |count| ConnectProperties { topic_alias_max: Some(count), ..ConnectProperties::default() };
-    let defined = b"\x30\x0f\x00\x08plant/12\x03\x23\x00\x01x";
+    let defined = b"\x30\x1b\x00\x14plant/12/temperature\x03\x23\x00\x01x";
     let known = b"\x30\x07\x00\x00\x03\x23\x00\x01x";
-    let in_full = b"\x30\x0c\x00\x08plant/12\x00x";
+    let in_full = b"\x30\x18\x00\x14plant/12/temperature\x00x";
     assert_eq!(sent_twice(Version::V5, aliases(1)), [defined.as_slice(), known].concat());
     assert_eq!(sent_twice(Version::V5, aliases(0)), [in_full.as_slice(), in_full].concat());
-    let plain = b"\x30\x0b\x00\x08plant/12x";
+    let plain = b"\x30\x17\x00\x14plant/12/temperaturex";
     assert_eq!(sent_twice(Version::V311, ConnectProperties::default()), [plain.as_slice(), plain].concat());
 }
 
@@ -109,9 +110,9 @@ fn a_client_that_takes_aliases_gets_the_topic_once() {
 fn an_alias_is_not_defined_where_that_makes_the_packet_too_large() {
     let properties = ConnectProperties {
         topic_alias_max: Some(1),
-        packet_bytes_max: NonZeroU32::new(14),
+        packet_bytes_max: NonZeroU32::new(26),
         ..ConnectProperties::default()
     };
-    let in_full = b"\x30\x0c\x00\x08plant/12\x00x";
+    let in_full = b"\x30\x18\x00\x14plant/12/temperature\x00x";
     assert_eq!(sent_twice(Version::V5, properties), [in_full.as_slice(), in_full].concat());
 }
