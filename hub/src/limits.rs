@@ -72,6 +72,18 @@ pub const API_ANSWER_S_MAX: u64 = 30;
 pub const API_CONNECT_S_MAX: u64 = 10;
 /// Largest answer that the command line reads, in bytes.
 pub const API_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long `muster sub`, `pub` and `rr` wait for a connection and for each answer of the hub.
+pub const MQTT_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest silence that they promise the hub; they say something at half of it.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Largest packet that they take, in bytes: what any hub may be configured to send.
+pub const MQTT_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Messages of `muster pub --lines` that may be unanswered at once; the hub's Receive Maximum may be lower.
+pub const MQTT_IN_FLIGHT_MAX: usize = 256;
+/// Lines of its input that are read ahead.
+pub const INPUT_LINES_AHEAD_MAX: usize = 64;
+/// Silence after which `muster sub --retained-only` takes it that all retained messages have come.
+pub const RETAINED_SILENCE_TIME: Duration = Duration::from_secs(1);
 /// Days before an expiry at which `muster check` begins to warn.
 pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
@@ -97,5 +109,7 @@ pub const DAY_S: u64 = 86_400;
 pub const YEAR_S: u64 = 365 * DAY_S;
 
 const _: () = assert!(AUTHORITY_VALIDITY_S < ROOT_VALIDITY_S, "an authority ends before its root does");
+const _: () =
+    assert!(PACKET_BYTES_MAX_MAX < MQTT_PACKET_BYTES_MAX, "our own client takes what the hub may send");
 const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
 const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");

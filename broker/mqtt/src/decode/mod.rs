@@ -70,7 +70,12 @@ impl Decoder {
 
     /// A decoder for the client's side of a connection that speaks `version`, with the default limits.
     pub fn client(version: Version) -> Self {
-        Self { role: Role::Client, version: Some(version), ..Self::new(PacketLimits::default()) }
+        Self::client_within(version, PacketLimits::default())
+    }
+
+    /// The same with limits of its own.
+    pub fn client_within(version: Version, limits: PacketLimits) -> Self {
+        Self { role: Role::Client, version: Some(version), ..Self::new(limits) }
     }
 
     /// The bytes not yet decoded. Append what was read.
