@@ -61,6 +61,12 @@ pub enum Input {
         /// The message.
         message: Message,
     },
+    /// The broker itself has something to say, such as a number of `$SYS`. It is delivered, and kept in memory if it is
+    /// retained; it goes to no log, and behind a fan-out that is over its bound it is left out.
+    Announce {
+        /// The message; its topic may begin with `$`.
+        message: Message,
+    },
     /// All records with sequences up to this one are on disk.
     Committed {
         /// The highest of them.
@@ -82,7 +88,9 @@ impl Input {
     /// What it takes while it waits, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Publish { message, .. } => message.topic.as_str().len() + message.payload.len(),
+            Self::Publish { message, .. } | Self::Announce { message } => {
+                message.topic.as_str().len() + message.payload.len()
+            }
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),
             Self::Unsubscribe { filters, .. } => filters.iter().map(|f| f.as_str().len()).sum(),
             _ => 0,

@@ -215,6 +215,7 @@ impl Router {
                 let outcomes = vec![Err(refusal); filters.len()];
                 effects.push(Effect::Subscribed { to: subscriber, ticket, outcomes });
             }
+            (Input::Announce { .. }, Some(_)) => {}
             (input, _) => {
                 self.line_bytes += bytes;
                 self.line.push_back(input);
@@ -245,6 +246,13 @@ impl Router {
             }
             Input::Publish { subscriber, ticket, message } => {
                 self.publish(subscriber, ticket, message, effects);
+            }
+            Input::Announce { message } => {
+                if message.retain {
+                    self.retained.restore(&message);
+                }
+                self.index.matches(&message.topic, None, self.fanout.matches());
+                self.fanout.begin(Arc::new(message), None);
             }
             Input::Committed { .. } | Input::CommitFailed { .. } | Input::Continue => {}
         }
