@@ -24,6 +24,7 @@ use tracing::{error, info};
 
 use crate::{
     counters::TenantCounters,
+    inspection::{AskRouter, Insight, Sys},
     session::Permits,
     store::{
         Commit, CommitError, Purpose, Sealer, Store, StoreError, Table, TenantLog, TenantStore, Unsealable,
@@ -88,6 +89,7 @@ pub(crate) struct RouterParts {
     pub(crate) durable: Vec<TopicFilter>,
     pub(crate) log_grew: LogWatch,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) insight: Insight,
     pub(crate) clock: SharedClock,
     pub(crate) exit: ExitSlot,
 }
@@ -104,6 +106,7 @@ pub(crate) struct Router {
     /// some of it went into, if that is later.
     held: Vec<Arc<Permits>>,
     committing: Arc<Committing>,
+    sys: Sys,
 }
 
 /// What follows from a commit, on the committer's thread.
@@ -162,8 +165,10 @@ impl Router {
     pub(crate) fn new(parts: RouterParts) -> Self {
         let grew = LogGrew { tenant: parts.tenant.tenant().clone(), announced: Arc::default() };
         let committing = Committing { router: None, log_grew: parts.log_grew.clone(), grew };
+        let sys = Sys::new(&parts.insight, parts.clock.now());
         Self {
             parts,
+            sys,
             recovered: None,
             outlets: HashMap::new(),
             touched: Vec::new(),
@@ -192,6 +197,15 @@ impl Router {
     fn input(&mut self, input: Input) {
         if let Some(recovered) = &mut self.recovered {
             recovered.core.handle(input, &mut self.effects);
+        }
+    }
+
+    /// Says the numbers of `$SYS` that have changed.
+    fn announce(&mut self) {
+        let Some(recovered) = &mut self.recovered else { return };
+        let now = self.parts.clock.now();
+        for message in self.sys.news(now, &self.parts.counters, &recovered.core) {
+            recovered.core.handle(Input::Announce { message }, &mut self.effects);
         }
     }
 
@@ -275,6 +289,15 @@ impl Actor for Router {
         if let Some(committing) = Arc::get_mut(&mut self.committing) {
             committing.router = Some(ctx.address().recipient());
         }
+        if let Some(interval) = self.parts.insight.sys_interval {
+            ctx.run_interval(interval, |router, ctx| {
+                router.sys.tick(router.parts.clock.now(), &router.parts.counters);
+                if router.recovered.as_ref().is_some_and(|r| Sys::is_heard(&r.core)) {
+                    router.announce();
+                    router.carry_out(ctx, None);
+                }
+            });
+        }
         let RouterParts { tenant, store, durable, .. } = &self.parts;
         let (tenant, store, durable) = (tenant.clone(), store.clone(), durable.clone());
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
@@ -294,6 +317,10 @@ impl Handler<FromSession> for Router {
 
     fn handle(&mut self, FromSession { inputs, permit }: FromSession, ctx: &mut Context<Self>) {
         for input in inputs {
+            if self.sys.is_asked_for(&input) {
+                // First, so that what is retained is of now.
+                self.announce();
+            }
             self.input(input);
         }
         self.carry_out(ctx, permit);
@@ -315,6 +342,16 @@ impl Handler<Membership> for Router {
             }
         }
         self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<AskRouter> for Router {
+    type Result = ();
+
+    fn handle(&mut self, AskRouter(ask): AskRouter, _: &mut Context<Self>) {
+        if let Some(recovered) = &self.recovered {
+            ask(&recovered.core);
+        }
     }
 }
 

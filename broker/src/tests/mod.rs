@@ -6,6 +6,7 @@ mod congestion;
 mod delivery;
 mod failure;
 mod garbage;
+mod inspection;
 mod listener;
 mod peer;
 mod refusal;
