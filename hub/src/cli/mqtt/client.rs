@@ -336,6 +336,9 @@ fn next(code: ReasonCode) -> &'static str {
         ReasonCode::QuotaExceeded | ReasonCode::ReceiveMaximumExceeded | ReasonCode::MessageRateTooHigh => {
             "send less at once, remove what is not needed, or ask the operator for more"
         }
+        ReasonCode::NoMatchingSubscribers => {
+            "see that whoever answers is connected and subscribed: `muster clients`"
+        }
         ReasonCode::PacketTooLarge => "send less, or ask the operator to raise limits.packet_bytes_max",
         ReasonCode::SessionTakenOver => "let each connection have a --session of its own",
         ReasonCode::SharedSubscriptionsNotSupported => "leave --shared out",

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use bytestring::ByteString;
 use clap::Args;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use muster_mqtt::{Ack, Packet, PacketId, ReasonCode};
 use muster_schemas::{Message, MessageProperties, Qos, TopicName};
 use serde::Serialize;
@@ -54,6 +55,9 @@ pub(super) struct Properties {
     /// Where a reply is expected.
     #[arg(long, value_name = "TOPIC")]
     pub(super) response_topic: Option<TopicName>,
+    /// What makes it recognisable as the reply to a request: that request's correlation data, in hexadecimal digits.
+    #[arg(long, value_name = "HEX", value_parser = hex)]
+    correlation: Option<Bytes>,
     /// A pair of your own; repeat it for more.
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     user: Vec<(ByteString, ByteString)>,
@@ -66,10 +70,15 @@ impl Properties {
             expiry_interval_s: self.expiry,
             content_type: self.content_type.clone().map(ByteString::from),
             response_topic: self.response_topic.clone(),
-            correlation_data: None,
+            correlation_data: self.correlation.clone(),
             user_properties: self.user.clone(),
         }
     }
+}
+
+fn hex(text: &str) -> Result<Bytes, String> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+    bytes.map(Bytes::from).map_err(|_| format!("{text:?} is not an even number of hexadecimal digits"))
 }
 
 fn property(text: &str) -> Result<(ByteString, ByteString), String> {

@@ -56,7 +56,7 @@ pub(in crate::cli) fn rr(command: Rr, common: &Common, world: &mut World<'_>) ->
             let correlation = Bytes::copy_from_slice(&random::array::<16>(&mut random::system()));
             let mut properties = command.properties.message(std::str::from_utf8(&request).is_ok());
             properties.response_topic = Some(reply_to.clone());
-            properties.correlation_data = Some(correlation.clone());
+            let correlation = properties.correlation_data.get_or_insert(correlation).clone();
             let (topic, qos) = (command.topic.clone(), command.qos);
             let message = Message {
                 topic,

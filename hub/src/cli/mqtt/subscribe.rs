@@ -60,6 +60,9 @@ pub(in crate::cli) fn sub(command: &Sub, common: &Common, world: &mut World<'_>)
         &what,
         Box::pin(async {
             let mut client = Client::open(&identity, opening, &what).await?;
+            if command.session.is_some() && client.expiry_s == 0 && command.expiry > 0 {
+                writeln!(world.err, "warning: this hub keeps no session beyond its connection")?;
+            }
             if command.place.verbose {
                 tell_session(&client, command, world)?;
             }
