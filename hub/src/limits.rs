@@ -66,6 +66,21 @@ pub const PACKET_BYTES_MAX_MIN: usize = 1_024;
 /// Largest `limits.packet_bytes_max` that may be configured, in bytes: what the store takes as one value.
 pub const PACKET_BYTES_MAX_MAX: usize = 15 * 1024 * 1024;
 
+/// Default for `bus.sys_interval_s`: how often tenants are told their numbers on `$SYS/...`, in seconds.
+pub const SYS_INTERVAL_S: u64 = 10;
+/// Largest `bus.sys_interval_s` that may be configured, in seconds.
+pub const SYS_INTERVAL_S_MAX: u64 = 3_600;
+/// Longest reason that may be given for closing a session, in bytes.
+pub const KICK_REASON_BYTES_MAX: usize = 256;
+/// How long one call may trace. Then the caller asks again, and is looked up again.
+pub const TRACE_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often a trace says that it is there while nothing happens.
+pub const TRACE_SIGN_OF_LIFE_TIME: Duration = Duration::from_secs(5);
+/// Most packets of a trace that leave as one piece.
+pub const TRACE_PIECE_LINES_MAX: usize = 64;
+/// Longest line of a trace that the command line reads, in bytes.
+pub const TRACE_LINE_BYTES_MAX: u64 = 256 * 1024;
+
 /// How long the command line waits for an answer of the hub, in seconds.
 pub const API_ANSWER_S_MAX: u64 = 30;
 /// How long the command line waits for a connection, in seconds.

@@ -10,6 +10,7 @@ mod app;
 mod exit;
 mod hub;
 mod identity;
+mod inspection;
 mod local;
 mod mqtt;
 mod remote;
@@ -121,6 +122,14 @@ enum Command {
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// List the connected clients, of a tenant or of all.
+    Clients(inspection::Clients),
+    /// Disconnect a client.
+    Kick(inspection::Kick),
+    /// List what is retained and what is subscribed to, as an app or user of the tenant.
+    Topics(inspection::Topics),
+    /// Print the packets of a client or on a topic as they come and go, as an app or user of the tenant.
+    Trace(inspection::Trace),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -187,6 +196,10 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
+        Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
+        Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
+        Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

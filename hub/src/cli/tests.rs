@@ -156,4 +156,5 @@ fn completions_name_the_commands() {
 }
 
 mod calls;
+mod inspection;
 mod mqtt;
