@@ -166,6 +166,16 @@ impl Traces {
 }
 
 impl Listener {
+    /// Whether anything that goes to this client may be wanted.
+    fn may_want(&self, id: &DeviceId, client: Option<&ClientId>) -> bool {
+        match &self.target {
+            TraceTarget::Client(wanted) => {
+                id.as_str() == wanted || client.is_some_and(|client| client.as_str() == wanted)
+            }
+            TraceTarget::Topic(_) => true,
+        }
+    }
+
     fn wants(&self, id: &DeviceId, client: Option<&ClientId>, packet: &Packet) -> bool {
         match &self.target {
             TraceTarget::Client(wanted) => {
@@ -225,6 +235,11 @@ impl Session {
 
     /// Tells who listens about what is on its way out. It is decoded as the client will, since the core only encodes.
     pub(crate) fn trace_outgoing(&mut self) {
+        let (parts, client) = (self.parts(), self.client());
+        let may_want = |listener: &Arc<Listener>| listener.may_want(&parts.principal.id, client);
+        if !parts.traces.listeners().iter().any(may_want) {
+            return;
+        }
         let packets_max = PacketLimits {
             packet_bytes_max: usize::MAX,
             user_properties_max: usize::MAX,

@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
-//! `pub` and `rr` over MQTT with the same certificate: there is no side door. Only `init`, `check`, `serve`, `operator` and `completions` work
-//! on this machine.
+//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator` and
+//! `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or

@@ -340,6 +340,9 @@ fn next(code: ReasonCode) -> &'static str {
             "see that whoever answers is connected and subscribed: `muster clients`"
         }
         ReasonCode::PacketTooLarge => "send less, or ask the operator to raise limits.packet_bytes_max",
+        ReasonCode::AdministrativeAction => {
+            "ask who looks after the hub or the tenant before you connect again"
+        }
         ReasonCode::SessionTakenOver => "let each connection have a --session of its own",
         ReasonCode::SharedSubscriptionsNotSupported => "leave --shared out",
         ReasonCode::ServerBusy | ReasonCode::ServerUnavailable | ReasonCode::ServerShuttingDown => {
