@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use actix::prelude::*;
@@ -24,6 +25,7 @@ use crate::{
     connection::{self, Surroundings},
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
+    inspection::{Insight, Inspector, NotInspected},
     limits::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
         TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
@@ -49,6 +51,8 @@ pub struct BusOptions {
     pub connections_max: usize,
     /// Largest MQTT packet, in bytes.
     pub packet_bytes_max: usize,
+    /// How often each tenant is told its numbers on `$SYS/...`, while somebody there subscribes to them; none is never.
+    pub sys_interval: Option<Duration>,
     /// The clock of everything below.
     pub clock: SharedClock,
 }
@@ -81,12 +85,17 @@ pub struct Bus {
     placed: AtomicUsize,
     tenants: Mutex<Vec<Served>>,
     listener_counters: Arc<ListenerCounters>,
+    sys_interval: Option<Duration>,
+    started: Instant,
 }
 
 impl Bus {
     /// Starts the arbiters. No tenant is served and nothing listens yet.
     pub fn start(options: BusOptions) -> Self {
+        let (sys_interval, started) = (options.sys_interval, options.clock.now());
         Self {
+            sys_interval,
+            started,
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
@@ -136,6 +145,7 @@ impl Bus {
             log_needed_from,
             packets: self.packets.clone(),
             counters,
+            insight: Insight::new(self.started, self.sys_interval),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();
@@ -179,6 +189,15 @@ impl Bus {
             .close(&principal.tenant, CloseMatching { principal: Some(principal.clone()), closing });
     }
 
+    /// Looks into a tenant.
+    ///
+    /// # Errors
+    /// It is not served, or is about to start.
+    pub fn inspector(&self, tenant: &TenantId) -> Result<Inspector, NotInspected> {
+        let found = self.directory.find(tenant);
+        found.map(|entry| entry.inspector).map_err(|_| NotInspected::NotRunning)
+    }
+
     /// What the listeners counted.
     pub fn listener_counters(&self) -> &ListenerCounters {
         &self.listener_counters
@@ -220,11 +239,13 @@ impl Bus {
 /// Keeps one tenant's supervisor running on the current arbiter.
 pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Arc<Directory>) {
     let tenant = parts.tenant.tenant().clone();
+    let traces = parts.insight.traces.clone();
     let supervisor = Child::new("tenant", TENANT_RESTARTS, move |_| TenantSupervisor::new(parts.clone()))
         .on_started(move |supervisor: Addr<TenantSupervisor>| {
             let entry = Entry {
                 supervisor: supervisor.clone().recipient(),
-                closer: supervisor.recipient(),
+                closer: supervisor.clone().recipient(),
+                inspector: Inspector::new(supervisor.recipient(), traces.clone()),
                 credit: credit.clone(),
             };
             directory.announce(tenant.clone(), entry);

@@ -17,6 +17,11 @@ impl Counter {
         self.0.fetch_sub(n, Relaxed);
     }
 
+    /// Sets a gauge.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The value now.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
@@ -63,12 +68,24 @@ counters! {
         sessions: "muster_sessions", "gauge";
         /// Sessions that ended in a panic of ours.
         sessions_panicked: "muster_sessions_panicked_total", "counter";
+        /// Packets of every type received.
+        packets_received: "muster_packets_received_total", "counter";
+        /// Packets of every type handed to clients' sockets.
+        packets_sent: "muster_packets_sent_total", "counter";
+        /// Sessions without a connection that wait for their client.
+        sessions_waiting: "muster_sessions_waiting", "gauge";
+        /// Sessions that waited for their client until their expiry.
+        sessions_expired: "muster_sessions_expired_total", "counter";
         /// PUBLISH packets received.
         messages_received: "muster_messages_received_total", "counter";
+        /// Bytes of payload in PUBLISH packets received.
+        payload_bytes_received: "muster_payload_bytes_received_total", "counter";
         /// Bytes received, TLS taken off.
         bytes_received: "muster_bytes_received_total", "counter";
         /// Messages handed to subscribers' sessions.
         messages_delivered: "muster_messages_delivered_total", "counter";
+        /// Bytes of payload in messages handed to subscribers' sessions.
+        payload_bytes_delivered: "muster_payload_bytes_delivered_total", "counter";
         /// Bytes handed to subscribers' sockets, TLS not yet put on.
         bytes_sent: "muster_bytes_sent_total", "counter";
         /// Messages a slow subscriber missed (QoS 0 beyond its queue, or beyond its maximum packet size).

@@ -14,6 +14,7 @@ use muster_schemas::TenantId;
 
 use crate::{
     admission::NotAdmitted,
+    inspection::Inspector,
     limits::{HUB_BATCHES_MAX, HUB_BYTES_MAX},
     session::CloseSession,
     tenant::{CloseMatching, OpenSession},
@@ -26,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) supervisor: Recipient<OpenSession>,
     /// Closes sessions.
     pub(crate) closer: Recipient<CloseMatching>,
+    /// Looks into the tenant.
+    pub(crate) inspector: Inspector,
     /// What the tenant may have under way in all.
     pub(crate) credit: Credit,
 }

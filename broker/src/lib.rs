@@ -13,6 +13,7 @@ mod bus;
 mod connection;
 mod counters;
 mod directory;
+mod inspection;
 pub mod limits;
 mod listener;
 mod outbox;
@@ -27,7 +28,11 @@ mod tests;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};
 pub use bus::{AddTenantError, Bus, BusOptions};
 pub use counters::{Counter, ListenerCounters, TenantCounters};
+pub use inspection::{
+    ClientSeen, Direction, FilterSeen, Filters, Inspector, NotInspected, TopicSeen, TraceTarget, Traced,
+    TracedPacket, Tracing, Whom,
+};
 pub use listener::{Accepted, Listener, ListenerOptions, Protocol, bind};
-pub use muster_mqtt::ReasonCode;
+pub use muster_mqtt::{ReasonCode, Version};
 pub use muster_routing::Access;
 pub use router::{LogGrew, LogWatch};

@@ -62,6 +62,23 @@ pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.
 pub const SHUTDOWN_POLL_TIME: Duration = Duration::from_millis(5);
 
+/// How long an inspection waits for a tenant's answer.
+pub const INSPECTION_TIME_MAX: Duration = Duration::from_secs(5);
+/// Most sessions, or retained topics, of one answer; the rest is the next page.
+pub const SEEN_MAX: usize = 1_000;
+/// Most filters of one answer; the rest is left out, and that is told.
+pub const SEEN_FILTERS_MAX: usize = 10_000;
+/// Retained messages looked at, and subscriptions gathered, in one turn of a router.
+pub const LOOKS_MAX: usize = 1_000;
+/// Most traces of one tenant at once. One more is refused.
+pub const TRACES_MAX: usize = 8;
+/// Packets that wait for whoever listens in. Further ones are dropped and counted, and the count is told.
+pub const TRACED_WAITING_MAX: usize = 1_024;
+/// Most bytes of a payload that a trace shows.
+pub const TRACED_PAYLOAD_BYTES_MAX: usize = 256;
+/// Most filters of a SUBSCRIBE that a trace shows.
+pub const TRACED_FILTERS_MAX: usize = 16;
+
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = 4_096;
 /// How a tenant's router, and its supervisor above it, are restarted: five times within a minute, then the tenant is

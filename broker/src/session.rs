@@ -8,8 +8,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 use actix::prelude::*;
 use muster_actors::{DeadlineReached, Permit, SharedClock, WakeUp};
 use muster_mqtt::{
-    Admit, CloseReason, Closing, DecodeError, Effects, Input, Packet, ReasonCode, Request, Session as Core,
-    SessionOptions, Statistics,
+    Admit, CloseReason, Closing, DecodeError, Effects, Input, Outgoing, Packet, ReasonCode, Request,
+    Session as Core, SessionOptions, Statistics,
 };
 use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal};
@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::{
     admission::NotAdmitted,
     counters::TenantCounters,
+    inspection::{Direction, Traces},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
     refusal,
@@ -73,6 +74,7 @@ pub(crate) struct SessionParts {
     pub(crate) router: Recipient<FromSession>,
     pub(crate) tenant: Recipient<ClaimClientId>,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) traces: Traces,
     pub(crate) options: SessionOptions,
     pub(crate) clock: SharedClock,
 }
@@ -87,21 +89,16 @@ pub(crate) struct Session {
     admit: Option<Box<Admit>>,
     /// Messages that the client missed and that were counted.
     dropped: u64,
+    opened: Instant,
 }
 
 impl Session {
     pub(crate) fn new(parts: SessionParts) -> Self {
-        let core = Core::new(parts.options.clone(), parts.clock.now());
+        let opened = parts.clock.now();
+        let core = Core::new(parts.options.clone(), opened);
         parts.counters.sessions.add(1);
-        Self {
-            parts,
-            core,
-            effects: Effects::default(),
-            timer: WakeUp::new(),
-            client: None,
-            admit: None,
-            dropped: 0,
-        }
+        let (effects, timer) = (Effects::default(), WakeUp::new());
+        Self { parts, core, effects, timer, client: None, admit: None, dropped: 0, opened }
     }
 
     fn input(&mut self, input: Input) {
@@ -117,10 +114,12 @@ impl Session {
         let mut closing = None;
         let mut inputs = Vec::new();
         let subscriber = self.parts.subscriber;
+        let mut payload_bytes = 0;
         for request in self.effects.requests.drain(..) {
             match request {
                 Request::Publish { packet_id, message } => {
                     self.parts.counters.messages_received.add(1);
+                    payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
                 }
@@ -153,6 +152,9 @@ impl Session {
                     closing = Some(close);
                 }
             }
+        }
+        if payload_bytes > 0 {
+            self.parts.counters.payload_bytes_received.add(payload_bytes);
         }
         if !inputs.is_empty() {
             // Rides on the permit that the reader took for it. What follows from a delivery, or from the end, rides on none:
@@ -197,9 +199,13 @@ impl Session {
     }
 
     fn put_out(&mut self) {
+        if self.parts.traces.are_on() {
+            self.trace_outgoing();
+        }
         let outgoing = &mut self.effects.outgoing;
         if !outgoing.is_empty() {
             self.parts.counters.bytes_sent.add(outgoing.len() as u64);
+            self.parts.counters.packets_sent.add(outgoing.take_packets());
             self.parts.outbox.push(outgoing);
         }
     }
@@ -249,6 +255,29 @@ impl Session {
     }
 }
 
+/// What an inspection looks at.
+impl Session {
+    pub(crate) fn parts(&self) -> &SessionParts {
+        &self.parts
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn client(&self) -> Option<&ClientId> {
+        self.client.as_ref()
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.effects.outgoing
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.parts.counters.sessions.sub(1);
@@ -271,6 +300,10 @@ impl Handler<Inbound> for Session {
         match arrived {
             Arrived::Packets { packets, bytes } => {
                 self.parts.counters.bytes_received.add(bytes as u64);
+                self.parts.counters.packets_received.add(packets.len() as u64);
+                if self.parts.traces.are_on() {
+                    self.trace(Direction::In, &packets);
+                }
                 let now = self.parts.clock.now();
                 for packet in packets {
                     self.core.handle(now, Input::Packet(packet), &mut self.effects);
@@ -295,7 +328,7 @@ impl Handler<ToSession> for Session {
     fn handle(&mut self, batch: ToSession, ctx: &mut Context<Self>) {
         self.see_outbox();
         let now = self.parts.clock.now();
-        let mut delivered = 0;
+        let (mut delivered, mut payload_bytes) = (0, 0);
         for effect in batch.effects {
             if let Effect::Attached { outcome, .. } = effect {
                 self.attached(outcome);
@@ -303,11 +336,15 @@ impl Handler<ToSession> for Session {
             }
             let SessionParts { counters, principal, clock, .. } = &self.parts;
             if let Some(input) = refusal::answer(effect, counters, principal, clock) {
-                delivered += u64::from(matches!(input, Input::Deliver(_)));
+                if let Input::Deliver(delivery) = &input {
+                    delivered += 1;
+                    payload_bytes += delivery.message.payload.len() as u64;
+                }
                 self.core.handle(now, input, &mut self.effects);
             }
         }
         self.parts.counters.messages_delivered.add(delivered);
+        self.parts.counters.payload_bytes_delivered.add(payload_bytes);
         self.carry_out(ctx, None);
     }
 }

@@ -18,6 +18,7 @@ use tracing::{error, warn};
 use crate::{
     admission::{Admitted, NotAdmitted},
     counters::TenantCounters,
+    inspection::{AskRouter, Insight, SeenMember},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, TENANT_RESTARTS},
     outbox::Outbox,
     router::{FromSession, LogWatch, Membership, Router, RouterParts},
@@ -89,6 +90,7 @@ pub(crate) struct TenantParts {
     pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) insight: Insight,
     pub(crate) clock: SharedClock,
 }
 
@@ -116,11 +118,13 @@ struct Claimants {
 struct RouterAddress {
     inputs: Recipient<FromSession>,
     members: Recipient<Membership>,
+    asks: Recipient<AskRouter>,
 }
 
 impl From<Addr<Router>> for RouterAddress {
     fn from(router: Addr<Router>) -> Self {
-        Self { inputs: router.clone().recipient(), members: router.recipient() }
+        let (inputs, members) = (router.clone().recipient(), router.clone().recipient());
+        Self { inputs, members, asks: router.recipient() }
     }
 }
 
@@ -169,6 +173,7 @@ impl TenantSupervisor {
             router: router.inputs,
             tenant: ctx.address().recipient(),
             counters: self.parts.counters.clone(),
+            traces: self.parts.insight.traces.clone(),
             options: SessionOptions::new(limits, &self.parts.packets),
             clock: self.parts.clock.clone(),
         };
@@ -258,6 +263,27 @@ impl TenantSupervisor {
     }
 }
 
+/// What an inspection looks at.
+impl TenantSupervisor {
+    /// The sessions from behind one on, oldest first.
+    pub(crate) fn seen_members(&self, after: Option<u64>) -> impl Iterator<Item = SeenMember<'_>> {
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        self.members.range(SubscriberId(from)..).map(|(_, member)| SeenMember {
+            principal: &member.principal,
+            client: member.client.as_ref().map(|(_, _, client)| client),
+            closer: &member.closer,
+            session: member._supervised.address(),
+        })
+    }
+
+    /// Asks the router, if it runs.
+    pub(crate) fn ask_router(&self, ask: AskRouter) {
+        if let Some(router) = &self.router {
+            router.asks.do_send(ask);
+        }
+    }
+}
+
 /// A client identifier for a client that named none [MQTT-3.1.3-6]. Unique among the tenant's sessions.
 fn assigned(subscriber: SubscriberId) -> Result<ClientId, NotAdmitted> {
     format!("auto-{:x}", subscriber.0).parse().map_err(|error| NotAdmitted {
@@ -279,6 +305,7 @@ impl Actor for TenantSupervisor {
                 log_grew: parts.log_grew.clone(),
                 log_needed_from: parts.log_needed_from.clone(),
                 counters: parts.counters.clone(),
+                insight: parts.insight.clone(),
                 clock: parts.clock.clone(),
                 exit,
             })

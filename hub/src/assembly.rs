@@ -6,7 +6,7 @@
 //!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
 //! ```
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::available_parallelism};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
@@ -118,6 +118,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         arbiters: available_parallelism().map_or(1, Into::into),
         connections_max: config.limits.connections_max,
         packet_bytes_max: config.limits.packet_bytes_max,
+        sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
     serve_tenants(&registry, store, &bus).await?;

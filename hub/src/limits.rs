@@ -66,12 +66,39 @@ pub const PACKET_BYTES_MAX_MIN: usize = 1_024;
 /// Largest `limits.packet_bytes_max` that may be configured, in bytes: what the store takes as one value.
 pub const PACKET_BYTES_MAX_MAX: usize = 15 * 1024 * 1024;
 
+/// Default for `bus.sys_interval_s`: how often tenants are told their numbers on `$SYS/...`, in seconds.
+pub const SYS_INTERVAL_S: u64 = 10;
+/// Largest `bus.sys_interval_s` that may be configured, in seconds.
+pub const SYS_INTERVAL_S_MAX: u64 = 3_600;
+/// Longest reason that may be given for closing a session, in bytes.
+pub const KICK_REASON_BYTES_MAX: usize = 256;
+/// How long one call may trace. Then the caller asks again, and is looked up again.
+pub const TRACE_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often a trace says that it is there while nothing happens.
+pub const TRACE_SIGN_OF_LIFE_TIME: Duration = Duration::from_secs(5);
+/// Most packets of a trace that leave as one piece.
+pub const TRACE_PIECE_LINES_MAX: usize = 64;
+/// Longest line of a trace that the command line reads, in bytes.
+pub const TRACE_LINE_BYTES_MAX: u64 = 256 * 1024;
+
 /// How long the command line waits for an answer of the hub, in seconds.
 pub const API_ANSWER_S_MAX: u64 = 30;
 /// How long the command line waits for a connection, in seconds.
 pub const API_CONNECT_S_MAX: u64 = 10;
 /// Largest answer that the command line reads, in bytes.
 pub const API_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long `muster sub`, `pub` and `rr` wait for a connection and for each answer of the hub.
+pub const MQTT_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest silence that they promise the hub; they say something at half of it.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Largest packet that they take, in bytes: what any hub may be configured to send.
+pub const MQTT_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Messages of `muster pub --lines` that may be unanswered at once; the hub's Receive Maximum may be lower.
+pub const MQTT_IN_FLIGHT_MAX: usize = 256;
+/// Lines of its input that are read ahead.
+pub const INPUT_LINES_AHEAD_MAX: usize = 64;
+/// Silence after which `muster sub --retained-only` takes it that all retained messages have come.
+pub const RETAINED_SILENCE_TIME: Duration = Duration::from_secs(1);
 /// Days before an expiry at which `muster check` begins to warn.
 pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
@@ -97,5 +124,7 @@ pub const DAY_S: u64 = 86_400;
 pub const YEAR_S: u64 = 365 * DAY_S;
 
 const _: () = assert!(AUTHORITY_VALIDITY_S < ROOT_VALIDITY_S, "an authority ends before its root does");
+const _: () =
+    assert!(PACKET_BYTES_MAX_MAX < MQTT_PACKET_BYTES_MAX, "our own client takes what the hub may send");
 const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
 const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");

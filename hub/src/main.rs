@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         // Handles without a lock held: the log writes to the same ones.
         out: &mut io::stdout(),
         err: &mut io::stderr(),
+        input: Box::new(io::stdin()),
         environment: std::env::vars_os().filter_map(text).collect(),
         now_ms: SystemClock.unix_ms(),
     };

@@ -183,6 +183,169 @@ pub struct Readings {
     pub next_cursor: Option<String>,
 }
 
+/// A connected MQTT client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// The number of its session; later ones have higher numbers.
+    pub session: u64,
+    /// The tenant it belongs to.
+    pub tenant: TenantId,
+    /// What it is: `device`, `app` or `user`.
+    pub kind: String,
+    /// Its id within the tenant.
+    pub id: DeviceId,
+    /// Its MQTT client identifier.
+    pub client: String,
+    /// The version of MQTT that it speaks: `5` or `3.1.1`.
+    pub mqtt: String,
+    /// Where it connected from.
+    pub peer: String,
+    /// When it connected, Unix seconds.
+    pub connected_at_s: u64,
+    /// How many subscriptions it has.
+    pub subscriptions: u64,
+    /// Messages that it owes an acknowledgement for.
+    pub in_flight: u64,
+    /// Messages that wait for room among those.
+    pub queued: u64,
+    /// Bytes that wait for its socket.
+    pub bytes_waiting: u64,
+    /// Messages that it published.
+    pub messages_in: u64,
+    /// Messages that it was sent.
+    pub messages_out: u64,
+    /// Messages that it missed, being too slow or their being too large for it.
+    pub dropped: u64,
+}
+
+/// A page of connected clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// The clients, in the order they connected.
+    pub clients: Vec<Client>,
+    /// What to pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<u64>,
+}
+
+/// `POST /api/v1/tenants/{t}/clients/kick`: whose sessions to close. Exactly one of the first two is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kick {
+    /// Those with this MQTT client identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// All of one certificate's owner, such as `device/4k7qm3xnp5rtw2abcdef` or `app/dashboard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// What they are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How many sessions were closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kicked {
+    /// So many.
+    pub closed: u64,
+}
+
+/// A topic that holds a retained message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainedTopic {
+    /// Which.
+    pub topic: String,
+    /// Length of the payload, in bytes.
+    pub bytes: u64,
+}
+
+/// A page of topics that hold a retained message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetainedTopics {
+    /// The topics, level by level in byte order.
+    pub topics: Vec<RetainedTopic>,
+    /// What to pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
+}
+
+/// A filter that somebody subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscribedFilter {
+    /// Which.
+    pub filter: String,
+    /// How many clients.
+    pub subscribers: u64,
+}
+
+/// What is subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscribedFilters {
+    /// The filters, in byte order.
+    pub filters: Vec<SubscribedFilter>,
+    /// Whether there are more than one answer holds: ask with a filter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// A line of `GET /api/v1/tenants/{t}/trace`: a packet of a client. What its type does not have is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceLine {
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// The number of the session.
+    pub session: u64,
+    /// What the client is: `device`, `app` or `user`.
+    pub kind: String,
+    /// Its id within the tenant.
+    pub id: DeviceId,
+    /// Its MQTT client identifier; absent before it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// `in` from the client, `out` to it.
+    pub direction: String,
+    /// The packet's type, such as `PUBLISH`.
+    pub packet: String,
+    /// Its packet identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet_id: Option<u16>,
+    /// Its topic; of a CONNECT that of its will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Its first filters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
+    /// Its quality of service; of a SUBSCRIBE the highest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<u8>,
+    /// Whether it is retained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retain: bool,
+    /// Whether it was sent before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dup: bool,
+    /// Length of its payload, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The beginning of its payload, lower-case hex, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_hex: Option<String>,
+    /// Its reason codes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<u8>,
+    /// Its reason string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Packets that are missing before this one, because they were not taken fast enough.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// `GET /health/live` and `/health/ready`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {

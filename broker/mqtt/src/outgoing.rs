@@ -13,6 +13,8 @@ pub struct Outgoing {
     chunk_bytes: usize,
     /// What follows them, still growing.
     tail: BytesMut,
+    /// Packets put in since they were last asked for.
+    packets: u64,
 }
 
 impl Outgoing {
@@ -44,6 +46,16 @@ impl Outgoing {
         self.end_chunk();
         self.chunk_bytes = 0;
         into.extend(self.chunks.drain(..));
+    }
+
+    /// Counts a packet that was put in.
+    pub(crate) fn count_packet(&mut self) {
+        self.packets += 1;
+    }
+
+    /// Packets that were put in since this was last asked.
+    pub fn take_packets(&mut self) -> u64 {
+        std::mem::take(&mut self.packets)
     }
 
     /// Bytes not yet taken.

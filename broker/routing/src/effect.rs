@@ -173,7 +173,7 @@ pub enum Effect {
         /// The lowest sequence; `u64::MAX` if they need nothing.
         from: u64,
     },
-    /// A message of the hub's own, or a will, was not routed.
+    /// A will was not routed.
     Lost {
         /// In whose name it was.
         publisher: Publisher,

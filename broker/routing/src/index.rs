@@ -202,6 +202,23 @@ impl Index {
         self.filters.get(&subscriber).map_or(0, Vec::len)
     }
 
+    /// Whether any filter begins with this level, spelled out.
+    pub fn begins_with(&self, level: &str) -> bool {
+        self.root.children.find(level).is_some()
+    }
+
+    /// Everybody who subscribes to something, ascending.
+    pub fn subscribers(&self) -> Vec<SubscriberId> {
+        let mut subscribers: Vec<_> = self.filters.keys().copied().collect();
+        subscribers.sort_unstable();
+        subscribers
+    }
+
+    /// What one subscriber subscribes to, in no particular order.
+    pub fn filters_of(&self, subscriber: SubscriberId) -> impl Iterator<Item = &str> {
+        self.filters.get(&subscriber).into_iter().flatten().map(|filter| &**filter)
+    }
+
     fn shrink(&mut self) {
         if self.filters.len() < self.filters.capacity() / 4 {
             self.filters.shrink_to(2 * self.filters.len());

@@ -153,12 +153,17 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// A message of the hub's own, or of somebody who has left: no access list is asked and nobody is answered. On topics
-    /// that begin with `$` it stays in memory.
-    Announce {
+    /// The will of somebody who has left: no access list is asked and nobody is answered.
+    Will {
         /// In whose name.
         publisher: Publisher,
         /// The message.
+        message: Message,
+    },
+    /// The broker itself has something to say, such as a number of `$SYS`. It is delivered, and kept in memory if it is
+    /// retained; it goes to no log, and behind a fan-out that is over its bound it is left out.
+    Announce {
+        /// The message; its topic may begin with `$`.
         message: Message,
     },
     /// All records with sequences up to this one are on disk.
@@ -182,7 +187,7 @@ impl Input {
     /// What it takes while it waits, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Publish { message, .. } | Self::Announce { message, .. } => {
+            Self::Publish { message, .. } | Self::Will { message, .. } | Self::Announce { message } => {
                 message.topic.as_str().len() + message.payload.len()
             }
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),

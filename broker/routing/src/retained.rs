@@ -201,6 +201,18 @@ impl Cursor {
         &self.filter
     }
 
+    /// The same from behind a topic on, such as the last one of an earlier read.
+    #[must_use]
+    pub fn after(mut self, topic: &TopicName) -> Self {
+        let behind = Bound::Excluded(Key::of(topic));
+        if let (Bound::Included(from), Bound::Excluded(key)) = (&self.from, &behind)
+            && from <= key
+        {
+            self.from = behind;
+        }
+        self
+    }
+
     /// Reads on until the end, which it tells by true, or until `looks` is used up. Every message looked at costs one,
     /// whether it is found to match or not.
     pub fn read(

@@ -24,6 +24,7 @@ use tracing::{error, info};
 
 use crate::{
     counters::TenantCounters,
+    inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
     session::Permits,
     store::{Commit, CommitError, Store, TenantStore, Write},
@@ -91,6 +92,7 @@ pub(crate) struct RouterParts {
     /// From where on durable sessions need the log, for whoever trims it.
     pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) insight: Insight,
     pub(crate) clock: SharedClock,
     pub(crate) exit: ExitSlot,
 }
@@ -107,6 +109,7 @@ pub(crate) struct Router {
     /// some of it went into, if that is later.
     held: Vec<Arc<Permits>>,
     committing: Arc<Committing>,
+    sys: Sys,
     /// What durable sessions want of the log and is not being read yet: one of each at most.
     reads: VecDeque<Read>,
     reads_under_way: usize,
@@ -151,8 +154,10 @@ impl Router {
     pub(crate) fn new(parts: RouterParts) -> Self {
         let grew = LogGrew { tenant: parts.tenant.tenant().clone(), announced: Arc::default() };
         let committing = Committing { router: None, log_grew: parts.log_grew.clone(), grew };
+        let sys = Sys::new(&parts.insight, parts.clock.now());
         Self {
             parts,
+            sys,
             recovered: None,
             outlets: HashMap::new(),
             touched: Vec::new(),
@@ -187,6 +192,15 @@ impl Router {
     fn input(&mut self, input: Input) {
         if let Some(recovered) = &mut self.recovered {
             recovered.core.handle(self.parts.clock.unix_ms(), input, &mut self.effects);
+        }
+    }
+
+    /// Says the numbers of `$SYS` that have changed.
+    fn announce(&mut self) {
+        let Some(recovered) = &mut self.recovered else { return };
+        let now = self.parts.clock.now();
+        for message in self.sys.news(now, &self.parts.counters, &recovered.core) {
+            recovered.core.handle(self.parts.clock.unix_ms(), Input::Announce { message }, &mut self.effects);
         }
     }
 
@@ -257,7 +271,11 @@ impl Router {
             }));
         }
         self.hand_out();
-        let deadline = self.recovered.as_ref().and_then(|recovered| recovered.core.next_deadline());
+        let Some(Recovered { core, .. }) = &self.recovered else { return };
+        let (waiting, expired) = core.sessions_waiting();
+        self.parts.counters.sessions_waiting.set(waiting as u64);
+        self.parts.counters.sessions_expired.set(expired);
+        let deadline = core.next_deadline();
         let (now, now_ms) = (self.parts.clock.now(), self.parts.clock.unix_ms());
         self.timer.arm(ctx, deadline.map(|at| now + Duration::from_millis(at.saturating_sub(now_ms))));
     }
@@ -323,6 +341,15 @@ impl Actor for Router {
         if let Some(committing) = Arc::get_mut(&mut self.committing) {
             committing.router = Some(ctx.address().recipient());
         }
+        if let Some(interval) = self.parts.insight.sys_interval {
+            ctx.run_interval(interval, |router, ctx| {
+                router.sys.tick(router.parts.clock.now(), &router.parts.counters);
+                if router.recovered.as_ref().is_some_and(|r| Sys::is_heard(&r.core)) {
+                    router.announce();
+                    router.carry_out(ctx, None);
+                }
+            });
+        }
         let RouterParts { tenant, store, durable, .. } = &self.parts;
         let (tenant, store, durable) = (tenant.clone(), store.clone(), durable.clone());
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
@@ -344,6 +371,10 @@ impl Handler<FromSession> for Router {
 
     fn handle(&mut self, FromSession { inputs, permit }: FromSession, ctx: &mut Context<Self>) {
         for input in inputs {
+            if self.sys.is_asked_for(&input) {
+                // First, so that what is retained is of now.
+                self.announce();
+            }
             self.input(input);
         }
         self.carry_out(ctx, permit);
@@ -365,6 +396,16 @@ impl Handler<Membership> for Router {
             }
         }
         self.carry_out(ctx, None);
+    }
+}
+
+impl Handler<AskRouter> for Router {
+    type Result = ();
+
+    fn handle(&mut self, AskRouter(ask): AskRouter, _: &mut Context<Self>) {
+        if let Some(recovered) = &self.recovered {
+            ask(&recovered.core);
+        }
     }
 }
 

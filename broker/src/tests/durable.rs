@@ -32,7 +32,7 @@ fn what_comes_while_a_session_is_away_waits_for_it_in_order() {
         goes(app.subscribed("alerts/#").await).await;
         let mut other = site.app("acme", "other").connected().await;
         for number in 1..=300_u16 {
-            other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, &number.to_string()))).await;
+            other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, number.to_string()))).await;
             assert_eq!(other.next().await, puback(number, ReasonCode::Success));
         }
         let (mut app, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
@@ -53,17 +53,17 @@ fn what_comes_while_a_session_is_away_waits_for_it_in_order() {
 fn a_session_survives_a_restart_of_the_hub_with_what_it_had_not_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     story(async {
-        {
-            let site = Site::open(dir.path(), &["acme"]);
-            let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
-            let _app = app.subscribed("alerts/#").await;
-            let mut other = site.app("acme", "other").connected().await;
-            for number in 1..=3 {
-                other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, "!"))).await;
-                assert_eq!(other.next().await, puback(number, ReasonCode::Success));
-            }
-            site.store.close();
+        let site = Site::open(dir.path(), &["acme"]);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        let _app = app.subscribed("alerts/#").await;
+        let mut other = site.app("acme", "other").connected().await;
+        for number in 1..=3 {
+            other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, "!"))).await;
+            assert_eq!(other.next().await, puback(number, ReasonCode::Success));
         }
+        site.store.close();
+    });
+    story(async {
         let site = Site::open(dir.path(), &["acme"]);
         let (mut app, present) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
         assert!(present);
@@ -83,7 +83,7 @@ fn a_message_in_flight_is_sent_again_under_its_packet_id() {
         let mut app = app.subscribed("alerts/#").await;
         let mut other = site.app("acme", "other").connected().await;
         for (number, qos) in [(1, Qos::AtLeastOnce), (2, Qos::ExactlyOnce)] {
-            other.send(&publish(number, message("alerts/fire", qos, &number.to_string()))).await;
+            other.send(&publish(number, message("alerts/fire", qos, number.to_string()))).await;
             other.next().await;
         }
         let (first, second) = (said(app.next().await), said(app.next().await));
@@ -109,20 +109,20 @@ fn a_message_in_flight_is_sent_again_under_its_packet_id() {
 #[test]
 fn a_qos_2_message_is_exactly_once_across_a_crash_of_the_hub() {
     let dir = tempfile::tempdir().unwrap();
+    let packet_id = story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        let mut app = app.subscribed("alerts/#").await;
+        let mut other = site.app("acme", "other").stays(HOUR_S).connected().await;
+        other.send(&publish(9, message("alerts/fire", Qos::ExactlyOnce, "!"))).await;
+        assert_eq!(other.next().await, Packet::PubRec(Ack::new(id(9), ReasonCode::Success)));
+        let (packet_id, ..) = said(app.next().await);
+        app.send(&Packet::PubRec(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(packet_id), ReasonCode::Success)));
+        site.store.close();
+        packet_id
+    });
     story(async {
-        let packet_id;
-        {
-            let site = Site::open(dir.path(), &["acme"]);
-            let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
-            let mut app = app.subscribed("alerts/#").await;
-            let mut other = site.app("acme", "other").stays(HOUR_S).connected().await;
-            other.send(&publish(9, message("alerts/fire", Qos::ExactlyOnce, "!"))).await;
-            assert_eq!(other.next().await, Packet::PubRec(Ack::new(id(9), ReasonCode::Success)));
-            packet_id = said(app.next().await).0;
-            app.send(&Packet::PubRec(Ack::new(id(packet_id), ReasonCode::Success))).await;
-            assert_eq!(app.next().await, Packet::PubRel(Ack::new(id(packet_id), ReasonCode::Success)));
-            site.store.close();
-        }
         let site = Site::open(dir.path(), &["acme"]);
         // The publisher did not see PUBREC's PUBCOMP: it repeats, and is answered without a second message.
         let (mut other, present) = site.app("acme", "other").stays(HOUR_S).resumed().await;

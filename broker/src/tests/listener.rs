@@ -162,6 +162,7 @@ impl House {
             arbiters: 2,
             connections_max,
             packet_bytes_max: 256 * 1024,
+            sys_interval: None,
             clock: SystemClock::shared(),
         });
         bus.add_tenant(tenant.clone()).unwrap();

@@ -7,6 +7,7 @@ mod delivery;
 mod durable;
 mod failure;
 mod garbage;
+mod inspection;
 mod listener;
 mod peer;
 mod refusal;

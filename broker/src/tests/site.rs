@@ -24,6 +24,7 @@ use crate::{
     bus::supervise_tenant,
     connection::{self, Surroundings},
     directory::Directory,
+    inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     outbox::{OutboxReader, outbox},
     store::{RootKey, Store, StoreOptions, TenantStore},
@@ -86,6 +87,7 @@ impl Site {
             log_needed_from: log_needed_from.clone(),
             packets: PacketLimits::default(),
             counters: counters.clone(),
+            insight: Insight::new(self.clock.now(), Some(Duration::from_secs(10))),
             clock: self.clock.clone(),
         };
         supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());

@@ -17,6 +17,11 @@ pub(super) struct PeerLeaf(pub(super) Option<Leaf>);
 pub(super) struct Caller(Principal);
 
 impl Caller {
+    /// Who it is.
+    pub(super) fn principal(&self) -> &Principal {
+        &self.0
+    }
+
     /// Whether the hub may be administered.
     pub(super) fn operator(&self) -> Result<(), ApiError> {
         if self.0.is_operator() {

@@ -8,9 +8,11 @@ mod clients;
 mod devices;
 mod error;
 mod health;
+mod inspection;
 mod readings;
 mod server;
 mod tenants;
+mod trace;
 
 use std::sync::Arc;
 
@@ -103,6 +105,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
+                .route("/{tenant}/clients", web::get().to(inspection::clients))
+                .route("/{tenant}/clients/kick", web::post().to(inspection::kick))
+                .route("/{tenant}/topics/retained", web::get().to(inspection::retained))
+                .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
+                .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/telemetry/last", web::get().to(readings::last))
                 .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
         )

@@ -1,6 +1,10 @@
 //! The hub's HTTPS API as the command line calls it: mutual TLS with the identity's certificate, JSON both ways.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{
@@ -13,7 +17,7 @@ use muster_schemas::api::ErrorBody;
 
 use super::{Complaint, Exit, identity::Identity};
 use crate::{
-    limits::{API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX},
+    limits::{API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX, TRACE_LINE_BYTES_MAX},
     tls,
 };
 
@@ -21,6 +25,17 @@ use crate::{
 pub(super) struct Hub {
     agent: Agent,
     api: String,
+}
+
+/// Who ended an answer that has no end of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The hub: ask again.
+    Hub,
+    /// Whoever took the lines.
+    Caller,
+    /// The time is over.
+    Time,
 }
 
 impl Hub {
@@ -76,6 +91,47 @@ impl Hub {
         body: &impl Serialize,
     ) -> Result<T, Complaint> {
         self.answer(what, self.agent.post(format!("{}{path}", self.api)).send_json(body))
+    }
+
+    /// The lines of an answer that has no end of its own, empty ones left out. `what` reads after "cannot". It ends when
+    /// the hub ends it, and after `time`, if there is one.
+    pub(super) fn lines(
+        &self,
+        what: &str,
+        path: &str,
+        query: &[(&str, String)],
+        time: Option<Duration>,
+        mut line: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Complaint>,
+    ) -> Result<Ended, Complaint> {
+        let mut request = self.agent.get(format!("{}{path}", self.api));
+        for (name, value) in query {
+            request = request.query(name, value);
+        }
+        let wait = Duration::from_secs(API_ANSWER_S_MAX);
+        let request = request.config().timeout_global(time).timeout_recv_response(Some(wait)).build();
+        let response = match request.call() {
+            Ok(response) if response.status().is_success() => response,
+            Err(ureq::Error::Timeout(ureq::Timeout::Global)) => return Ok(Ended::Time),
+            refused => return self.answer::<()>(what, refused).map(|()| Ended::Hub),
+        };
+        let mut reader = BufReader::new(response.into_body().into_reader());
+        let mut text = Vec::new();
+        loop {
+            text.clear();
+            match (&mut reader).take(TRACE_LINE_BYTES_MAX).read_until(b'\n', &mut text) {
+                Ok(0) => return Ok(Ended::Hub),
+                Ok(_) if text == b"\n" => {}
+                Ok(_) => {
+                    if line(&text)?.is_break() {
+                        return Ok(Ended::Caller);
+                    }
+                }
+                Err(error) => match ureq::Error::from(error) {
+                    ureq::Error::Timeout(_) => return Ok(Ended::Time),
+                    error => return Err(self.unreachable(what, &error)),
+                },
+            }
+        }
     }
 
     /// Where this hub's API answers.

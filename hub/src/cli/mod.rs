@@ -1,6 +1,6 @@
-//! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate: there is
-//! no side door. Only `init`, `check`, `serve`, `operator` and `completions` work
-//! on this machine.
+//! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
+//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator` and
+//! `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -10,7 +10,9 @@ mod app;
 mod exit;
 mod hub;
 mod identity;
+mod inspection;
 mod local;
+mod mqtt;
 mod remote;
 mod table;
 mod telemetry;
@@ -18,7 +20,7 @@ mod time;
 
 use std::{
     ffi::OsString,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -67,10 +69,22 @@ struct Common {
     output: Output,
 }
 
+impl Common {
+    /// The identity that the command acts with.
+    fn identity(&self) -> Result<Identity, Complaint> {
+        let dir = match &self.identity {
+            Some(dir) => dir.clone(),
+            None => self.config.parent().unwrap_or(Path::new("")).join("operator"),
+        };
+        Identity::read(&dir, self.hub.as_deref())
+    }
+}
+
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// For a person.
+    #[value(alias = "text")]
     Table,
     /// For a program.
     Json,
@@ -102,6 +116,20 @@ enum Command {
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
+    /// Subscribe, as an app of a tenant, and print what comes.
+    Sub(mqtt::Sub),
+    /// Publish, as an app of a tenant, and print what the hub answers.
+    Pub(mqtt::Pub),
+    /// Publish a request, as an app of a tenant, and print the reply to it.
+    Rr(mqtt::Rr),
+    /// List the connected clients, of a tenant or of all.
+    Clients(inspection::Clients),
+    /// Disconnect a client.
+    Kick(inspection::Kick),
+    /// List what is retained and what is subscribed to, as an app or user of the tenant.
+    Topics(inspection::Topics),
+    /// Print the packets of a client or on a topic as they come and go, as an app or user of the tenant.
+    Trace(inspection::Trace),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -121,6 +149,8 @@ pub struct World<'a> {
     pub out: &'a mut dyn Write,
     /// Why it was not given.
     pub err: &'a mut dyn Write,
+    /// What it is fed.
+    pub input: Box<dyn Read + Send>,
     /// The variables of the process; those that are not UTF-8 left out.
     pub environment: Vec<(String, String)>,
     /// Milliseconds since 1970.
@@ -166,6 +196,13 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
+        Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
+        Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
+        Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
+        Command::Sub(command) => mqtt::sub(&command, &common, world),
+        Command::Pub(command) => mqtt::publish(command, &common, world),
+        Command::Rr(command) => mqtt::rr(command, &common, world),
     }
 }
 
@@ -180,11 +217,7 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(common: &Common, world: &'a mut World<'_>) -> Result<Self, Complaint> {
-        let dir = match &common.identity {
-            Some(dir) => dir.clone(),
-            None => common.config.parent().unwrap_or(Path::new("")).join("operator"),
-        };
-        let identity = Identity::read(&dir, common.hub.as_deref())?;
+        let identity = common.identity()?;
         let hub = Hub::new(&identity)?;
         Ok(Self { identity, hub, output: common.output, out: world.out, now_ms: world.now_ms })
     }

@@ -14,7 +14,13 @@ struct Ended {
 fn muster(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    let mut world = World { out: &mut out, err: &mut err, environment, now_ms: NOW_MS };
+    let mut world = World {
+        out: &mut out,
+        err: &mut err,
+        input: Box::new(std::io::empty()),
+        environment,
+        now_ms: NOW_MS,
+    };
     let exit =
         run(std::iter::once("muster").chain(arguments.iter().copied()).map(OsString::from), &mut world);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -150,3 +156,5 @@ fn completions_name_the_commands() {
 }
 
 mod calls;
+mod inspection;
+mod mqtt;

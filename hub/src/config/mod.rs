@@ -20,6 +20,9 @@
 //! [limits]
 //! connections_max = 10000
 //! packet_bytes_max = 1048576
+//!
+//! [bus]
+//! sys_interval_s = 10                   # how often tenants are told their numbers on $SYS/...; 0 is never
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
@@ -42,7 +45,7 @@ use crate::{
     limits::{
         CONFIG_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_MAX_MAX, DEVICE_VALIDITY_S, DEVICE_VALIDITY_S_MAX,
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
-        SERVER_NAMES_MAX, TPM_ROOTS_MAX,
+        SERVER_NAMES_MAX, SYS_INTERVAL_S, SYS_INTERVAL_S_MAX, TPM_ROOTS_MAX,
     },
     private_file::{self, PrivateFileError},
 };
@@ -74,6 +77,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// Bounds that differ from hub to hub.
     pub limits: Limits,
+    /// How the bus behaves.
+    pub bus: Bus,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -108,6 +113,13 @@ pub struct Limits {
     pub connections_max: usize,
     /// Largest MQTT packet, in bytes, 1 KiB to 256 MiB.
     pub packet_bytes_max: usize,
+}
+
+/// How the bus behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bus {
+    /// Seconds between two times that a tenant is told its numbers on `$SYS/...`, 0 to 3,600; 0 is never.
+    pub sys_interval_s: u64,
 }
 
 impl Config {
@@ -174,6 +186,10 @@ impl Config {
             limits.size("packet_bytes_max", PACKET_BYTES_MAX, PACKET_BYTES_MAX_MIN..=PACKET_BYTES_MAX_MAX)?;
         limits.finish()?;
 
+        let mut bus = top.section("bus")?;
+        let sys_interval_s = bus.number("sys_interval_s", SYS_INTERVAL_S, 0..=SYS_INTERVAL_S_MAX)?;
+        bus.finish()?;
+
         top.finish()?;
         Ok(Self {
             path: path.to_owned(),
@@ -189,6 +205,7 @@ impl Config {
             listeners: Listeners { mqtt_tls, https },
             certificates: Certificates { device_validity_s },
             limits: Limits { connections_max, packet_bytes_max },
+            bus: Bus { sys_interval_s },
         })
     }
 

@@ -48,6 +48,7 @@ fn every_key_of_the_whole_file_is_taken() {
     assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
     assert_eq!(config.certificates, Certificates { device_validity_s: 3600 });
     assert_eq!(config.limits, Limits { connections_max: 5, packet_bytes_max: 2048 });
+    assert_eq!(config.bus.sys_interval_s, 10);
 }
 
 #[test]

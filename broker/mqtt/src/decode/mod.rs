@@ -71,6 +71,11 @@ impl Decoder {
     /// as many topic aliases as our sessions use at most.
     pub fn client(version: Version) -> Self {
         let limits = PacketLimits { topic_aliases_max: TOPIC_ALIASES_SENT_MAX, ..PacketLimits::default() };
+        Self::client_within(version, limits)
+    }
+
+    /// The same with limits of its own.
+    pub fn client_within(version: Version, limits: PacketLimits) -> Self {
         Self { role: Role::Client, version: Some(version), ..Self::new(limits) }
     }
 

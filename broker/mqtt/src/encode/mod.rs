@@ -26,8 +26,8 @@ pub fn encode(packet: &Packet, version: Version, out: &mut Outgoing) {
             let head = PublishHead::of(publish);
             PublishFrame::new(head, &publish.message, version).write(out);
         }
-        Packet::PingResp => out.push(&[0xd0, 0]),
-        Packet::PingReq => out.push(&[0xc0, 0]),
+        Packet::PingResp => bare(&[0xd0, 0], out),
+        Packet::PingReq => bare(&[0xc0, 0], out),
         _ => framed(packet, version, out),
     }
 }
@@ -40,6 +40,12 @@ pub fn encoded_len(packet: &Packet, version: Version) -> usize {
     let mut measure = Measure::default();
     body(packet, version, &mut measure);
     1 + varint_len(measure.0) + measure.0
+}
+
+/// A packet without anything to measure.
+fn bare(bytes: &[u8], out: &mut Outgoing) {
+    out.count_packet();
+    out.push(bytes);
 }
 
 fn framed(packet: &Packet, version: Version, out: &mut Outgoing) {
@@ -56,6 +62,7 @@ fn fixed_header(first: u8, remaining: usize, out: &mut Outgoing, write: impl FnO
     if remaining > REMAINING_LENGTH_BYTES_MAX {
         return;
     }
+    out.count_packet();
     let tail = out.tail();
     tail.reserve(FIXED_HEADER_BYTES_MAX + remaining);
     tail.put_u8(first);
@@ -105,9 +112,9 @@ pub(crate) fn bare_ack(packet: PacketType, ack: &Ack, version: Version, out: &mu
     let first = (packet as u8) << 4 | packet.flags();
     let [high, low] = ack.packet_id.get().to_be_bytes();
     if ack.code == ReasonCode::Success || !version.capabilities().ack_codes {
-        out.push(&[first, 2, high, low]);
+        bare(&[first, 2, high, low], out);
     } else {
-        out.push(&[first, 3, high, low, ack.code.as_u8()]);
+        bare(&[first, 3, high, low, ack.code.as_u8()], out);
     }
 }
 

@@ -89,6 +89,7 @@ impl<'a> PublishFrame<'a> {
         if self.remaining > REMAINING_LENGTH_BYTES_MAX {
             return;
         }
+        out.count_packet();
         let qos = if head.packet_id.is_some() { head.qos as u8 } else { 0 };
         let first = 0x30 | u8::from(head.dup && qos > 0) << 3 | qos << 1 | u8::from(head.retain);
         let tail = out.tail();

@@ -87,6 +87,10 @@ pub(crate) struct Sessions {
     timers: BTreeSet<(u64, u64)>,
     /// Messages that no session will get any more because the log no longer had them.
     pub(crate) missed: u64,
+    /// How many have a connection.
+    pub(crate) connected: usize,
+    /// How many ended because no connection came in time.
+    pub(crate) expired: u64,
 }
 
 impl Sessions {
@@ -110,6 +114,8 @@ impl Sessions {
             committed: next_sequence.saturating_sub(1),
             timers: BTreeSet::new(),
             missed: 0,
+            connected: 0,
+            expired: 0,
         }
     }
 

@@ -129,6 +129,8 @@ impl Router {
         self.sessions.set_timers(number, None, None);
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.online = Some(to);
+        self.sessions.connected += 1;
+        let Some(session) = self.sessions.session_mut(number) else { return };
         session.expiry_s = expiry_s;
         session.will = will;
         // What it may no longer subscribe to is taken from it.
@@ -150,6 +152,10 @@ impl Router {
     /// A session's connection is gone: the session waits for the next, or ends.
     fn detach(&mut self, number: u64, ending: &Ending, effects: &mut Vec<Effect>) {
         let (now_ms, expiry_s_max) = (self.now_ms, self.limits.session_expiry_s_max);
+        let Some(session) = self.sessions.session_mut(number) else { return };
+        if session.online.is_some() {
+            self.sessions.connected -= 1;
+        }
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.ground(&ending.unacknowledged);
         if ending.graceful {
@@ -180,6 +186,7 @@ impl Router {
                 }
                 self.publish_will(publisher, will, effects);
             } else {
+                self.sessions.expired += 1;
                 self.end_session(number, effects);
             }
         }
@@ -199,12 +206,12 @@ impl Router {
     fn publish_will(&mut self, publisher: Publisher, will: Option<Will>, effects: &mut Vec<Effect>) {
         let Some(Will { message, .. }) = will else { return };
         if self.is_behind() {
-            let input = Input::Announce { publisher, message };
+            let input = Input::Will { publisher, message };
             // One for each session at most, so it is not asked whether there is room.
             self.line_bytes += input.bytes();
             self.line.push_back(input);
         } else {
-            self.announce(&publisher, message, effects);
+            self.will(&publisher, message, effects);
         }
     }
 

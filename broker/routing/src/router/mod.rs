@@ -244,6 +244,11 @@ impl Router {
         self.sessions.needed_from()
     }
 
+    /// How many durable sessions have no connection, and how many have ended because none came in time.
+    pub fn sessions_waiting(&self) -> (usize, u64) {
+        (self.sessions.len() - self.sessions.connected, self.sessions.expired)
+    }
+
     /// How many durable sessions there are, connected or not.
     pub fn durable_sessions(&self) -> usize {
         self.sessions.len()
@@ -357,6 +362,7 @@ impl Router {
             (Input::Attach { subscriber, .. }, Some(refusal)) => {
                 effects.push(Effect::Attached { to: subscriber, outcome: Err(refusal) });
             }
+            (Input::Announce { .. }, Some(_)) => {}
             (input, _) => {
                 self.line_bytes += bytes;
                 self.line.push_back(input);
@@ -387,7 +393,8 @@ impl Router {
             Input::Publish { subscriber, ticket, message } => {
                 self.publish(subscriber, ticket, message, effects);
             }
-            Input::Announce { publisher, message } => self.announce(&publisher, message, effects),
+            Input::Will { publisher, message } => self.will(&publisher, message, effects),
+            Input::Announce { message } => self.announce(message, effects),
             // The rest never stands in line.
             _ => {}
         }

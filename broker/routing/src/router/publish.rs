@@ -9,6 +9,7 @@ use crate::{
     commit::{Answer, Commits},
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
+    index::Match,
     refusal::Refusal,
     retained::Retained,
     subscription::SubscriberId,
@@ -50,8 +51,47 @@ impl Router {
         }
     }
 
-    /// A message that nobody waits for and no access list is asked about.
-    pub(super) fn announce(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
+    /// What the broker itself has to say, such as a number of `$SYS`.
+    pub(super) fn announce(&mut self, message: Message, effects: &mut Vec<Effect>) {
+        if message.retain {
+            self.retained.restore(&message, self.now_ms);
+        }
+        self.index.matches(&message.topic, None, self.fanout.matches());
+        let wanted = self.fanout.matches().take_durable();
+        let expires_ms = expires_ms(&message, self.now_ms);
+        let message = Arc::new(message);
+        self.give_at_once(&message, expires_ms, &wanted, effects);
+        self.fanout.begin(message, expires_ms, None);
+    }
+
+    /// QoS 0 goes to durable sessions as to all others: to who is connected.
+    fn give_at_once(
+        &self,
+        message: &Arc<Message>,
+        expires_ms: Option<u64>,
+        wanted: &[Match],
+        effects: &mut Vec<Effect>,
+    ) {
+        for found in wanted.iter().filter(|found| found.qos.min(message.qos) == Qos::AtMostOnce) {
+            let session = self.sessions.session(found.subscriber.durable_number());
+            let Some(to) = session.and_then(|session| session.online.filter(|_| session.started)) else {
+                continue;
+            };
+            let delivery = Delivery {
+                message: message.clone(),
+                qos: Qos::AtMostOnce,
+                retain: message.retain && found.retain_as_published,
+                subscription_ids: found.subscription_ids.clone(),
+                tag: None,
+                resent_as: None,
+                expires_ms,
+            };
+            effects.push(Effect::Deliver { to, delivery });
+        }
+    }
+
+    /// A message that nobody waits for; its access was checked when it was left.
+    pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
         if let Err(refusal) = self.route(publisher, None, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
@@ -79,24 +119,8 @@ impl Router {
             accept(publisher, &mut self.retained, &mut self.commits, message, is_kept, self.now_ms, effects)?;
         let expires_ms = expires_ms(&message, self.now_ms);
         if at_once > 0 {
-            // QoS 0 goes to durable sessions as to all others: to who is connected.
-            wanted.retain(|found| {
-                let is_at_once = found.qos.min(qos) == Qos::AtMostOnce;
-                let session = self.sessions.session(found.subscriber.durable_number());
-                if let (true, Some(to)) = (is_at_once, session.and_then(|s| s.online.filter(|_| s.started))) {
-                    let delivery = Delivery {
-                        message: message.clone(),
-                        qos: Qos::AtMostOnce,
-                        retain: message.retain && found.retain_as_published,
-                        subscription_ids: found.subscription_ids.clone(),
-                        tag: None,
-                        resent_as: None,
-                        expires_ms,
-                    };
-                    effects.push(Effect::Deliver { to, delivery });
-                }
-                !is_at_once
-            });
+            self.give_at_once(&message, expires_ms, &wanted, effects);
+            wanted.retain(|found| found.qos.min(qos) > Qos::AtMostOnce);
         }
         if let Some(sequence) = sequence
             && !wanted.is_empty()
@@ -156,13 +180,6 @@ fn accept(
     now_ms: u64,
     effects: &mut Vec<Effect>,
 ) -> Result<(Arc<Message>, Option<u64>), Refusal> {
-    if message.topic.is_reserved() {
-        // The hub's own numbers: made anew after a restart.
-        return Ok(match message.retain {
-            true => (retained.keep(&message, now_ms)?.0, None),
-            false => (Arc::new(message), None),
-        });
-    }
     if !is_kept && !message.retain {
         return Ok((Arc::new(message), None));
     }

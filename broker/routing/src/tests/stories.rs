@@ -1,9 +1,9 @@
 //! Stories of access, subscriptions, retained messages and quotas.
 
-use muster_schemas::Qos;
+use muster_schemas::{Message, Qos};
 
 use crate::{
-    Access, Effect, Outcome, Refusal, RetainHandling, SubscriberId, SubscriptionOptions,
+    Access, Effect, Input, Outcome, Refusal, RetainHandling, SubscriberId, SubscriptionOptions,
     tests::{Bus, model::message, retained, told},
 };
 
@@ -174,4 +174,28 @@ fn joining_again_begins_with_nothing() {
     assert_eq!(bus.answers(), [(1, Outcome::Routed { matched: false })]);
     bus.publish(1, 1, message("alerts", "1", 1));
     assert!(matches!(bus.answers()[..], [(1, Outcome::Refused(Refusal::NotAuthorized { .. }))]));
+}
+
+#[test]
+fn what_the_broker_announces_is_kept_in_memory_and_goes_to_no_log() {
+    let mut bus = Bus::new();
+    let says = |payload: &'static str| {
+        let topic = "$SYS/broker/uptime".parse().expect("topic");
+        let (qos, payload) = (Qos::AtMostOnce, payload.into());
+        Input::Announce { message: Message { topic, qos, retain: true, payload, properties: None } }
+    };
+    bus.join(1).join(2).subscribe(1, "#", 0);
+    bus.effects.clear();
+    bus.handle(says("1"));
+    assert_eq!(bus.effects, [], "wildcards at the first level pass it by [MQTT-4.7.2-1]");
+    assert!(!bus.router.index().begins_with("$SYS"));
+    bus.subscribe(2, "$SYS/#", 0);
+    assert!(bus.router.index().begins_with("$SYS"));
+    bus.handle(says("2"));
+    let told = bus.effects.iter().filter_map(|effect| match effect {
+        Effect::Deliver { to, delivery } => Some((to.0, delivery.message.payload.clone(), delivery.retain)),
+        Effect::Append { .. } | Effect::KeepRetained { .. } => panic!("{effect:?}"),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(2, "1".into(), true), (2, "2".into(), false)]);
 }

@@ -35,7 +35,13 @@ struct OneCall {
 fn commands(arguments: &[&str]) -> Ended {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let now_ms = SystemClock.unix_ms();
-    let mut world = World { out: &mut out, err: &mut err, environment: Vec::new(), now_ms };
+    let mut world = World {
+        out: &mut out,
+        err: &mut err,
+        input: Box::new(std::io::empty()),
+        environment: Vec::new(),
+        now_ms,
+    };
     let exit =
         run(std::iter::once("muster").chain(arguments.iter().copied()).map(OsString::from), &mut world);
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
