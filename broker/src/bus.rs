@@ -2,7 +2,6 @@
 
 use std::{
     net::TcpListener,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -21,8 +20,8 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::{
-    admission::Gate,
-    connection::{self, Surroundings},
+    admission::{Admitted, Gate},
+    connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
     inspection::{Insight, Inspector, NotInspected},
@@ -30,11 +29,13 @@ use crate::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
         TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
-    listener::{Accepted, Listener, ListenerOptions, Protocol},
+    listener::{Bound, Entrance, Listener, ListenerOptions},
     router::LogWatch,
     session::CloseSession,
     store::{Store, TenantStore},
     tenant::{CloseMatching, TenantParts, TenantSupervisor},
+    tls::{Protocol, Tls},
+    transports::{Mqtt, MqttOverWebSocket, Plain},
 };
 
 /// What a bus is made of.
@@ -156,30 +157,51 @@ impl Bus {
 
     /// Puts a listener in front, on the current arbiter. Dropping it stops accepting; open connections go on.
     pub fn listen(&self, socket: TcpListener, protocols: Vec<Arc<dyn Protocol>>) -> Supervised<Listener> {
-        let arbiters = self.arbiters.iter().map(Arbiter::handle).collect();
-        let counters = self.listener_counters.clone();
-        let (socket, connections_max) = (Arc::new(socket), self.connections_max);
+        self.open(Bound::Tcp(socket), Arc::new(Tls { protocols: protocols.into() }))
+    }
+
+    /// Starts a listener without TLS: everybody who reaches it is admitted as this one principal. Who may reach it is for
+    /// whoever runs the hub to see to.
+    pub fn listen_plain(&self, socket: Bound, admitted: Admitted) -> Supervised<Listener> {
+        self.open(socket, Arc::new(Plain::new(admitted, self.surroundings())))
+    }
+
+    fn open(&self, socket: Bound, entrance: Arc<dyn Entrance>) -> Supervised<Listener> {
         let options = ListenerOptions {
-            socket,
-            protocols,
-            arbiters,
-            connections_max,
+            socket: Arc::new(socket),
+            entrance,
+            arbiters: self.arbiters.iter().map(Arbiter::handle).collect(),
+            connections_max: self.connections_max,
             handshakes_max: HANDSHAKES_MAX,
             handshake_time_max: HANDSHAKE_TIME_MAX,
-            counters,
+            counters: self.listener_counters.clone(),
         };
         Child::new("listener", Plan::PARK, move |exit| Listener::new(options.clone(), exit)).start()
     }
 
     /// MQTT behind a gate, for [`Bus::listen`].
     pub fn mqtt(&self, gate: Arc<dyn Gate>, tls: Arc<ArcSwap<ServerConfig>>) -> Arc<dyn Protocol> {
-        let surroundings = Surroundings {
+        Arc::new(Mqtt::new(gate, tls, self.surroundings()))
+    }
+
+    /// MQTT over WebSocket behind a gate, for [`Bus::listen`]. A browser is let in if its page is of this host or of one of
+    /// `origins`.
+    pub fn mqtt_over_websocket(
+        &self,
+        gate: Arc<dyn Gate>,
+        tls: Arc<ArcSwap<ServerConfig>>,
+        origins: Vec<String>,
+    ) -> Arc<dyn Protocol> {
+        Arc::new(MqttOverWebSocket::new(Mqtt::new(gate, tls, self.surroundings()), origins))
+    }
+
+    fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::new(Surroundings {
             directory: self.directory.clone(),
             packets: self.packets.clone(),
             counters: self.listener_counters.clone(),
             clock: self.clock.clone(),
-        };
-        Arc::new(Mqtt { gate, tls, surroundings: Arc::new(surroundings) })
+        })
     }
 
     /// Closes the sessions of one principal, such as one whose certificate was revoked.
@@ -257,35 +279,4 @@ pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Ar
         let _supervised = supervised;
         std::future::pending::<()>().await;
     });
-}
-
-/// MQTT over TLS.
-struct Mqtt {
-    gate: Arc<dyn Gate>,
-    tls: Arc<ArcSwap<ServerConfig>>,
-    surroundings: Arc<Surroundings>,
-}
-
-impl Protocol for Mqtt {
-    fn alpn(&self) -> &[u8] {
-        b"mqtt"
-    }
-
-    fn tls(&self) -> Arc<ServerConfig> {
-        self.tls.load_full()
-    }
-
-    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        let Accepted { stream, peer, place } = accepted;
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let admission = self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()));
-        let surroundings = self.surroundings.clone();
-        Box::pin(async move {
-            match admission.await {
-                Ok(admitted) => connection::serve(stream, peer, admitted, &surroundings).await,
-                Err(refusal) => connection::refuse(stream, peer, refusal, &surroundings).await,
-            }
-            drop(place);
-        })
-    }
 }

@@ -8,7 +8,6 @@ mod trace;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -22,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    address::PeerAddress,
     limits::{INSPECTION_TIME_MAX, LOOKS_MAX, SEEN_FILTERS_MAX, SEEN_MAX},
     session::{CloseSession, Session},
     tenant::TenantSupervisor,
@@ -74,7 +74,7 @@ pub struct ClientSeen {
     /// Which MQTT it speaks.
     pub version: Version,
     /// Where it connected from.
-    pub peer: SocketAddr,
+    pub peer: PeerAddress,
     /// When it connected, Unix milliseconds.
     pub connected_at_ms: u64,
     /// How many subscriptions it has.

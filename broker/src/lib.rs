@@ -8,11 +8,13 @@
 //!                                  └────── committed: now the publisher is acknowledged
 //! ```
 
+mod address;
 mod admission;
 mod bus;
 mod connection;
 mod counters;
 mod directory;
+mod halves;
 mod inspection;
 pub mod limits;
 mod listener;
@@ -24,7 +26,11 @@ pub mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod transports;
+mod websocket;
 
+pub use address::PeerAddress;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};
 pub use bus::{AddTenantError, Bus, BusOptions};
 pub use counters::{Counter, ListenerCounters, TenantCounters};
@@ -32,7 +38,8 @@ pub use inspection::{
     ClientSeen, Direction, FilterSeen, Filters, Inspector, NotInspected, TopicSeen, TraceTarget, Traced,
     TracedPacket, Tracing, Whom,
 };
-pub use listener::{Accepted, Listener, ListenerOptions, Protocol, bind};
+pub use listener::{Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Socket, bind, bind_unix};
 pub use muster_mqtt::{ReasonCode, Version};
 pub use muster_routing::Access;
 pub use router::{LogGrew, LogWatch};
+pub use tls::{Accepted, Protocol};

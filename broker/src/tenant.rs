@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
 };
 
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
+    address::PeerAddress,
     admission::{Admitted, NotAdmitted},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, SeenMember},
@@ -31,7 +31,7 @@ use crate::{
 #[rtype(result = "()")]
 pub(crate) struct OpenSession {
     pub(crate) admitted: Admitted,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: PeerAddress,
     pub(crate) outbox: Outbox,
     pub(crate) reply: oneshot::Sender<Result<Opened, NotAdmitted>>,
 }
@@ -155,7 +155,7 @@ impl TenantSupervisor {
         &mut self,
         ctx: &mut Context<Self>,
         admitted: Admitted,
-        peer: SocketAddr,
+        peer: PeerAddress,
         outbox: Outbox,
     ) -> Result<Opened, NotAdmitted> {
         let Some(router) = self.router.clone() else { return Err(self.unavailable()) };

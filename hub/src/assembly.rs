@@ -6,16 +6,17 @@
 //!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
 //! ```
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
-    Bus, BusOptions, ReasonCode, bind,
+    Bus, BusOptions, ReasonCode,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
+use muster_schemas::TenantId;
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,7 @@ use crate::{
     api::{Api, Https},
     authority::{PemFileError, Role, TrustBundle, pem_certificates},
     config::Config,
+    doors::{self, Behind, Doors},
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
@@ -61,14 +63,29 @@ pub enum ServeError {
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
     /// An address could not be bound.
-    #[error("listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.bind")]
+    #[error(
+        "listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.{setting}"
+    )]
     Bind {
-        /// The address.
-        address: SocketAddr,
+        /// The address or path.
+        address: String,
         /// The configuration's section.
         key: &'static str,
+        /// What in it names the address.
+        setting: &'static str,
         /// Why.
         source: std::io::Error,
+    },
+    /// A listener leads to a tenant that is not there.
+    #[error(
+        "serve tenant {tenant}, which listeners.{key} names: there is no such tenant; take that section out, start the \
+         hub, run `muster tenant create {tenant}`, put it back and start the hub again"
+    )]
+    NoTenant {
+        /// The configuration's section.
+        key: &'static str,
+        /// The tenant.
+        tenant: TenantId,
     },
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
@@ -96,9 +113,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
     let Keyring { trust, device, client, server, .. } = keyring;
     let trust = Arc::new(trust);
-    let (mqtt_tls, https_tls) = tls_configs(&trust, &server)?;
-    let (mqtt, mqtt_address) = listen_on(config.listeners.mqtt_tls, "mqtt_tls")?;
-    let (https, https_address) = listen_on(config.listeners.https, "https")?;
+    let tls = TlsConfigs::new(&trust, &server)?;
+    let doors = Doors::bind(config)?;
 
     let registry = {
         let options =
@@ -121,7 +137,10 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
-    serve_tenants(&registry, store, &bus).await?;
+    let tenants = serve_tenants(&registry, store, &bus).await?;
+    if let Some((key, tenant)) = config.listeners.tenants().find(|(_, tenant)| !tenants.contains(tenant)) {
+        return Err(ServeError::NoTenant { key, tenant: tenant.clone() });
+    }
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -173,7 +192,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         let enrolment = enrolment.clone();
         let desk =
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
-        Enroller::new(desk, trust.clone(), mqtt_tls.clone())
+        Enroller::new(desk, trust.clone(), tls.mqtt.clone())
     };
     let api = Api {
         registry,
@@ -186,20 +205,23 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         harvested,
         clock,
     };
-    let reloaded =
-        Reloaded { trust: api.trust.clone(), mqtt_tls: mqtt_tls.clone(), https_tls: https_tls.clone() };
+    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
     let reload_clock = api.clock.clone();
-    let listening = [
-        bus.listen(mqtt, vec![bus.mqtt(Arc::new(gate), mqtt_tls), Arc::new(enroller)]),
-        bus.listen(https, vec![Arc::new(Https::new(api, https_tls))]),
-    ];
-    info!(mqtt = %mqtt_address, https = %https_address, "ready");
+    let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
+    let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
+    let behind = Behind {
+        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller)],
+        mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
+        https: vec![Arc::new(Https::new(api, tls.https))],
+    };
+    let listening = doors.open(config, &bus, behind);
 
     until_told_to_stop(config, &reloaded, &*reload_clock).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
     }
+    doors::close(config);
     bus.close_all().await;
     Ok(())
 }
@@ -228,33 +250,28 @@ fn start<A>(
     });
 }
 
-/// Lets the bus serve every tenant that the registry has.
-async fn serve_tenants(registry: &Place<RegistryActor>, store: &Store, bus: &Bus) -> Result<(), ServeError> {
+/// Lets the bus serve every tenant that the registry has, and says which.
+async fn serve_tenants(
+    registry: &Place<RegistryActor>,
+    store: &Store,
+    bus: &Bus,
+) -> Result<BTreeSet<TenantId>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
-    for tenant in tenants {
+    for tenant in &tenants {
         let keys = store.tenant(&tenant.id)?;
         let served = keys.map(|keys| bus.add_tenant(keys));
         if !matches!(served, Some(Ok(()))) {
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
     }
-    Ok(())
-}
-
-fn listen_on(
-    address: SocketAddr,
-    key: &'static str,
-) -> Result<(std::net::TcpListener, SocketAddr), ServeError> {
-    let bound = bind(address).and_then(|socket| socket.local_addr().map(|address| (socket, address)));
-    bound.map_err(|source| ServeError::Bind { address, key, source })
+    Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
 }
 
 /// What a reload changes: connections that are open keep what they were made with.
 struct Reloaded {
     trust: Arc<TrustBundle>,
-    mqtt_tls: SharedTls,
-    https_tls: SharedTls,
+    tls: TlsConfigs,
 }
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
@@ -287,22 +304,36 @@ async fn until_told_to_stop(
 
 fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
     let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let (mqtt_tls, https_tls) = tls_configs(&reloaded.trust, &server)?;
-    reloaded.mqtt_tls.store(mqtt_tls.load_full());
-    reloaded.https_tls.store(https_tls.load_full());
+    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
+    reloaded.tls.mqtt.store(mqtt.load_full());
+    reloaded.tls.wss.store(wss.load_full());
+    reloaded.tls.https.store(https.load_full());
     Ok(())
 }
 
 type SharedTls = Arc<ArcSwap<ServerConfig>>;
 
-/// The configurations of the two listeners. The MQTT listener lets peers without a certificate in, because a device that
-/// enrols has none yet; the gate behind it does not. The API demands one at each call that needs one.
-fn tls_configs(trust: &TrustBundle, server: &ServerIdentity) -> Result<(SharedTls, SharedTls), ServeError> {
-    let mqtt = tls::client_verifier(trust, &[Role::Device, Role::Client], true)?;
-    let https = tls::client_verifier(trust, &[Role::Client], true)?;
-    let mqtt = tls::server_tls_config(server, mqtt, &MQTT_ALPN)?;
-    let https = tls::server_tls_config(server, https, &HTTPS_ALPN)?;
-    Ok((Arc::new(ArcSwap::from_pointee(mqtt)), Arc::new(ArcSwap::from_pointee(https))))
+/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
+/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
+#[derive(Clone)]
+struct TlsConfigs {
+    mqtt: SharedTls,
+    wss: SharedTls,
+    https: SharedTls,
+}
+
+impl TlsConfigs {
+    fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
+        let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
+            let verifier = tls::client_verifier(trust, roles, true)?;
+            Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
+        };
+        Ok(Self {
+            mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
+            wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
+            https: config(&[Role::Client], &HTTPS_ALPN)?,
+        })
+    }
 }
 
 fn tpm_roots(config: &Config) -> Result<EndorsementRoots, ServeError> {

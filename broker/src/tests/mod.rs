@@ -7,13 +7,16 @@ mod delivery;
 mod durable;
 mod failure;
 mod garbage;
+mod house;
 mod inspection;
 mod listener;
 mod peer;
+mod plain;
 mod refusal;
 mod site;
 mod storage;
 mod takeover;
+mod websocket;
 mod will;
 
 use std::time::Duration;
