@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use muster_simulators::{
     bench::{self, BenchOptions},
     demo,
+    load::{self, LoadOptions},
 };
 
 /// Fleets on one machine.
@@ -37,6 +38,12 @@ enum Command {
         #[arg(long)]
         date: Option<String>,
     },
+    /// Load for any MQTT broker: fan-in, fan-out, pairs, latency at a fixed rate, connections.
+    ///
+    /// One thread, closed loop: at most --outstanding deliveries are on their way, so that rates compare lossless
+    /// work. Counts what is lost, doubled and out of order. With --pid it tells the broker's processor time for each
+    /// delivery and its memory; compare such numbers only within the same minutes on the same machine.
+    Load(Box<LoadOptions>),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
             let measured = bench::run(&BenchOptions { write, date }, &mut out);
             ("bench", measured.map(|()| true).map_err(|error| error.to_string()))
         }
+        Command::Load(options) => ("load", load_once(&options, &mut out)),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -56,4 +64,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One run, one line; well when nothing was lost, doubled or out of order.
+fn load_once(options: &LoadOptions, out: &mut dyn Write) -> Result<bool, String> {
+    let report = load::run(options).map_err(|error| error.to_string())?;
+    let line = if options.json { report.to_json().to_string() } else { report.to_text() };
+    writeln!(out, "{line}").map_err(|error| error.to_string())?;
+    let tally = report.tally;
+    Ok(tally.lost == 0 && tally.duplicated == 0 && tally.out_of_order == 0 && tally.strange == 0)
 }

@@ -17,14 +17,16 @@ use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use super::{
     BenchError,
     client::{Client, ClientError},
-    gauge::{Gauge, Span},
     limits::{
         FANIN_PAYLOAD_BYTES, FANIN_PER_DEVICE, LISTEN_POLL_TIME, MEASUREMENT_TIME_MAX, SENDING_TIME_MAX,
         WINDOW,
     },
     telemetry::Publisher,
 };
-use crate::process::now;
+use crate::{
+    gauge::{Gauge, Span},
+    process::now,
+};
 
 /// What was seen.
 pub struct FanIn {

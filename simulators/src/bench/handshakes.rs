@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 use super::{
     BenchError,
     client::{Client, ClientError, connect_tls},
-    gauge::{Gauge, Span},
     limits::{HANDSHAKES, HANDSHAKES_AT_ONCE, SENDING_TIME_MAX},
 };
-use crate::process::now;
+use crate::{
+    gauge::{Gauge, Span},
+    process::now,
+};
 
 /// What was seen.
 pub struct Handshakes {

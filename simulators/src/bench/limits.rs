@@ -42,10 +42,6 @@ pub const MEASUREMENT_TIME_MAX: Duration = Duration::from_secs(25);
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often a listener that hears nothing looks whether all has been sent.
 pub const LISTEN_POLL_TIME: Duration = Duration::from_millis(5);
-/// How often it is looked whether a process has become quiet.
-pub const QUIET_POLL_TIME: Duration = Duration::from_millis(250);
-/// Longest wait for that.
-pub const QUIET_TIME_MAX: Duration = Duration::from_secs(15);
 
 const _: () = assert!(PUBLISHERS <= ENROLMENTS, "who publishes has enrolled");
 const _: () = assert!(

@@ -10,7 +10,6 @@
 mod client;
 mod fanin;
 mod fleet;
-mod gauge;
 mod handshakes;
 pub mod limits;
 mod machine;
@@ -34,10 +33,9 @@ use tokio::{
 use self::{
     client::{Client, ClientError, connect_tls},
     fleet::{Device, Newcomer, Target, app_config, enrol_all},
-    gauge::{Gauge, Memory},
     limits::{
         AGENT_READINGS, DISK_WRITE_BYTES, ENROLMENTS, ENROLMENTS_AT_ONCE, FANIN_PAYLOAD_BYTES,
-        HANDSHAKES_AT_ONCE, LATE_STARTS, MEASUREMENT_TIME_MAX, PUBLISHERS, QUIET_TIME_MAX,
+        HANDSHAKES_AT_ONCE, LATE_STARTS, MEASUREMENT_TIME_MAX, PUBLISHERS,
         SINGLES_PER_DEVICE, STARTS, TELEMETRY_PER_DEVICE, WINDOW,
     },
     machine::{Machine, bytes_below, durable_writes},
@@ -49,7 +47,9 @@ use crate::{
     app::App,
     chip::{Chip, ChipError, publish_root},
     edge::{Edge, EdgeOptions},
+    gauge::{Gauge, Memory},
     hub::{Hub, HubError},
+    limits::QUIET_TIME_MAX,
 };
 
 /// The tenant that everything is measured in.
