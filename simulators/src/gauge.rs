@@ -48,7 +48,10 @@ pub struct Memory {
 impl Mark {
     /// What passed from an earlier mark of the same process to this one.
     pub fn since(self, earlier: Self) -> Span {
-        Span { wall: self.at.saturating_duration_since(earlier.at), cpu: self.cpu.saturating_sub(earlier.cpu) }
+        Span {
+            wall: self.at.saturating_duration_since(earlier.at),
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+        }
     }
 }
 

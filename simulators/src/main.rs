@@ -29,7 +29,10 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// Measure the programs beside this one, and print the page or write it.
+    /// Measure the programs beside this one, and every other broker that is installed, and print the page or write it.
+    ///
+    /// Peers are looked for in the folders of MUSTER_PEERS, on the path and in /usr/sbin: flashmq, rumqttd, nats-server,
+    /// mosquitto, rmqttd. `make bench PEERS=1` installs those that can be.
     Bench {
         /// The file to write the page to.
         #[arg(long, value_name = "FILE")]
@@ -37,6 +40,15 @@ enum Command {
         /// The date that the page shall say.
         #[arg(long)]
         date: Option<String>,
+        /// How often each broker is measured on each line; the medians are shown.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+        rounds: u8,
+        /// How long each time, in seconds.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Only the hub beside other brokers.
+        #[arg(long)]
+        only_versus: bool,
     },
     /// Load for any MQTT broker: fan-in, fan-out, pairs, latency at a fixed rate, connections.
     ///
@@ -50,8 +62,9 @@ fn main() -> ExitCode {
     let mut out = io::stdout();
     let (name, ended) = match Arguments::parse().command {
         Command::Demo { once } => ("demo", demo::run(once, &mut out).map_err(|error| error.to_string())),
-        Command::Bench { write, date } => {
-            let measured = bench::run(&BenchOptions { write, date }, &mut out);
+        Command::Bench { write, date, rounds, seconds, only_versus } => {
+            let options = BenchOptions { write, date, rounds: rounds.into(), seconds, only_versus };
+            let measured = bench::run(&options, &mut out);
             ("bench", measured.map(|()| true).map_err(|error| error.to_string()))
         }
         Command::Load(options) => ("load", load_once(&options, &mut out)),

@@ -44,8 +44,6 @@ struct Site<'a> {
 
 /// A running peer.
 pub struct Peer {
-    /// What it is.
-    pub make: Make,
     /// What its program says its version is.
     pub version: String,
     /// Where it speaks MQTT over plain TCP.
@@ -78,7 +76,8 @@ impl Make {
         };
         let named = env::var_os("MUSTER_PEERS").unwrap_or_default();
         let path = env::var_os("PATH").unwrap_or_default();
-        let folders = env::split_paths(&named).chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
+        let folders =
+            env::split_paths(&named).chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
         folders.map(|folder| folder.join(program)).find(|path| path.is_file())
     }
 
@@ -119,7 +118,12 @@ impl Peer {
     ///
     /// # Errors
     /// It ended, or did not listen in time.
-    pub fn start(make: Make, program: &Path, folder: &Path, authority: &Authority) -> Result<Self, BenchError> {
+    pub fn start(
+        make: Make,
+        program: &Path,
+        folder: &Path,
+        authority: &Authority,
+    ) -> Result<Self, BenchError> {
         fs::create_dir_all(folder)?;
         let site = Site { plain: free_port()?, tls: free_port()?, other: free_port()?, folder, authority };
         let mut process = Process::start(make.name(), &mut make.command(program, &site)?)?;
@@ -134,7 +138,7 @@ impl Peer {
                 Ok(()) => {}
             }
         }
-        Ok(Self { make, version: make.version(program), plain, tls, process })
+        Ok(Self { version: make.version(program), plain, tls, process })
     }
 
     /// Its process.
@@ -164,7 +168,8 @@ fn version_in(text: &str) -> Option<String> {
 
 fn mosquitto(site: &Site<'_>) -> String {
     let Site { plain, tls, authority, .. } = site;
-    let [root, server, key] = [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
+    let [root, server, key] =
+        [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
     format!(
         "allow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\nmax_inflight_messages 0\n\
          persistence false\nlog_type error\n\
@@ -175,7 +180,8 @@ fn mosquitto(site: &Site<'_>) -> String {
 
 fn flashmq(site: &Site<'_>) -> String {
     let Site { plain, tls, folder, authority, .. } = site;
-    let [root, server, key] = [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
+    let [root, server, key] =
+        [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
     let folder = folder.display();
     format!(
         "allow_anonymous true\nlog_level none\nstorage_dir {folder}\n\
@@ -202,7 +208,8 @@ fn nats(site: &Site<'_>) -> String {
 
 fn rumqttd(site: &Site<'_>) -> String {
     let Site { plain, tls, authority, .. } = site;
-    let [root, server, key] = [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
+    let [root, server, key] =
+        [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
     let connections = "connection_timeout_ms = 60000\nmax_payload_size = 1048576\nmax_inflight_count = 100\n\
                        dynamic_filters = true\n";
     format!(
@@ -218,7 +225,8 @@ fn rumqttd(site: &Site<'_>) -> String {
 
 fn rmqtt(site: &Site<'_>) -> String {
     let Site { plain, tls, other, folder, authority } = site;
-    let [root, server, key] = [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
+    let [root, server, key] =
+        [&authority.root, &authority.server, &authority.server_key].map(|path| path.display());
     let folder = folder.display();
     let limits = "allow_anonymous = true\nmax_connections = 100000\nmax_handshaking_limit = 5000\n\
                   max_inflight = 1000\nmax_mqueue_len = 100000\nnodelay = true\nmqueue_rate_limit = \"1000000/1s\"\n";

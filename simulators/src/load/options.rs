@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use muster_mqtt::Version;
 
 use super::{dial::TlsFiles, ledger::STAMP_BYTES};
@@ -146,7 +146,37 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A command line of its own, for who writes one in a program.
+#[derive(Debug, Parser)]
+#[command(name = "load", no_binary_name = true)]
+struct Line {
+    #[command(flatten)]
+    load: LoadOptions,
+}
+
 impl LoadOptions {
+    /// Reads what would follow `muster-sim load`, such as `fan-in --qos 1`.
+    ///
+    /// # Errors
+    /// It makes no sense; the text says what.
+    pub fn read(line: &str) -> Result<Self, String> {
+        let parsed = Line::try_parse_from(line.split_whitespace());
+        parsed.map(|line| line.load).map_err(|error| error.to_string())
+    }
+
+    /// Turns to a broker, with TLS if there are files for it.
+    pub fn aim(&mut self, address: SocketAddr, tls: Option<&TlsFiles>, pid: u32) {
+        self.host = address.ip();
+        self.port = Some(address.port());
+        self.pid = Some(pid);
+        self.cafile = tls.map(|tls| tls.roots.clone());
+        let (cert, key) = tls.and_then(|tls| tls.identity.clone()).unzip();
+        (self.cert, self.key) = (cert, key);
+        if let Some(tls) = tls {
+            self.server_name.clone_from(&tls.server_name);
+        }
+    }
+
     /// Where the broker is.
     pub fn address(&self) -> SocketAddr {
         let usual = if self.cafile.is_some() { 8_883 } else { 1_883 };
@@ -184,7 +214,8 @@ impl LoadOptions {
     /// Who publishes to whom.
     pub fn plan(&self) -> Plan {
         let everyone = |count: u32| Listener { filter: self.topic("+"), first: 0, count };
-        let pair = |number: u32| Listener { filter: self.topic(&number.to_string()), first: number, count: 1 };
+        let pair =
+            |number: u32| Listener { filter: self.topic(&number.to_string()), first: number, count: 1 };
         let publishers = if self.scenario == Scenario::FanOut { 1 } else { self.publishers };
         let listeners: Vec<_> = match self.scenario {
             Scenario::FanIn => (0..self.subscribers.unwrap_or(1)).map(|_| everyone(publishers)).collect(),
@@ -229,19 +260,10 @@ pub struct Listener {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        load: LoadOptions,
-    }
-
     fn read(line: &str) -> Result<LoadOptions, String> {
-        let parsed = Line::try_parse_from(["load"].into_iter().chain(line.split_whitespace()));
-        parsed.map(|line| line.load).map_err(|error| error.to_string())
+        LoadOptions::read(line)
     }
 
     #[test]
@@ -249,7 +271,10 @@ mod tests {
         let load = read("fan-in").unwrap();
         assert_eq!(load.address().to_string(), "127.0.0.1:1883");
         assert_eq!((load.qos, load.size, load.publishers, load.protocol), (0, 64, 50, Protocol::V311));
-        assert_eq!((load.fixed_rate(), load.tls(), load.measured_time()), (None, None, Duration::from_secs(5)));
+        assert_eq!(
+            (load.fixed_rate(), load.tls(), load.measured_time()),
+            (None, None, Duration::from_secs(5))
+        );
         assert_eq!(read("latency").unwrap().fixed_rate(), Some(10_000));
     }
 

@@ -1,11 +1,6 @@
 //! Readiness of many sockets, and a timer finer than a millisecond. One thread waits here and nowhere else.
 
-use std::{
-    io,
-    net::TcpStream,
-    os::fd::OwnedFd,
-    time::Duration,
-};
+use std::{io, net::TcpStream, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
     event::{
@@ -13,9 +8,7 @@ use rustix::{
         epoll::{self, CreateFlags, Event, EventData, EventFlags},
     },
     io::{Errno, read},
-    time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-    },
+    time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime},
 };
 
 /// Events taken at one time; what is more waits in the kernel.

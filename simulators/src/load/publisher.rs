@@ -76,7 +76,7 @@ impl Publisher {
     /// How many messages its window and its socket have room for.
     pub fn room(&self) -> u64 {
         let bytes = OUTBOX_BYTES_MAX.saturating_sub(self.link.output_bytes());
-        let room = u64::try_from(bytes.div_ceil(self.template.len())).unwrap_or(u64::MAX);
+        let room = u64::try_from(bytes.div_ceil(self.template.packet_bytes())).unwrap_or(u64::MAX);
         match self.qos {
             0 => room,
             _ => room.min(u64::from(self.window.saturating_sub(self.unacknowledged))),
@@ -128,11 +128,7 @@ impl Publisher {
     ///
     /// # Errors
     /// It refused a message, or sent what has no place here.
-    pub fn hear(
-        unacknowledged: &mut u16,
-        packet: &Packet<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), LoadError> {
+    pub fn hear(unacknowledged: &mut u16, packet: &Packet<'_>, out: &mut Vec<u8>) -> Result<(), LoadError> {
         match packet.kind {
             kind::PUBACK | kind::PUBCOMP | kind::PUBREC => {
                 let (packet_id, code) = packet.acknowledgement()?;

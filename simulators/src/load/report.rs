@@ -84,14 +84,15 @@ pub struct Report {
     pub bytes_each: Option<f64>,
     /// What became of the messages.
     pub tally: Tally,
-    /// All of it, in the order in which it is shown.
+    /// All of it, by name.
     fields: Map<String, Value>,
 }
 
 impl Report {
     /// Of messages.
     pub fn messages(options: &LoadOptions, seen: Messages) -> Self {
-        let Messages { delivered, cost, sent, tally, publishers, subscribers, times, lateness, memory } = seen;
+        let Messages { delivered, cost, sent, tally, publishers, subscribers, times, lateness, memory } =
+            seen;
         let rate = round(delivered as f64 / cost.wall.as_secs_f64().max(f64::MIN_POSITIVE), 0);
         let each = |time: std::time::Duration| round(time.as_secs_f64() * 1e6 / delivered.max(1) as f64, 3);
         let broker_us = cost.broker.filter(|_| delivered > 0).map(each);
@@ -149,14 +150,7 @@ impl Report {
         put("broker_bytes_per_connection", json!(bytes_each));
         put("broker_resident_kib", json!(memory.map(|(_, after)| after.resident_kib)));
         put("broker_idle_cpu_percent", json!(idle.map(|idle| percent(&idle, idle.broker))));
-        Self {
-            rate,
-            broker_us,
-            quantiles: Some(quantiles),
-            bytes_each,
-            tally: Tally::default(),
-            fields,
-        }
+        Self { rate, broker_us, quantiles: Some(quantiles), bytes_each, tally: Tally::default(), fields }
     }
 
     /// One line of JSON.
@@ -164,7 +158,7 @@ impl Report {
         Value::Object(self.fields.clone())
     }
 
-    /// One line for a person: what is known, in the same order.
+    /// One line for a person: what is known, by name.
     pub fn to_text(&self) -> String {
         let known = self.fields.iter().filter(|(_, value)| !value.is_null());
         let shown = known.map(|(name, value)| match value {
@@ -212,7 +206,10 @@ mod tests {
         }
         let Quantiles { p50, p99, p999, max } = Quantiles::of(&times);
         let near = |found: f64, wanted: f64| (found - wanted).abs() / wanted < 0.005;
-        assert!(near(p50, 0.5) && near(p99, 0.99) && near(p999, 0.999) && near(max, 1.0), "{p50} {p99} {p999} {max}");
+        assert!(
+            near(p50, 0.5) && near(p99, 0.99) && near(p999, 0.999) && near(max, 1.0),
+            "{p50} {p99} {p999} {max}"
+        );
         let shown = Quantiles::of(&times).to_json();
         assert_eq!(shown.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().len(), 4);
         assert_eq!(shown["p50"], json!(p50));

@@ -53,12 +53,15 @@ pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
     let (mut memory, mut idle, mut alive) = (None, None, 0);
     if is_held {
         let resting = costs.take()?;
-        rest(&poll, options.hold_time())?;
+        rest(options.hold_time())?;
         idle = Some(Cost::between(&resting, &costs.take()?));
         memory = memory_before.zip(costs.memory()?);
         alive = count_alive(held)?;
     }
-    Ok(Report::connections(options, Connections { is_tls, opened: times.len(), alive, times, cost, idle, memory }))
+    Ok(Report::connections(
+        options,
+        Connections { is_tls, opened: times.len(), alive, times, cost, idle, memory },
+    ))
 }
 
 /// Waits until the broker does nothing.
@@ -69,8 +72,7 @@ fn settle(options: &LoadOptions) -> Result<(), LoadError> {
 }
 
 /// Lets time pass.
-fn rest(poll: &Poll, time: Duration) -> Result<(), LoadError> {
-    let _ = poll;
+fn rest(time: Duration) -> Result<(), LoadError> {
     let mut timer = Poll::new()?;
     let end = now() + time;
     while now() < end {

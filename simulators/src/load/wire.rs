@@ -226,7 +226,7 @@ impl Template {
     }
 
     /// Bytes of the whole packet.
-    pub fn len(&self) -> usize {
+    pub fn packet_bytes(&self) -> usize {
         self.bytes.len()
     }
 
@@ -265,7 +265,9 @@ fn text(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use muster_mqtt::{Decoder, Outgoing, Packet as Whole, PacketId, PacketLimits, Publish as WholePublish, encode};
+    use muster_mqtt::{
+        Decoder, Outgoing, Packet as Whole, PacketId, PacketLimits, Publish as WholePublish, encode,
+    };
     use muster_schemas::{Message, Qos};
 
     use super::*;
@@ -350,6 +352,10 @@ mod tests {
         let cut = Packet { kind: kind::PUBLISH, flags: 2, body: &[0, 9, 1] };
         assert!(cut.publish(Version::V311).is_err() && cut.acknowledgement().is_ok());
         let empty = Packet { kind: kind::PUBACK, flags: 0, body: &[] };
-        assert!(empty.acknowledgement().is_err() && empty.connack().is_err() && empty.suback(Version::V5).is_err());
+        assert!(
+            empty.acknowledgement().is_err()
+                && empty.connack().is_err()
+                && empty.suback(Version::V5).is_err()
+        );
     }
 }
