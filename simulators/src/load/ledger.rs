@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// Bytes at a payload's beginning: publisher, number and time.
-pub const STAMP_BYTES: usize = 20;
+/// Bytes at a payload's beginning: run, publisher, number and time.
+pub const STAMP_BYTES: usize = 24;
 /// Gaps that are remembered of one publisher; what comes late after that counts as twice delivered.
 const GAPS_MAX: usize = 65_536;
 
 /// The beginning of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
+    /// Of which run, so that two at one time on one broker do not count each other's messages.
+    pub run: u32,
     /// Which publisher.
     pub publisher: u32,
     /// Which of its messages, from 0.
@@ -22,8 +24,10 @@ impl Stamp {
     /// Its bytes.
     pub fn to_bytes(self) -> [u8; STAMP_BYTES] {
         let mut bytes = [0; STAMP_BYTES];
-        let (publisher, rest) = bytes.split_at_mut(4);
+        let (run, rest) = bytes.split_at_mut(4);
+        let (publisher, rest) = rest.split_at_mut(4);
         let (number, at) = rest.split_at_mut(8);
+        run.copy_from_slice(&self.run.to_be_bytes());
         publisher.copy_from_slice(&self.publisher.to_be_bytes());
         number.copy_from_slice(&self.number.to_be_bytes());
         at.copy_from_slice(&self.at_ns.to_be_bytes());
@@ -32,10 +36,12 @@ impl Stamp {
 
     /// Reads it from a payload.
     pub fn read(payload: &[u8]) -> Option<Self> {
-        let (publisher, rest) = payload.split_first_chunk()?;
+        let (run, rest) = payload.split_first_chunk()?;
+        let (publisher, rest) = rest.split_first_chunk()?;
         let (number, rest) = rest.split_first_chunk()?;
         let at_ns = rest.first_chunk()?;
         Some(Self {
+            run: u32::from_be_bytes(*run),
             publisher: u32::from_be_bytes(*publisher),
             number: u64::from_be_bytes(*number),
             at_ns: u64::from_be_bytes(*at_ns),
@@ -46,6 +52,7 @@ impl Stamp {
 /// What one subscriber has got.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    run: u32,
     first: u32,
     payload_bytes: usize,
     publishers: Vec<Arrivals>,
@@ -90,15 +97,16 @@ pub enum Arrival {
 }
 
 impl Ledger {
-    /// Of a subscriber that gets what publishers `first .. first + count` send.
-    pub fn new(first: u32, count: u32, payload_bytes: usize) -> Self {
+    /// Of a subscriber that gets what publishers `first .. first + count` of this run send.
+    pub fn new(run: u32, first: u32, count: u32, payload_bytes: usize) -> Self {
         let publishers = (0..count).map(|_| Arrivals::default()).collect();
-        Self { first, payload_bytes, publishers, strange: 0 }
+        Self { run, first, payload_bytes, publishers, strange: 0 }
     }
 
     /// Counts one delivery.
     pub fn enter(&mut self, payload: &[u8]) -> Arrival {
-        let found = Stamp::read(payload).filter(|_| payload.len() == self.payload_bytes).and_then(|stamp| {
+        let is_ours = |stamp: &Stamp| stamp.run == self.run && payload.len() == self.payload_bytes;
+        let found = Stamp::read(payload).filter(is_ours).and_then(|stamp| {
             let place = stamp.publisher.checked_sub(self.first)?;
             Some((stamp, self.publishers.get_mut(usize::try_from(place).ok()?)?))
         });
@@ -168,15 +176,16 @@ mod tests {
     use super::*;
 
     const BYTES: usize = 32;
+    const RUN: u32 = 77;
 
     fn payload(publisher: u32, number: u64) -> [u8; BYTES] {
         let mut payload = [b'.'; BYTES];
-        payload[..STAMP_BYTES].copy_from_slice(&Stamp { publisher, number, at_ns: 5 }.to_bytes());
+        payload[..STAMP_BYTES].copy_from_slice(&Stamp { run: RUN, publisher, number, at_ns: 5 }.to_bytes());
         payload
     }
 
     fn after(numbers: &[u64], sent: u64) -> Tally {
-        let mut ledger = Ledger::new(3, 1, BYTES);
+        let mut ledger = Ledger::new(RUN, 3, 1, BYTES);
         for &number in numbers {
             ledger.enter(&payload(3, number));
         }
@@ -189,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_its_payload() {
-        let stamp = Stamp { publisher: u32::MAX, number: 7 << 40, at_ns: 123_456_789_012 };
+        let stamp = Stamp { run: 9, publisher: u32::MAX, number: 7 << 40, at_ns: 123_456_789_012 };
         assert_eq!(Stamp::read(&stamp.to_bytes()), Some(stamp));
         assert_eq!(Stamp::read(&[0; STAMP_BYTES - 1]), None);
     }
@@ -218,13 +227,16 @@ mod tests {
 
     #[test]
     fn publishers_are_told_apart_and_strangers_are_counted() {
-        let mut ledger = Ledger::new(3, 2, BYTES);
+        let mut ledger = Ledger::new(RUN, 3, 2, BYTES);
         assert_eq!(ledger.enter(&payload(3, 0)), Arrival::New(5));
         assert_eq!(ledger.enter(&payload(4, 1)), Arrival::New(5));
         for strange in [&payload(2, 0)[..], &payload(5, 0), &payload(3, 1)[..30], b"short"] {
             assert_eq!(ledger.enter(strange), Arrival::Known);
         }
+        let mut of_another_run = payload(3, 1);
+        of_another_run[3] += 1;
+        assert_eq!(ledger.enter(&of_another_run), Arrival::Known);
         let tally = ledger.tally(|publisher| u64::from(publisher) - 2);
-        assert_eq!((tally.delivered, tally.lost, tally.strange), (2, 1, 4));
+        assert_eq!((tally.delivered, tally.lost, tally.strange), (2, 1, 5));
     }
 }

@@ -21,6 +21,9 @@ use crate::process::now;
 /// Longest that one connection may take to open, and longest without any news.
 pub const OPEN_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// Keep alive, in seconds: longer than any run, so that nobody has to ping. Not 0, which rumqttd refuses.
+pub const KEEP_ALIVE_S: u16 = 3_600;
+
 /// What every connection of a run has in common.
 pub struct Sessions<'a> {
     /// How to get there.

@@ -294,7 +294,7 @@ mod tests {
             "",
             "fan-sideways",
             "pairs --qos 3",
-            "pairs --size 19",
+            "pairs --size 23",
             "pairs --seconds -1",
             "pairs --seconds nan",
             "pairs --publishers 0",

@@ -16,6 +16,7 @@ const OUTBOX_BYTES_MAX: usize = 64 * 1_024;
 pub struct Publisher {
     /// Its connection.
     pub link: Link,
+    run: u32,
     number: u32,
     qos: u8,
     window: u16,
@@ -58,9 +59,9 @@ impl Schedule {
 
 impl Publisher {
     /// A publisher that has sent nothing.
-    pub fn new(link: Link, number: u32, qos: u8, window: u16, template: Template) -> Self {
+    pub fn new(link: Link, run: u32, number: u32, qos: u8, window: u16, template: Template) -> Self {
         let (sent, unacknowledged, last_id, due, held_back) = (0, 0, 0, 0, false);
-        Self { link, number, qos, window, template, sent, unacknowledged, last_id, due, held_back }
+        Self { link, run, number, qos, window, template, sent, unacknowledged, last_id, due, held_back }
     }
 
     /// How many it has sent.
@@ -119,7 +120,7 @@ impl Publisher {
             self.unacknowledged += 1;
             self.last_id = self.last_id % 60_000 + 1;
         }
-        let stamp = Stamp { publisher: self.number, number: self.sent, at_ns };
+        let stamp = Stamp { run: self.run, publisher: self.number, number: self.sent, at_ns };
         self.template.write(&mut self.link.outbox, self.last_id, &stamp.to_bytes());
         self.sent += 1;
     }

@@ -7,15 +7,12 @@ use super::{
     cost::{Cost, Costs},
     dial::Dial,
     link::Scratch,
-    opening::{OPEN_TIME_MAX, Sessions, Wanted, open_all},
+    opening::{KEEP_ALIVE_S, OPEN_TIME_MAX, Sessions, Wanted, open_all},
     poll::Poll,
     report::{Connections, Report},
     wire::{self, kind},
 };
 use crate::{gauge::Gauge, process::now};
-
-/// Keep alive of connections that are held: longer than any run, so that nobody has to ping.
-const KEEP_ALIVE_S: u16 = 3_600;
 
 /// Opens connections as the options say.
 ///

@@ -22,7 +22,7 @@ use super::{
     histogram,
     ledger::{Ledger, Tally},
     link::Scratch,
-    opening::{OPEN_TIME_MAX, Sessions, Wanted, nanoseconds, open_all, open_in_order},
+    opening::{KEEP_ALIVE_S, OPEN_TIME_MAX, Sessions, Wanted, nanoseconds, open_all, open_in_order},
     poll::{Poll, Ready},
     publisher::{Publisher, Schedule},
     report::{Messages, Report},
@@ -69,8 +69,12 @@ pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
     let tls = options.tls();
     let mut dial = Dial::new(options.address(), tls.as_ref(), options.sources)?;
     let version = options.protocol.into();
-    let mut sessions =
-        Sessions { dial: &mut dial, version, keep_alive_s: 0, opening_max: options.opening as usize };
+    let mut sessions = Sessions {
+        dial: &mut dial,
+        version,
+        keep_alive_s: KEEP_ALIVE_S,
+        opening_max: options.opening as usize,
+    };
     let run_id = process::id();
     let listening = plan.listeners.iter().enumerate().map(|(number, listener)| Wanted {
         client_id: format!("load-{run_id}-s{number}"),
@@ -81,7 +85,7 @@ pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
     let payload_bytes = options.size as usize;
     let links = open_in_order(&mut sessions, &listening)?.into_iter().zip(&plan.listeners);
     let subscribers = links.map(|(link, listener)| {
-        let ledger = Ledger::new(listener.first, listener.count, payload_bytes);
+        let ledger = Ledger::new(run_id, listener.first, listener.count, payload_bytes);
         Subscriber::new(link, ledger, version)
     });
     let subscribers = subscribers.collect();
@@ -90,7 +94,7 @@ pub fn run(options: &LoadOptions) -> Result<Report, LoadError> {
     let links = (0..).zip(open_in_order(&mut sessions, &publishing)?).zip(&plan.topics);
     let publishers = links.map(|((number, link), topic)| {
         let template = Template::new(version, topic, options.qos, payload_bytes);
-        Publisher::new(link, number, options.qos, options.window, template)
+        Publisher::new(link, run_id, number, options.qos, options.window, template)
     });
     let publishers = publishers.collect();
     let mut traffic = Traffic::new(options, subscribers, publishers, plan.fan)?;
