@@ -7,6 +7,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Set ONCE=1 to run the demo, check it and leave nothing running.
 ONCE ?=
+# Set PEERS=1 to install the brokers that `make bench` compares with and that are missing here: Debian's, and from
+# crates.io what has to be built, which takes many minutes the first time. FlashMQ is measured if `flashmq` is on the path.
+PEERS ?=
 # tpm2-tss reads this before its first call: without it, every expected failure is printed.
 export TSS2_LOG ?= all+NONE
 
@@ -34,10 +37,13 @@ lint: setup ## Format and lints.
 deny: ## Licences, bans, sources and advisories (needs cargo-deny and its advisory database).
 	@cargo-deny check
 
-bench: setup ## Measure and write docs/benchmarks.md.
+bench: setup ## Measure, beside the brokers that are installed (PEERS=1 installs them), and write docs/benchmarks.md.
+	@$(if $(PEERS),./setup/install peers)
+	@$(if $(PEERS),$(CARGO) install --quiet --locked --root target/peers --target-dir target/peers/build rumqttd@0.20.0 rmqttd@0.24.0)
 	@$(CARGO) build --locked --release -p muster-hub -p muster-simulators
 	@$(CARGO) build --locked --profile device -p muster-edge
-	@MUSTER_PROGRAMS=target/device target/release/muster-sim bench --write docs/benchmarks.md
+	@MUSTER_PROGRAMS=target/device MUSTER_PEERS=target/peers/bin \
+		target/release/muster-sim bench --write docs/benchmarks.md
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
 	@for target in mqtt mqtt_session enrolment senml tpm_public tpm_attest tpm_signature; do \

@@ -54,6 +54,8 @@ pub struct Hub {
     /// Where it listens, once it has said so; kept over restarts.
     mqtt: String,
     https: String,
+    /// Where it listens without TLS; empty when it does not.
+    plain: String,
     environment: Vec<(String, String)>,
 }
 
@@ -70,6 +72,7 @@ impl Hub {
             process: None,
             mqtt: "127.0.0.1:0".to_owned(),
             https: "127.0.0.1:0".to_owned(),
+            plain: String::new(),
             environment: Vec::new(),
         };
         let shown = folder.display().to_string();
@@ -89,6 +92,12 @@ impl Hub {
         https.clone_into(&mut self.https);
     }
 
+    /// Lets it listen without TLS as well, for one tenant, from the next start on.
+    pub fn open_plain(&mut self, tenant: &str) {
+        self.set("MUSTER__LISTENERS__MQTT_PLAIN__BIND", "127.0.0.1:0");
+        self.set("MUSTER__LISTENERS__MQTT_PLAIN__TENANT", tenant);
+    }
+
     /// Starts it and waits until it is ready; gives the time that took.
     ///
     /// # Errors
@@ -106,6 +115,7 @@ impl Hub {
         let address = |key: &str| ready.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         self.mqtt = address("mqtt");
         self.https = address("https");
+        self.plain = address("mqtt_plain");
         self.process = Some(process);
         Ok(took)
     }
@@ -132,6 +142,11 @@ impl Hub {
     /// Where it speaks MQTT, as `address:port`.
     pub fn mqtt(&self) -> &str {
         &self.mqtt
+    }
+
+    /// Where it speaks MQTT without TLS, as `address:port`; empty when it does not.
+    pub fn plain(&self) -> &str {
+        &self.plain
     }
 
     /// The port it speaks MQTT on.

@@ -14,3 +14,7 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LINES_WAITING_MAX: usize = 16_384;
 /// Lines kept of each process, for the report when something fails.
 pub const LINES_KEPT_MAX: usize = 40_000;
+/// How often it is looked whether a process has become quiet.
+pub const QUIET_POLL_TIME: Duration = Duration::from_millis(250);
+/// Longest wait for that.
+pub const QUIET_TIME_MAX: Duration = Duration::from_secs(15);

@@ -8,9 +8,9 @@ use std::{
 
 use muster_mqtt::{
     Connect, ConnectProperties, DecodeError, Decoder, Disconnect, Outgoing, Packet, PacketId, Publish,
-    ReasonCode, Subscribe, SubscriptionOptions, Version, encode,
+    ReasonCode, Version, encode,
 };
-use muster_schemas::{Message, Qos, TopicFilter};
+use muster_schemas::{Message, Qos};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -119,24 +119,6 @@ impl Client {
                 reason: connack.properties.reason.map(|reason| reason.to_string()),
             }),
             other => Err(ClientError::unexpected(&other, "CONNACK")),
-        }
-    }
-
-    /// Subscribes at QoS 0.
-    pub async fn subscribe(&mut self, filter: TopicFilter) -> Result<(), ClientError> {
-        let filters = vec![(filter, SubscriptionOptions::default())];
-        let (packet_id, subscription_id, user_properties) = (PacketId::FIRST, None, Vec::new());
-        self.say(&Packet::Subscribe(Subscribe { packet_id, subscription_id, filters, user_properties }));
-        match self.answer("SUBACK").await? {
-            Packet::SubAck(suback) => match suback.codes.first() {
-                Some(ReasonCode::Success) => Ok(()),
-                code => Err(ClientError::Refused {
-                    what: "the subscription",
-                    code: code.copied().unwrap_or(ReasonCode::UnspecifiedError),
-                    reason: suback.reason.map(|reason| reason.to_string()),
-                }),
-            },
-            other => Err(ClientError::unexpected(&other, "SUBACK")),
         }
     }
 

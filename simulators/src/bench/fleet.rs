@@ -21,12 +21,7 @@ use muster_tpm::{
     manufacturer::SimulatedManufacturer,
     soft::SimulatedSoftwareKeys,
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    sign::CertifiedKey,
-};
+use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, sign::CertifiedKey};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -123,20 +118,6 @@ impl Enrolled {
         credentials.set(CertifiedKey::new(chain, Arc::new(key)));
         Ok(Device { id, config: target.dialects(&credentials)?.session })
     }
-}
-
-/// How an app connects, from the folder that `muster app create` wrote.
-///
-/// # Errors
-/// A file is missing or TLS cannot be configured so.
-pub fn app_config(target: &Target, folder: &Path) -> Result<Arc<ClientConfig>, BenchError> {
-    let odd = |error: rustls::pki_types::pem::Error| BenchError::Odd(format!("the app's files: {error}"));
-    let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).map_err(odd)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(odd)?;
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).map_err(odd)?;
-    let credentials = Arc::new(Credentials::default());
-    credentials.set(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?);
-    Ok(target.dialects(&credentials)?.session)
 }
 
 /// Enrols all, some at one time, each of those from a loopback address of its own.

@@ -5,10 +5,11 @@ use std::{
     io::{self, Write},
     path::Path,
     thread::available_parallelism,
+    time::Duration,
 };
 
 use super::{
-    limits::{DISK_WRITE_BYTES, DISK_WRITES},
+    limits::{APPENDED_BYTES, APPENDING_TIME, DISK_WRITE_BYTES, DISK_WRITES},
     sample::Sample,
 };
 use crate::process::now;
@@ -82,6 +83,34 @@ pub fn durable_writes(folder: &Path) -> io::Result<Sample> {
     }
     fs::remove_file(path)?;
     Ok(Sample::new(times))
+}
+
+/// Records appended to a file in so much time.
+#[derive(Debug, Clone, Copy)]
+pub struct Appended {
+    /// How many.
+    pub count: usize,
+    /// How long that took.
+    pub time: Duration,
+}
+
+/// What the simplest durable log does: one write and one `fdatasync` for each batch of records.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn appended_log(folder: &Path, batch: usize) -> io::Result<Appended> {
+    let path = folder.join("log");
+    let mut file = File::create(&path)?;
+    let records = vec![7; batch * APPENDED_BYTES];
+    let (started, mut count) = (now(), 0);
+    while now() - started < APPENDING_TIME {
+        file.write_all(&records)?;
+        file.sync_data()?;
+        count += batch;
+    }
+    let time = now() - started;
+    fs::remove_file(path)?;
+    Ok(Appended { count, time })
 }
 
 /// Bytes of all files below `folder`. A file that goes while we look counts nothing.

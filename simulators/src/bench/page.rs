@@ -4,25 +4,25 @@ use std::{fmt::Write as _, time::Duration};
 
 use super::machine::Machine;
 
-/// One measured thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    what: String,
-    measured: String,
-    target: &'static str,
-}
-
-/// Things that belong together.
+/// Things that belong together, as a table.
 #[derive(Debug, Clone)]
 pub struct Section {
     title: &'static str,
-    rows: Vec<Row>,
+    /// Titles of the columns after the first, which says what was measured.
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+    note: Option<String>,
 }
 
 impl Section {
-    /// An empty section.
+    /// An empty section with what was measured and what was aimed at.
     pub fn new(title: &'static str) -> Self {
-        Self { title, rows: Vec::new() }
+        Self::with_columns(title, vec!["measured".to_owned(), "target".to_owned()])
+    }
+
+    /// An empty section with columns of its own.
+    pub fn with_columns(title: &'static str, columns: Vec<String>) -> Self {
+        Self { title, columns, rows: Vec::new(), note: None }
     }
 
     /// Adds what was measured.
@@ -37,15 +37,61 @@ impl Section {
         measured: impl Into<String>,
         target: &'static str,
     ) -> &mut Self {
-        self.rows.push(Row { what: what.into(), measured: measured.into(), target });
+        self.cells(what, vec![measured.into(), target.to_owned()])
+    }
+
+    /// Adds a row with a cell for each column.
+    pub fn cells(&mut self, what: impl Into<String>, cells: Vec<String>) -> &mut Self {
+        let row = [what.into()].into_iter().chain(cells).collect();
+        self.rows.push(row);
+        self
+    }
+
+    /// Says something below the table.
+    pub fn note(&mut self, note: impl Into<String>) -> &mut Self {
+        self.note = Some(note.into());
         self
     }
 
     /// The rows as lines of text, for a person who waits.
     pub fn told(&self) -> String {
-        let lines = self.rows.iter().map(|row| format!("  {}: {}\n", row.what, row.measured));
-        format!("{}\n{}", self.title, lines.collect::<String>())
+        let line = |row: &Vec<String>| {
+            let (what, cells) = row.split_first()?;
+            let known = cells.iter().filter(|cell| !cell.is_empty()).cloned().collect::<Vec<_>>();
+            Some(format!("  {what}: {}\n", known.join(" | ")))
+        };
+        format!("{}\n{}", self.title, self.rows.iter().filter_map(line).collect::<String>())
     }
+
+    /// The section in Markdown.
+    fn render(&self) -> String {
+        let bar = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let lines = "---|".repeat(self.columns.len() + 1);
+        let rows: String = self.rows.iter().map(|row| bar(row)).collect();
+        let note = self.note.as_ref().map(|note| format!("\n{}\n", wrapped(note))).unwrap_or_default();
+        let head = bar(&[vec![String::new()], self.columns.clone()].concat());
+        format!("\n## {}\n\n{}|{lines}\n{rows}{note}", self.title, head.replacen("|  |", "| |", 1))
+    }
+}
+
+/// A paragraph in lines that are not too long.
+fn wrapped(text: &str) -> String {
+    const COLUMNS: usize = 118;
+    let mut out = String::new();
+    let mut column = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > COLUMNS {
+            out.push('\n');
+            column = 0;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out
 }
 
 const HEAD: &str = "\
@@ -63,6 +109,8 @@ Read it with care:
   were measured in the same minutes.
 * The load is closed: at most so many messages are on their way. With a full window the wait for an acknowledgement is
   mostly the queue that the window makes; one message at a time shows the path itself.
+* Beside other brokers: peers in their best sensible configuration (`simulators/src/bench/peer.rs`), the load in one thread
+  (`muster-sim load`), brokers taken in turn. Lossless: deliveries outstanding are bounded, every message is counted.
 * The devices of this page hold soft keys and stand for no TPM; only the agent's row runs on a simulated one (swtpm).
 ";
 
@@ -89,10 +137,7 @@ pub fn render(machine: &Machine, date: Option<&str>, sections: &[Section]) -> St
         line("date", date);
     }
     for section in sections {
-        let _ = write!(page, "\n## {}\n\n| | measured | target |\n|---|---|---|\n", section.title);
-        for Row { what, measured, target } in &section.rows {
-            let _ = writeln!(page, "| {what} | {measured} | {target} |");
-        }
+        page.push_str(&section.render());
     }
     page
 }

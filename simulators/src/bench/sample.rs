@@ -18,6 +18,11 @@ impl Sample {
         self.0.len()
     }
 
+    /// All of them together.
+    pub fn total(&self) -> Duration {
+        self.0.iter().sum()
+    }
+
     /// The smallest one that at least `per_mille` thousandths of the sample do not exceed (nearest rank); zero of nothing.
     pub fn quantile(&self, per_mille: usize) -> Duration {
         let rank = (self.0.len() * per_mille).div_ceil(1_000).clamp(1, self.0.len().max(1));

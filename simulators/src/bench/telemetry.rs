@@ -13,11 +13,13 @@ use tokio::task::JoinSet;
 use super::{
     BenchError,
     client::{Client, ClientError},
-    gauge::{Gauge, Span},
     limits::SENDING_TIME_MAX,
     sample::Sample,
 };
-use crate::process::now;
+use crate::{
+    gauge::{Gauge, Span},
+    process::now,
+};
 
 /// When the first reading was measured, Unix seconds: some time in the past, for readings of the future are not the last.
 const BASE_TIME_S: f64 = 1_700_000_000.0;

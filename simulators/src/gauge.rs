@@ -7,8 +7,10 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::limits::{QUIET_POLL_TIME, QUIET_TIME_MAX};
-use crate::process::now;
+use crate::{
+    limits::{QUIET_POLL_TIME, QUIET_TIME_MAX},
+    process::now,
+};
 
 /// Looks at one process from outside.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,16 @@ pub struct Memory {
     pub peak_kib: u64,
 }
 
+impl Mark {
+    /// What passed from an earlier mark of the same process to this one.
+    pub fn since(self, earlier: Self) -> Span {
+        Span {
+            wall: self.at.saturating_duration_since(earlier.at),
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+        }
+    }
+}
+
 impl Gauge {
     /// A gauge for the process with this id.
     pub fn new(pid: u32) -> Self {
@@ -62,7 +74,7 @@ impl Gauge {
     /// # Errors
     /// The process has gone.
     pub fn since(&self, mark: Mark) -> io::Result<Span> {
-        Ok(Span { wall: now() - mark.at, cpu: self.cpu()?.saturating_sub(mark.cpu) })
+        Ok(self.mark()?.since(mark))
     }
 
     /// Waits until the process does nothing any more, or for [`QUIET_TIME_MAX`].
