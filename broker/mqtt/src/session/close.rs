@@ -131,6 +131,16 @@ impl CloseReason {
 impl Session {
     /// Ends the session: tells the client why, as its version and phase allow, and asks for the close.
     pub(super) fn close(&mut self, reason: CloseReason, effects: &mut Effects) {
+        self.close_for(reason, None, effects);
+    }
+
+    /// As [`Self::close`], with the session expiry that the client's DISCONNECT asks for.
+    pub(super) fn close_for(
+        &mut self,
+        reason: CloseReason,
+        session_expiry_s: Option<u32>,
+        effects: &mut Effects,
+    ) {
         let graceful = matches!(reason, CloseReason::Disconnected { code: ReasonCode::Success });
         match &self.phase {
             Phase::Closed => return,
@@ -142,15 +152,12 @@ impl Session {
             }
             _ => {}
         }
+        let unacknowledged = self.unacknowledged();
         self.phase = Phase::Closed;
         self.timers.clear();
         self.queue.clear();
-        effects.requests.push(Request::Close(Closing {
-            reason,
-            graceful,
-            session_expiry_s: None,
-            unacknowledged: Vec::new(),
-        }));
+        self.binding.clear();
+        effects.requests.push(Request::Close(Closing { reason, graceful, session_expiry_s, unacknowledged }));
     }
 
     /// DISCONNECT, where the server may send it.

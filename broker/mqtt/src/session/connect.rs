@@ -5,7 +5,8 @@ use std::{num::NonZeroU16, time::Instant};
 use muster_schemas::{ClientId, Message};
 
 use super::{
-    Admission, Admit, CloseReason, Effects, Phase, Request, Session, inflight::Inflight, timer::Timer,
+    Admission, Admit, CloseReason, Effects, Phase, Request, Session, inflight::Inflight, received::Received,
+    timer::Timer,
 };
 use crate::{
     packet::{ConnAck, ConnAckProperties, Connect, Packet},
@@ -98,6 +99,7 @@ impl Session {
         let Phase::Admitting(admitting) = std::mem::replace(&mut self.phase, Phase::Connected) else {
             return;
         };
+        self.is_durable = admission.is_durable();
         let Admission { client_id, session_present, assigned_client_id, server_keep_alive_s, .. } = admission;
         let capabilities = self.version.capabilities();
         let server_keep_alive_s = server_keep_alive_s.filter(|_| capabilities.server_chooses);
@@ -109,6 +111,8 @@ impl Session {
         }
         let window = admitting.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         self.inflight = Inflight::new(window.min(self.options.limits.inflight_messages_max));
+        self.inflight.set_aside(&admission.in_flight);
+        self.received = Received::earlier(&admission.received);
 
         let expiry_s = admission.session_expiry_s.unwrap_or(0);
         let packet_bytes_max = admission.packet_bytes_max.unwrap_or(self.options.packet_bytes_max);

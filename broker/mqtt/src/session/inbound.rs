@@ -2,7 +2,7 @@
 
 use muster_schemas::Qos;
 
-use super::{CloseReason, Effects, PublishOutcome, Request, Session};
+use super::{CloseReason, Effects, PublishOutcome, Request, Session, received::Found};
 use crate::{
     limits::REASON_BYTES_MAX,
     packet::{Ack, Packet, PacketId, PacketType, Publish},
@@ -17,9 +17,11 @@ impl Session {
         self.statistics.publishes_received += 1;
         if let Some(id) = packet_id {
             let qos = message.qos;
-            if qos == Qos::ExactlyOnce && self.received.contains(&id) {
+            let received = self.received.find(id);
+            if qos == Qos::ExactlyOnce && received == Found::Received {
                 // Repeated after our PUBREC: say it again, deliver nothing again [MQTT-4.3.3-10].
                 self.statistics.publishes_repeated += 1;
+                self.received.repeated(id);
                 return self.ack(PacketType::PubRec, Ack::new(id, ReasonCode::Success), effects);
             }
             match self.arrivals.find(id) {
@@ -29,12 +31,13 @@ impl Session {
                     return;
                 }
                 Some(_) => return self.violation("PUBLISH with a packet identifier in use", effects),
-                None if self.received.contains(&id) => {
+                // After PUBREL the id is in use until our PUBCOMP.
+                None if received != Found::Nothing => {
                     return self.violation("PUBLISH with a packet identifier in use", effects);
                 }
                 None => {}
             }
-            if self.arrivals.len() + self.received.len() >= self.receive_maximum {
+            if self.arrivals.len() + self.received.counted() >= self.receive_maximum {
                 let (code, what) = (ReasonCode::ReceiveMaximumExceeded, "more messages at once than we take");
                 return self.close(CloseReason::ProtocolViolation { code, what }, effects);
             }
@@ -86,17 +89,36 @@ impl Session {
         }
     }
 
-    /// PUBREL: the client forgets the message, we forget its id.
+    /// PUBREL: the client forgets the message, we forget its id; a durable session once the broker has forgotten it.
     pub(super) fn pubrel(&mut self, id: PacketId, effects: &mut Effects) {
-        let code = if self.received.remove(&id) {
-            ReasonCode::Success
-        } else if self.arrivals.find(id).is_some() {
-            return self.violation("PUBREL before PUBREC", effects);
-        } else {
-            self.statistics.acks_unknown += 1;
-            ReasonCode::PacketIdentifierNotFound
+        let code = match self.received.find(id) {
+            // The PUBCOMP that will come serves both.
+            Found::Forgetting => return,
+            Found::Received if self.is_durable => {
+                self.received.forget(id);
+                return effects.requests.push(Request::Forget { packet_id: id });
+            }
+            Found::Received => {
+                self.received.remove(id);
+                ReasonCode::Success
+            }
+            Found::Nothing if self.arrivals.find(id).is_some() => {
+                return self.violation("PUBREL before PUBREC", effects);
+            }
+            Found::Nothing => {
+                self.statistics.acks_unknown += 1;
+                ReasonCode::PacketIdentifierNotFound
+            }
         };
         self.ack(PacketType::PubComp, Ack::new(id, code), effects);
+    }
+
+    /// The broker has forgotten the id: PUBCOMP leaves.
+    pub(super) fn forgotten(&mut self, id: PacketId, effects: &mut Effects) {
+        if self.received.find(id) == Found::Forgetting {
+            self.received.remove(id);
+            self.ack(PacketType::PubComp, Ack::new(id, ReasonCode::Success), effects);
+        }
     }
 
     /// Sends an acknowledgement; its words only if the client takes a packet of that size [MQTT-3.4.2-2].

@@ -52,9 +52,11 @@ pub enum Input {
     },
     /// A message for the client.
     Deliver(Delivery),
-    /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message.
+    /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message. In the order of the
+    /// requests, which is the order of the messages.
     Bound(PacketId),
-    /// Answers [`super::Request::Release`]: it is on disk that the client has the message. Also the first that a resumed
+    /// Answers [`super::Request::Release`]: it is on disk that the client has the message. In the order of the requests,
+    /// which is that of PUBREC [MQTT-4.6.0-4]. Also the first that a resumed
     /// session hears of a message whose PUBREL or PUBCOMP its earlier connection did not see: PUBREL is sent (again).
     Released {
         /// Which exchange.
@@ -163,4 +165,19 @@ pub struct Delivery {
     /// When it loses its meaning (MQTT 5 §3.3.2.3.3): after that it is not sent, before that the client is told the
     /// seconds that are left [MQTT-3.3.2-5], [MQTT-3.3.2-6].
     pub expires: Option<Instant>,
+}
+
+impl Delivery {
+    /// A message as one subscription gets it at this QoS, with nothing else to say about it.
+    pub fn new(message: Arc<Message>, qos: Qos) -> Self {
+        Self {
+            message,
+            qos,
+            retain: false,
+            subscription_ids: SubscriptionIds::new(),
+            tag: None,
+            resent_as: None,
+            expires: None,
+        }
+    }
 }

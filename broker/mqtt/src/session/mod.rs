@@ -14,6 +14,7 @@ mod inflight;
 mod input;
 mod outbound;
 mod queue;
+mod received;
 mod subscriptions;
 mod timer;
 
@@ -22,7 +23,6 @@ pub use effects::{Admit, Effects, Request, SubscriptionRequest};
 pub use input::{Admission, Delivery, Input, PublishOutcome};
 
 use std::{
-    collections::BTreeSet,
     num::{NonZeroU16, NonZeroU32},
     time::{Duration, Instant},
 };
@@ -33,14 +33,15 @@ use self::{
     arrivals::Arrivals,
     connect::Admitting,
     inflight::Inflight,
-    queue::DeliveryQueue,
+    queue::{Binding, DeliveryQueue},
+    received::Received,
     subscriptions::Pending,
     timer::{Timer, Timers},
 };
 use crate::{
     encode::{bare_ack, encode, encoded_len},
     limits::{PacketLimits, SessionLimits},
-    packet::{Ack, Disconnect, Packet, PacketId, PacketType},
+    packet::{Ack, Disconnect, Packet, PacketType},
     reason::ReasonCode,
     version::Version,
 };
@@ -93,6 +94,8 @@ pub struct Statistics {
     pub deliveries_sent: u64,
     /// QoS 0 messages dropped because the client does not read fast enough.
     pub dropped_congested: u64,
+    /// Messages dropped because their time was over before they could be sent.
+    pub dropped_expired: u64,
     /// Messages dropped because the client does not take packets of their size.
     pub dropped_too_large: u64,
     /// Acknowledgements of packet ids that were not in use.
@@ -110,6 +113,10 @@ pub struct Session {
     timers: Timers,
     /// The keep alive that holds, in seconds; 0 is none.
     keep_alive_s: u16,
+    /// The time of the current input.
+    now: Instant,
+    /// Whether the session outlives this connection, so that the broker keeps what is owed on either side.
+    is_durable: bool,
     /// Whether CONNECT asked for a session that outlives the connection.
     asked_to_keep_session: bool,
     /// Whether the client wants reason strings.
@@ -120,14 +127,16 @@ pub struct Session {
     receive_maximum: usize,
     /// Messages of the client that wait for the broker.
     arrivals: Arrivals,
-    /// QoS 2 messages of the client between our PUBREC and its PUBREL. Bounded by `receive_maximum`.
-    received: BTreeSet<PacketId>,
+    /// QoS 2 messages of the client between our PUBREC and our PUBCOMP.
+    received: Received,
     /// SUBSCRIBE and UNSUBSCRIBE that wait for the broker.
     pending: Vec<Pending>,
     /// Messages for the client that it owes an acknowledgement for.
     inflight: Inflight,
     /// Messages for the client that wait for room in `inflight`.
     queue: DeliveryQueue,
+    /// Messages in `inflight` that wait until the broker has bound their packet id.
+    binding: Binding,
     /// Bytes put out and not reported written, up to the start of the current input.
     bytes_pending: usize,
     /// Bytes that lay in the effects at the start of the current input.
@@ -155,15 +164,18 @@ impl Session {
             client_id: None,
             timers,
             keep_alive_s: 0,
+            now,
+            is_durable: false,
             asked_to_keep_session: false,
             wants_reasons: true,
             packet_bytes_max: usize::MAX,
             receive_maximum: u16::MAX.into(),
             arrivals: Arrivals::default(),
-            received: BTreeSet::new(),
+            received: Received::default(),
             pending: Vec::new(),
             inflight: Inflight::new(0),
             queue: DeliveryQueue::default(),
+            binding: Binding::default(),
             bytes_pending: 0,
             bytes_before: 0,
             statistics: Statistics::default(),
@@ -175,6 +187,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
+        self.now = now;
         self.bytes_before = effects.outgoing.len();
         match input {
             Input::Packet(packet) => self.packet(now, packet, effects),
@@ -198,7 +211,9 @@ impl Session {
             }
             Input::Unsubscribed { packet_id, outcomes } => self.unsubscribed(packet_id, outcomes, effects),
             Input::Deliver(delivery) => self.deliver(delivery, effects),
-            Input::Bound(_) | Input::Released { .. } | Input::Forgotten(_) => {}
+            Input::Bound(packet_id) => self.bound(packet_id, effects),
+            Input::Released { packet_id, tag } => self.released(packet_id, tag, effects),
+            Input::Forgotten(packet_id) => self.forgotten(packet_id, effects),
         }
         self.bytes_pending = self.outgoing_bytes_pending(effects);
         self.bytes_before = effects.outgoing.len();
@@ -278,7 +293,8 @@ impl Session {
         if !self.asked_to_keep_session && disconnect.session_expiry_s.is_some_and(|seconds| seconds > 0) {
             return self.violation("DISCONNECT with a session expiry where CONNECT had none", effects);
         }
-        self.close(CloseReason::Disconnected { code: disconnect.code }, effects);
+        let reason = CloseReason::Disconnected { code: disconnect.code };
+        self.close_for(reason, disconnect.session_expiry_s, effects);
     }
 
     fn deadline_reached(&mut self, now: Instant, effects: &mut Effects) {

@@ -2,7 +2,7 @@
 
 use muster_schemas::Qos;
 
-use super::{Delivery, Effects, Session, inflight::Awaiting};
+use super::{Delivery, Effects, Request, Session, inflight::Awaiting};
 use crate::{
     encode::{PublishFrame, PublishHead},
     packet::{Ack, PacketId, PacketType},
@@ -15,20 +15,16 @@ impl Session {
         if delivery.qos == Qos::AtMostOnce {
             if self.is_congested(effects) {
                 self.statistics.dropped_congested += 1;
+            } else if self.has_expired(&delivery) {
+                self.statistics.dropped_expired += 1;
             } else {
                 self.put(&delivery, None, effects);
             }
             return;
         }
-        if self.queue.is_empty() && !self.is_congested(effects) {
-            // The size is checked before an id is taken.
-            if !self.fits_delivery(&delivery) {
-                self.statistics.dropped_too_large += 1;
-                return;
-            }
-            if let Some(id) = self.inflight.start(delivery.qos) {
-                return self.put(&delivery, Some(id), effects);
-            }
+        let may_go = self.queue.is_empty() && self.inflight.has_room() && !self.is_congested(effects);
+        if may_go && self.start(&delivery, effects) {
+            return;
         }
         if let Err(full) = self.queue.push(delivery, &self.options.limits) {
             self.close(full, effects);
@@ -41,20 +37,44 @@ impl Session {
             let Some(delivery) = self.queue.pop() else {
                 return;
             };
-            if !self.fits_delivery(&delivery) {
-                self.statistics.dropped_too_large += 1;
-            } else if let Some(id) = self.inflight.start(delivery.qos) {
-                self.put(&delivery, Some(id), effects);
+            if !self.start(&delivery, effects) {
+                return self.queue.put_back(delivery);
             }
         }
+    }
+
+    /// The broker keeps what the packet id stands for: the message leaves, if it is not too late for it by now.
+    pub(super) fn bound(&mut self, id: PacketId, effects: &mut Effects) {
+        let Some(delivery) = self.binding.take(id) else {
+            return;
+        };
+        if self.has_expired(&delivery) {
+            self.statistics.dropped_expired += 1;
+            return self.finish(id, effects);
+        }
+        self.inflight.set(id, Awaiting::PubRec);
+        self.put(&delivery, Some((id, false)), effects);
+    }
+
+    /// The broker keeps that the client has the message: PUBREL leaves.
+    pub(super) fn released(&mut self, id: PacketId, tag: u64, effects: &mut Effects) {
+        match self.inflight.awaiting(id) {
+            Awaiting::Resend => self.inflight.resume(id, Some(tag), Awaiting::PubComp),
+            Awaiting::PubRec | Awaiting::Released => self.inflight.set(id, Awaiting::PubComp),
+            Awaiting::PubComp => {}
+            Awaiting::Nothing | Awaiting::Bound | Awaiting::PubAck => return,
+        }
+        self.ack(PacketType::PubRel, Ack::new(id, ReasonCode::Success), effects);
     }
 
     /// PUBACK. One for nothing we sent is ignored and counted.
     pub(super) fn puback(&mut self, id: PacketId, effects: &mut Effects) {
         match self.inflight.awaiting(id) {
             Awaiting::PubAck => self.finish(id, effects),
-            Awaiting::Nothing => self.statistics.acks_unknown += 1,
-            Awaiting::PubRec | Awaiting::PubComp => self.violation("PUBACK for a QoS 2 message", effects),
+            Awaiting::Nothing | Awaiting::Resend | Awaiting::Bound => self.statistics.acks_unknown += 1,
+            Awaiting::PubRec | Awaiting::Released | Awaiting::PubComp => {
+                self.violation("PUBACK for a QoS 2 message", effects);
+            }
         }
     }
 
@@ -64,8 +84,21 @@ impl Session {
         let mut code = ReasonCode::Success;
         match self.inflight.awaiting(id) {
             Awaiting::PubRec if ack.code.is_failure() => return self.finish(id, effects),
-            Awaiting::PubRec => self.inflight.received(id),
+            Awaiting::PubRec => {
+                if let Some(tag) = self.inflight.tag(id).filter(|_| self.is_durable) {
+                    self.inflight.set(id, Awaiting::Released);
+                    return effects.requests.push(Request::Release { packet_id: id, tag });
+                }
+                self.inflight.set(id, Awaiting::PubComp);
+            }
             Awaiting::PubComp => {}
+            // PUBREL will come as soon as the broker keeps that the message has arrived.
+            Awaiting::Released => return,
+            // Not sent on this connection. To say "not found" would make the client take what is sent later for new.
+            Awaiting::Resend | Awaiting::Bound => {
+                self.statistics.acks_unknown += 1;
+                return;
+            }
             Awaiting::PubAck => return self.violation("PUBREC for a QoS 1 message", effects),
             Awaiting::Nothing => {
                 self.statistics.acks_unknown += 1;
@@ -82,19 +115,70 @@ impl Session {
     pub(super) fn pubcomp(&mut self, id: PacketId, effects: &mut Effects) {
         match self.inflight.awaiting(id) {
             Awaiting::PubComp => self.finish(id, effects),
-            Awaiting::Nothing => self.statistics.acks_unknown += 1,
-            Awaiting::PubAck | Awaiting::PubRec => self.violation("PUBCOMP before PUBREL", effects),
+            Awaiting::Nothing | Awaiting::Resend | Awaiting::Bound => self.statistics.acks_unknown += 1,
+            Awaiting::PubAck | Awaiting::PubRec | Awaiting::Released => {
+                self.violation("PUBCOMP before PUBREL", effects);
+            }
         }
     }
 
+    /// The client has QoS 1 deliveries that it did not acknowledge, sent on this connection or on one before.
+    pub(super) fn unacknowledged(&self) -> Vec<(PacketId, u64)> {
+        let mut unacknowledged = self.inflight.unacknowledged();
+        unacknowledged.extend(self.queue.resends());
+        unacknowledged
+    }
+
     fn finish(&mut self, id: PacketId, effects: &mut Effects) {
-        self.inflight.finish(id);
+        if let Some(tag) = self.inflight.finish(id) {
+            effects.requests.push(Request::Complete { tag });
+        }
         self.refill(effects);
     }
 
-    /// Writes a delivery, unless the client does not take packets of its size [MQTT-3.1.2-24].
-    fn put(&mut self, delivery: &Delivery, packet_id: Option<PacketId>, effects: &mut Effects) {
-        let frame = self.frame(delivery, packet_id);
+    /// Begins a delivery, or ends it where it cannot be sent at all. False if it must wait for a packet id.
+    fn start(&mut self, delivery: &Delivery, effects: &mut Effects) -> bool {
+        let Delivery { qos, tag, resent_as, .. } = *delivery;
+        // An id that was not set aside for it is none: then the message is sent as if for the first time.
+        let resent_as = resent_as.filter(|id| self.inflight.awaiting(*id) == Awaiting::Resend);
+        // What was sent once may be sent again after its time (MQTT 5 §3.3.2.3.3 speaks of the start of delivery).
+        let is_late = resent_as.is_none() && self.has_expired(delivery);
+        if is_late || !self.fits_delivery(delivery) {
+            let counter = match is_late {
+                true => &mut self.statistics.dropped_expired,
+                false => &mut self.statistics.dropped_too_large,
+            };
+            *counter += 1;
+            if let Some(id) = resent_as {
+                self.inflight.finish(id);
+            }
+            effects.requests.extend(tag.map(|tag| Request::Complete { tag }));
+            return true;
+        }
+        if let Some(id) = resent_as {
+            self.inflight.resume(id, tag, qos.into());
+            self.put(delivery, Some((id, true)), effects);
+            return true;
+        }
+        let bind = tag.filter(|_| self.is_durable && qos == Qos::ExactlyOnce);
+        let awaiting = if bind.is_some() { Awaiting::Bound } else { qos.into() };
+        let Some(id) = self.inflight.start(tag, awaiting) else {
+            return false;
+        };
+        match bind {
+            Some(tag) => {
+                effects.requests.push(Request::Bind { packet_id: id, tag });
+                self.binding.push(id, delivery.clone());
+            }
+            None => self.put(delivery, Some((id, false)), effects),
+        }
+        true
+    }
+
+    /// Writes a delivery under a packet id, sent before or not. At QoS 0 it is dropped where the client does not take
+    /// packets of its size [MQTT-3.1.2-24]; for the others this is known before.
+    fn put(&mut self, delivery: &Delivery, sent_as: Option<(PacketId, bool)>, effects: &mut Effects) {
+        let frame = self.frame(delivery, sent_as);
         if frame.encoded_len() > self.packet_bytes_max {
             self.statistics.dropped_too_large += 1;
             return;
@@ -105,23 +189,28 @@ impl Session {
 
     fn fits_delivery(&self, delivery: &Delivery) -> bool {
         self.packet_bytes_max == usize::MAX
-            || self.frame(delivery, Some(PacketId::FIRST)).encoded_len() <= self.packet_bytes_max
+            || self.frame(delivery, Some((PacketId::FIRST, false))).encoded_len() <= self.packet_bytes_max
     }
 
-    fn frame<'a>(&self, delivery: &'a Delivery, packet_id: Option<PacketId>) -> PublishFrame<'a> {
+    fn frame<'a>(&self, delivery: &'a Delivery, sent_as: Option<(PacketId, bool)>) -> PublishFrame<'a> {
         let head = PublishHead {
-            dup: false,
+            dup: sent_as.is_some_and(|(_, dup)| dup),
             qos: delivery.qos,
             retain: delivery.retain,
-            packet_id,
+            packet_id: sent_as.map(|(id, _)| id),
             topic_alias: None,
             subscription_ids: &delivery.subscription_ids,
         };
         PublishFrame::new(head, &delivery.message, self.version)
     }
 
-    /// Whether more bytes wait for the socket than should.
+    /// Whether the message has lost its meaning [MQTT-3.3.2-5].
+    fn has_expired(&self, delivery: &Delivery) -> bool {
+        delivery.expires.is_some_and(|expires| expires <= self.now)
+    }
+
+    /// Whether more bytes wait for the socket than should, or will as soon as they are bound.
     fn is_congested(&self, effects: &Effects) -> bool {
-        self.outgoing_bytes_pending(effects) > self.options.limits.outgoing_bytes_max
+        self.outgoing_bytes_pending(effects) + self.binding.bytes() > self.options.limits.outgoing_bytes_max
     }
 }

@@ -2,7 +2,7 @@
 
 use muster_schemas::Qos;
 
-use super::{CloseReason, Effects, Request, Session, SubscriptionRequest};
+use super::{CloseReason, Effects, Request, Session, SubscriptionRequest, received::Found};
 use crate::{
     decode::SHARED_PREFIX,
     limits::{REASON_BYTES_MAX, SUBSCRIBES_PENDING_MAX},
@@ -114,7 +114,7 @@ impl Session {
         }
         let in_use = self.pending.iter().any(|pending| pending.packet_id == id)
             || self.arrivals.find(id).is_some()
-            || self.received.contains(&id);
+            || self.received.find(id) != Found::Nothing;
         if !in_use {
             return true;
         }

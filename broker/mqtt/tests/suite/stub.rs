@@ -89,11 +89,11 @@ impl Stub {
                 let mut inputs = Vec::new();
                 for subscription in self.subscriptions.iter().filter(|s| s.filter.matches(&message.topic)) {
                     if !subscription.options.no_local {
+                        let qos = message.qos.min(subscription.options.qos);
                         inputs.push(Input::Deliver(Delivery {
-                            message: Arc::clone(&message),
-                            qos: message.qos.min(subscription.options.qos),
                             retain: message.retain && subscription.options.retain_as_published,
                             subscription_ids: subscription.subscription_id.into_iter().collect(),
+                            ..Delivery::new(Arc::clone(&message), qos)
                         }));
                     }
                 }
@@ -118,6 +118,10 @@ impl Stub {
                     .collect();
                 vec![Input::Unsubscribed { packet_id, outcomes }]
             }
+            Request::Complete { .. } => Vec::new(),
+            Request::Bind { packet_id, .. } => vec![Input::Bound(packet_id)],
+            Request::Release { packet_id, tag } => vec![Input::Released { packet_id, tag }],
+            Request::Forget { packet_id } => vec![Input::Forgotten(packet_id)],
             Request::Close(closing) => {
                 assert!(self.closed.replace(closing.reason).is_none(), "a session closes once");
                 Vec::new()

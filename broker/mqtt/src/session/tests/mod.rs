@@ -1,5 +1,7 @@
 //! What needs a broker that says no, answers late, or delivers more than a client takes.
 
+mod durable;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use muster_schemas::{Message, Qos};
 use super::*;
 use crate::{
     Decoder, UserProperties,
-    packet::{Connect, ConnectProperties, Publish, Subscribe, SubscriptionOptions},
+    packet::{Connect, ConnectProperties, PacketId, Publish, Subscribe, SubscriptionOptions, Will},
 };
 
 /// A client, its session, and a time that jumps.
@@ -34,10 +36,19 @@ impl Story {
     }
 
     fn admitted_with(version: Version, limits: SessionLimits, properties: ConnectProperties) -> Self {
+        Self::admitted_as(version, limits, properties, Admission::new("d1".parse().expect("valid")))
+    }
+
+    fn admitted_as(
+        version: Version,
+        limits: SessionLimits,
+        properties: ConnectProperties,
+        admission: Admission,
+    ) -> Self {
         let mut story = Self::opened(limits);
         story.client_sends(connect(version, properties));
         assert!(matches!(story.requests().as_slice(), [Request::Admit(_)]));
-        story.happens(Input::Admitted(Admission::new("d1".parse().expect("valid"))));
+        story.happens(Input::Admitted(admission));
         assert!(matches!(story.answer().as_slice(), [Packet::ConnAck(_)]));
         story
     }
@@ -105,12 +116,7 @@ fn publish(number: u16, qos: Qos) -> Packet {
 }
 
 fn delivery(qos: Qos, bytes: usize) -> Input {
-    Input::Deliver(Delivery {
-        message: Arc::new(message(qos, bytes)),
-        qos,
-        retain: false,
-        subscription_ids: Default::default(),
-    })
+    Input::Deliver(Delivery::new(Arc::new(message(qos, bytes)), qos))
 }
 
 fn refused(number: Option<u16>, code: ReasonCode) -> Input {
@@ -300,21 +306,34 @@ fn the_server_says_why_it_closes_and_nothing_follows() {
 
 #[test]
 fn only_a_goodbye_discards_the_will() {
-    let published = |input: Input| {
+    let graceful = |input: Input| {
         let mut story = Story::admitted(Version::V5, SessionLimits::default());
-        story.session.will = Some(Box::new(message(Qos::AtLeastOnce, 4)));
         story.happens(input);
         match story.requests().as_slice() {
-            [Request::Close(closing)] if closing.graceful => false,
-            [Request::Publish { packet_id: None, .. }, Request::Close(closing)] if !closing.graceful => true,
+            [Request::Close(closing)] => closing.graceful,
             other => panic!("not a close: {other:?}"),
         }
     };
     let disconnect = |code| Input::Packet(Packet::Disconnect(Disconnect::new(code)));
-    assert!(!published(disconnect(ReasonCode::Success)));
-    assert!(published(disconnect(ReasonCode::DisconnectWithWill)));
-    assert!(published(Input::PeerClosed));
-    assert!(published(Input::Shutdown(ReasonCode::ServerShuttingDown, None)));
+    assert!(graceful(disconnect(ReasonCode::Success)));
+    assert!(!graceful(disconnect(ReasonCode::DisconnectWithWill)));
+    assert!(!graceful(Input::PeerClosed));
+    assert!(!graceful(Input::Shutdown(ReasonCode::ServerShuttingDown, None)));
+}
+
+#[test]
+fn the_will_goes_to_the_broker_with_the_client() {
+    let mut story = Story::opened(SessionLimits::default());
+    let Packet::Connect(mut packet) = connect(Version::V5, ConnectProperties::default()) else {
+        panic!("a CONNECT")
+    };
+    let will = Will { message: message(Qos::AtLeastOnce, 4), delay_interval_s: 5 };
+    packet.will = Some(will.clone());
+    story.client_sends(Packet::Connect(packet));
+    match story.requests().as_slice() {
+        [Request::Admit(admit)] => assert_eq!(admit.will, Some(will)),
+        other => panic!("not an Admit: {other:?}"),
+    }
 }
 
 #[test]
