@@ -69,20 +69,26 @@ fn table(text: &mut String, standard: &Standard, evidence: &Evidence, server: bo
             Binds::Both => "both",
         };
         let shown = match row(standard, number, evidence) {
-            Row::Covered(places) => {
-                let mut shown = places[..places.len().min(SHOWN_MAX)].join("; ");
-                if places.len() > SHOWN_MAX {
-                    write!(shown, "; and {} more", places.len() - SHOWN_MAX).unwrap();
-                }
-                shown
-            }
+            Row::Covered(places) => shorten(places),
             Row::Exception(reason) => format!("**Exception**: {reason}"),
-            Row::Waiting if server => "**Waiting** for its evidence".to_owned(),
+            Row::Waiting if server => match evidence.pending.get(&(standard.version, number.clone())) {
+                Some(pending) => format!("**Waiting**; pending in {}", shorten(pending)),
+                None => "**Waiting** for its evidence".to_owned(),
+            },
             Row::Waiting => String::new(),
         };
         let (shown, summary) = (shown.replace('|', "\\|"), statement.summary.replace('|', "\\|"));
         writeln!(text, "| MQTT-{number} | {binds} | {summary} | {shown} |").unwrap();
     }
+}
+
+/// The first few, and how many there are beside them.
+fn shorten(places: &[String]) -> String {
+    let mut shown = places[..places.len().min(SHOWN_MAX)].join("; ");
+    if places.len() > SHOWN_MAX {
+        write!(shown, "; and {} more", places.len() - SHOWN_MAX).unwrap();
+    }
+    shown
 }
 
 const HEAD: &str = "\
