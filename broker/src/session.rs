@@ -124,7 +124,8 @@ impl Session {
                 Request::Admit(admit) => {
                     self.parts.tenant.do_send(ClaimClientId { subscriber, admit: *admit });
                 }
-                Request::Complete { .. }
+                Request::Authenticate { .. }
+                | Request::Complete { .. }
                 | Request::Bind { .. }
                 | Request::Release { .. }
                 | Request::Forget { .. } => {}

@@ -52,7 +52,7 @@ pub use packet::{
 pub use properties::PropertyId;
 pub use reason::{ReasonCode, UnknownReasonCode};
 pub use session::{
-    Admission, Admit, CloseReason, Closing, Delivery, Effects, Input, PublishOutcome, Request, Session,
-    SessionOptions, Statistics, SubscriptionRequest,
+    Admission, Admit, AuthenticationOutcome, AuthenticationStep, CloseReason, Closing, Delivery, Effects,
+    Input, PublishOutcome, Request, Session, SessionOptions, Statistics, SubscriptionRequest,
 };
 pub use version::{Capabilities, Version};

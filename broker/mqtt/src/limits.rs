@@ -17,6 +17,11 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const PACKET_ID_ROTATION_MIN: usize = 64;
 /// SUBSCRIBE and UNSUBSCRIBE that wait for their answer. One more closes with quota exceeded.
 pub const SUBSCRIBES_PENDING_MAX: usize = 1_024;
+/// Topic aliases that we use towards a client, at most; its own maximum may be lower. Each keeps a topic in memory, which
+/// has at most 4 KiB.
+pub const TOPIC_ALIASES_SENT_MAX: u16 = 32;
+/// Shortest topic that we use an alias for: the alias itself takes up to four bytes, in bytes.
+pub const TOPIC_ALIAS_TOPIC_BYTES_MIN: usize = 8;
 
 /// What a decoder accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,7 +51,9 @@ impl Reader {
         self.take(length.into())
     }
 
-    /// UTF-8 without U+0000 [MQTT-1.5.4-1], [MQTT-1.5.4-2].
+    /// UTF-8, so without surrogates, and without U+0000 [MQTT-1.5.4-1], [MQTT-1.5.4-2]. Control characters and
+    /// non-characters, which should not be sent and may be refused, are passed on as they are, and so is U+FEFF
+    /// [MQTT-1.5.4-3]. Only client identifiers are narrower.
     pub(crate) fn text(&mut self) -> Result<ByteString, Fault> {
         let text = self.utf8()?;
         if text.as_bytes().contains(&0) {

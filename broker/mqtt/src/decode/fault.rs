@@ -131,6 +131,10 @@ pub enum Fault {
     /// No Local on a shared subscription [MQTT-3.8.3-4].
     #[error("asks for no local on a shared subscription")]
     SharedNoLocal,
+    /// A shared subscription without a share name, with a wildcard in it, or without a filter after it [MQTT-4.8.2-1],
+    /// [MQTT-4.8.2-2].
+    #[error("has a shared subscription that is not $share/name/filter")]
+    SharedFilter,
     /// A client says which subscription its message answers [MQTT-3.3.4-6].
     #[error("has a subscription identifier, which only a server sends")]
     SubscriptionIdFromClient,
@@ -173,6 +177,7 @@ impl Fault {
             | Self::DuplicateAtQos0
             | Self::UnknownProperty(_)
             | Self::MisplacedProperty(_)
+            | Self::SharedFilter
             | Self::UnknownReasonCode(_) => ReasonCode::MalformedPacket,
             // "Topic name invalid" is for names that are well formed and not accepted; so our bounds, not the syntax.
             Self::TopicName(InvalidTopic::TooLong | InvalidTopic::TooDeep) => ReasonCode::TopicNameInvalid,

@@ -7,13 +7,12 @@ mod publish;
 mod subscribe;
 
 pub use fault::{DecodeError, Fault};
-pub(crate) use subscribe::SHARED_PREFIX;
 
 use bytes::{Buf, BytesMut};
 use muster_schemas::TopicName;
 
 use crate::{
-    limits::PacketLimits,
+    limits::{PacketLimits, TOPIC_ALIASES_SENT_MAX},
     packet::{Ack, Packet, PacketId, PacketType},
     primitive::{Reader, varint},
     reason::ReasonCode,
@@ -68,9 +67,11 @@ impl Decoder {
         }
     }
 
-    /// A decoder for the client's side of a connection that speaks `version`, with the default limits.
+    /// A decoder for the client's side of a connection that speaks `version`, with the default limits, except that it takes
+    /// as many topic aliases as our sessions use at most.
     pub fn client(version: Version) -> Self {
-        Self { role: Role::Client, version: Some(version), ..Self::new(PacketLimits::default()) }
+        let limits = PacketLimits { topic_aliases_max: TOPIC_ALIASES_SENT_MAX, ..PacketLimits::default() };
+        Self { role: Role::Client, version: Some(version), ..Self::new(limits) }
     }
 
     /// The bytes not yet decoded. Append what was read.

@@ -12,8 +12,9 @@ use crate::{
     version::Version,
 };
 
-/// What a filter of a shared subscription begins with (MQTT 5 §4.8.2).
-pub(crate) const SHARED_PREFIX: &str = "$share/";
+/// What a filter of a shared subscription begins with (MQTT 5 §4.8.2). The rules for it hold in 3.1.1 too, which does not
+/// know it, since such a client may share subscriptions all the same.
+const SHARED_PREFIX: &str = "$share/";
 
 /// SUBSCRIBE.
 pub(super) fn subscribe(
@@ -38,7 +39,7 @@ pub(super) fn subscribe(
         }
     }
     let filters = filters(&mut reader, limits, |reader| {
-        let filter = reader.topic_filter()?;
+        let filter = filter(reader)?;
         let options = options(reader.u8()?, version)?;
         if options.no_local && filter.as_str().starts_with(SHARED_PREFIX) {
             return Err(Fault::SharedNoLocal);
@@ -86,8 +87,23 @@ pub(super) fn unsubscribe(
             }
         }
     }
-    let filters: Vec<TopicFilter> = filters(&mut reader, limits, Reader::topic_filter)?;
+    let filters: Vec<TopicFilter> = filters(&mut reader, limits, filter)?;
     Ok(Unsubscribe { packet_id, filters, user_properties })
+}
+
+/// A filter; that of a shared subscription has a share name without wildcards, and a filter of its own after it
+/// [MQTT-4.8.2-1], [MQTT-4.8.2-2].
+fn filter(reader: &mut Reader) -> Result<TopicFilter, Fault> {
+    let filter = reader.topic_filter()?;
+    let is_shared = filter.as_str() == "$share" || filter.as_str().starts_with(SHARED_PREFIX);
+    if is_shared {
+        let (name, rest) =
+            filter.as_str().get(SHARED_PREFIX.len()..).unwrap_or("").split_once('/').unwrap_or_default();
+        if name.is_empty() || name.contains(['+', '#']) || rest.is_empty() {
+            return Err(Fault::SharedFilter);
+        }
+    }
+    Ok(filter)
 }
 
 /// The payload of both: at least one, and at most as many as we take.

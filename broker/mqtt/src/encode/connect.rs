@@ -45,7 +45,7 @@ pub(super) fn connect(packet: &Connect, sink: &mut dyn Sink) {
                     put(sink, PropertyId::WillDelayInterval, delay_interval_s);
                 }
                 if let Some(properties) = &message.properties {
-                    message_properties(properties, sink);
+                    message_properties(properties, None, sink);
                 }
             });
         }
@@ -70,12 +70,17 @@ fn connect_flags(packet: &Connect) -> u8 {
     flags
 }
 
-/// The properties that belong to a message itself, of a PUBLISH or a will.
-pub(super) fn message_properties(properties: &MessageProperties, sink: &mut dyn Sink) {
+/// The properties that belong to a message itself, of a PUBLISH or a will. `expiry_left_s` replaces an expiry interval.
+pub(super) fn message_properties(
+    properties: &MessageProperties,
+    expiry_left_s: Option<u32>,
+    sink: &mut dyn Sink,
+) {
     if properties.payload_is_utf8 {
         put(sink, PropertyId::PayloadFormatIndicator, &true);
     }
-    put_some(sink, PropertyId::MessageExpiryInterval, properties.expiry_interval_s.as_ref());
+    let expiry_s = properties.expiry_interval_s.map(|seconds| expiry_left_s.unwrap_or(seconds));
+    put_some(sink, PropertyId::MessageExpiryInterval, expiry_s.as_ref());
     put_some(sink, PropertyId::ContentType, properties.content_type.as_ref());
     if let Some(topic) = &properties.response_topic {
         sink.u8(PropertyId::ResponseTopic as u8);

@@ -25,6 +25,10 @@ pub(crate) struct PublishHead<'a> {
     /// Without one the message goes out at QoS 0.
     pub(crate) packet_id: Option<PacketId>,
     pub(crate) topic_alias: Option<NonZeroU16>,
+    /// Whether the alias says enough, so that the topic is left out.
+    pub(crate) alias_is_known: bool,
+    /// What is left of the message's expiry interval, in seconds; none leaves it as it is.
+    pub(crate) expiry_left_s: Option<u32>,
     pub(crate) subscription_ids: &'a [u32],
 }
 
@@ -36,6 +40,8 @@ impl<'a> PublishHead<'a> {
             retain: publish.message.retain,
             packet_id: publish.packet_id,
             topic_alias: publish.topic_alias,
+            alias_is_known: false,
+            expiry_left_s: None,
             subscription_ids: &publish.subscription_ids,
         }
     }
@@ -46,6 +52,8 @@ impl<'a> PublishHead<'a> {
 pub(crate) struct PublishFrame<'a> {
     head: PublishHead<'a>,
     message: &'a Message,
+    /// As written: empty where the alias says enough.
+    topic: &'a str,
     /// Length of the properties without the length itself; none where the version has no properties.
     properties: Option<usize>,
     remaining: usize,
@@ -60,12 +68,13 @@ impl<'a> PublishFrame<'a> {
             if plain { 0 } else { measure(&|sink| properties(head, message, sink)) }
         });
         let id = if head.packet_id.is_some() { 2 } else { 0 };
+        let topic = if head.alias_is_known { "" } else { message.topic.as_str() };
         let remaining = 2
-            + message.topic.as_str().len()
+            + topic.len()
             + id
             + properties.map_or(0, |length| varint_len(length) + length)
             + message.payload.len();
-        Self { head, message, properties, remaining }
+        Self { head, message, topic, properties, remaining }
     }
 
     /// Its size on the wire, fixed header included, in bytes.
@@ -87,7 +96,7 @@ impl<'a> PublishFrame<'a> {
         tail.reserve(FIXED_HEADER_BYTES_MAX + head_bytes);
         tail.put_u8(first);
         tail.varint(self.remaining);
-        tail.text(message.topic.as_str());
+        tail.text(self.topic);
         if let Some(id) = head.packet_id {
             tail.packet_id(id);
         }
@@ -107,6 +116,6 @@ fn properties(head: PublishHead<'_>, message: &Message, sink: &mut dyn Sink) {
     }
     put_some(sink, PropertyId::TopicAlias, head.topic_alias.as_ref());
     if let Some(properties) = &message.properties {
-        message_properties(properties, sink);
+        message_properties(properties, head.expiry_left_s, sink);
     }
 }

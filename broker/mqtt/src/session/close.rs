@@ -57,6 +57,16 @@ pub enum CloseReason {
         /// Why.
         reason: Option<String>,
     },
+    /// The client is to use another server.
+    #[error("sent to the server {server} with {code}{}", in_words(.reason))]
+    Redirected {
+        /// The code it is told, in MQTT 5.
+        code: ReasonCode,
+        /// Where to.
+        server: ByteString,
+        /// Why.
+        reason: Option<String>,
+    },
     /// A message was refused, and the client cannot be told in any other way.
     #[error("message refused with {code}: {reason}")]
     PublishRefused {
@@ -68,6 +78,9 @@ pub enum CloseReason {
     /// No CONNECT, or no decision on it, within the time for it.
     #[error("not connected within the time for it")]
     ConnectTimeout,
+    /// An authentication that the client began again did not end within the time for it.
+    #[error("not authenticated again within the time for it")]
+    AuthenticationTimeout,
     /// Silence for one and a half times the keep alive [MQTT-3.1.2-22].
     #[error("client silent for one and a half times its keep alive")]
     KeepAliveTimeout,
@@ -102,11 +115,13 @@ impl CloseReason {
             Self::Disconnected { code }
             | Self::ProtocolViolation { code, .. }
             | Self::Refused { code, .. }
+            | Self::Redirected { code, .. }
             | Self::PublishRefused { code, .. }
             | Self::Shutdown { code, .. } => *code,
             Self::Malformed(error) => error.reason_code(),
             Self::PeerClosed => ReasonCode::UnspecifiedError,
             Self::ConnectTimeout => ReasonCode::ServerUnavailable,
+            Self::AuthenticationTimeout => ReasonCode::NotAuthorized,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::QueueFull { .. } => ReasonCode::QuotaExceeded,
         }
@@ -117,10 +132,20 @@ impl CloseReason {
         matches!(self, Self::Disconnected { .. } | Self::PeerClosed)
     }
 
+    /// Where the client is to go.
+    fn server_reference(&self) -> Option<ByteString> {
+        match self {
+            Self::Redirected { server, .. } => Some(server.clone()),
+            _ => None,
+        }
+    }
+
     /// Why, in words for the client.
     fn for_client(&self) -> Option<ByteString> {
         let text = match self {
-            Self::Refused { reason, .. } | Self::Shutdown { reason, .. } => reason.clone()?,
+            Self::Refused { reason, .. }
+            | Self::Redirected { reason, .. }
+            | Self::Shutdown { reason, .. } => reason.clone()?,
             Self::PublishRefused { reason, .. } => reason.clone(),
             other => other.to_string(),
         };
@@ -145,7 +170,7 @@ impl Session {
         match &self.phase {
             Phase::Closed => return,
             Phase::Connected if !reason.is_by_client() => self.disconnect(&reason, effects),
-            Phase::Connecting | Phase::Admitting(_) if !reason.is_by_client() => {
+            Phase::Connecting | Phase::Authenticating(_) | Phase::Admitting(_) if !reason.is_by_client() => {
                 if let Some(version) = self.version_to_refuse_in(&reason) {
                     self.refuse(version, &reason, effects);
                 }
@@ -168,18 +193,21 @@ impl Session {
         let code = reason.code().allowed_in_or(PacketType::Disconnect, ReasonCode::UnspecifiedError);
         // A server never says "normal disconnection with will".
         let code = if code.is_failure() { code } else { ReasonCode::UnspecifiedError };
-        let packet = Disconnect { reason: reason.for_client(), ..Disconnect::new(code) };
-        let packet = Packet::Disconnect(packet);
-        if self.fits(&packet) {
-            self.send(&packet, effects);
-        } else {
-            self.send(&Packet::Disconnect(Disconnect::new(code)), effects);
+        let bare = Disconnect { server_reference: reason.server_reference(), ..Disconnect::new(code) };
+        let with_words = Disconnect { reason: reason.for_client(), ..bare.clone() };
+        // What does not fit is left out, the words first [MQTT-3.14.2-3].
+        for packet in [with_words, bare] {
+            let packet = Packet::Disconnect(packet);
+            if self.fits(&packet) {
+                return self.send(&packet, effects);
+            }
         }
+        self.send(&Packet::Disconnect(Disconnect::new(code)), effects);
     }
 
     /// The version for a CONNACK that refuses, or none if the client should hear nothing.
     fn version_to_refuse_in(&self, reason: &CloseReason) -> Option<Version> {
-        if matches!(self.phase, Phase::Admitting(_)) {
+        if matches!(self.phase, Phase::Authenticating(_) | Phase::Admitting(_)) {
             return Some(self.version);
         }
         match reason {
@@ -205,16 +233,18 @@ impl Session {
             Version::V311 => code,
             Version::V5 => code.allowed_in_or(PacketType::ConnAck, ReasonCode::ServerUnavailable),
         };
-        let properties = ConnAckProperties { reason: reason.for_client(), ..ConnAckProperties::default() };
-        let packet = Packet::ConnAck(Box::new(ConnAck { session_present: false, code, properties }));
-        if self.fits(&packet) {
-            self.send(&packet, effects);
-        } else {
-            let properties = ConnAckProperties::default();
-            self.send(
-                &Packet::ConnAck(Box::new(ConnAck { session_present: false, code, properties })),
-                effects,
-            );
+        let server_reference = reason.server_reference();
+        let bare = ConnAckProperties { server_reference, ..ConnAckProperties::default() };
+        let with_words = ConnAckProperties { reason: reason.for_client(), ..bare.clone() };
+        // What does not fit is left out, the words first [MQTT-3.2.2-19].
+        let connack =
+            |properties| Packet::ConnAck(Box::new(ConnAck { session_present: false, code, properties }));
+        for properties in [with_words, bare] {
+            let packet = connack(properties);
+            if self.fits(&packet) {
+                return self.send(&packet, effects);
+            }
         }
+        self.send(&connack(ConnAckProperties::default()), effects);
     }
 }

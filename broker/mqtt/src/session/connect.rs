@@ -5,7 +5,8 @@ use std::{num::NonZeroU16, time::Instant};
 use muster_schemas::{ClientId, Message};
 
 use super::{
-    Admission, Admit, CloseReason, Effects, Phase, Request, Session, inflight::Inflight, received::Received,
+    Admission, Admit, CloseReason, Effects, Phase, Request, Session, aliases::Aliases,
+    authentication::Authenticating, inbound::has_said_format, inflight::Inflight, received::Received,
     timer::Timer,
 };
 use crate::{
@@ -20,6 +21,7 @@ pub(super) struct Admitting {
     keep_alive_s: u16,
     session_expiry_s: u32,
     receive_maximum: Option<NonZeroU16>,
+    wants_response_information: bool,
     /// Packets that came early, in order.
     early: Vec<Packet>,
     early_bytes: usize,
@@ -34,17 +36,25 @@ impl Session {
         self.packet_bytes_max = properties
             .packet_bytes_max
             .map_or(usize::MAX, |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX));
+        self.aliases = Aliases::new(properties.topic_alias_max.unwrap_or(0));
         self.wants_reasons = properties.request_problem_information.unwrap_or(true);
-        if properties.authentication_method.is_some() {
-            let reason = Some("no enhanced authentication here: the certificate says who you are".to_owned());
-            return self
-                .close(CloseReason::Refused { code: ReasonCode::BadAuthenticationMethod, reason }, effects);
+        let method = properties.authentication_method;
+        if method.as_ref().is_some_and(|method| !self.options.authentication_methods.contains(method)) {
+            // [MQTT-4.12.0-1].
+            let reason = Some("this method of authentication is not known here".to_owned());
+            let code = ReasonCode::BadAuthenticationMethod;
+            return self.close(CloseReason::Refused { code, reason }, effects);
         }
         // [MQTT-3.1.3-8] of 3.1.1: who wants a session kept must say whose it is.
         if version == Version::V311 && client_id.is_none() && !clean_start {
             let reason = Some("a client identifier is needed to keep a session".to_owned());
             return self
                 .close(CloseReason::Refused { code: ReasonCode::ClientIdentifierNotValid, reason }, effects);
+        }
+        if will.as_ref().is_some_and(|will| !has_said_format(&will.message)) {
+            let reason = Some("the will's payload is not UTF-8, as its format indicator says".to_owned());
+            let code = ReasonCode::PayloadFormatInvalid;
+            return self.close(CloseReason::Refused { code, reason }, effects);
         }
         let session_expiry_s = match version {
             Version::V311 => {
@@ -56,14 +66,16 @@ impl Session {
             }
             Version::V5 => properties.session_expiry_s.unwrap_or(0),
         };
-        self.phase = Phase::Admitting(Box::new(Admitting {
+        let admitting = Box::new(Admitting {
             keep_alive_s,
             session_expiry_s,
             receive_maximum: properties.receive_maximum,
+            wants_response_information: properties.request_response_information.unwrap_or(false),
             early: Vec::new(),
             early_bytes: 0,
-        }));
-        effects.requests.push(Request::Admit(Box::new(Admit {
+        });
+        self.asked_to_keep_session = session_expiry_s > 0;
+        let admit = Box::new(Admit {
             client_id,
             version,
             clean_start,
@@ -72,8 +84,14 @@ impl Session {
             username,
             password,
             will,
-            wants_response_information: properties.request_response_information.unwrap_or(false),
-        })));
+            wants_response_information: admitting.wants_response_information,
+        });
+        if let Some(method) = method {
+            let data = properties.authentication_data;
+            return self.authenticate(method, data, Authenticating { admitting, admit }, effects);
+        }
+        self.phase = Phase::Admitting(admitting);
+        effects.requests.push(Request::Admit(admit));
     }
 
     /// A packet that came before CONNACK, which a client may send (MQTT 5 §3.1.4).
@@ -96,7 +114,7 @@ impl Session {
         let Phase::Admitting(_) = self.phase else {
             return;
         };
-        let Phase::Admitting(admitting) = std::mem::replace(&mut self.phase, Phase::Connected) else {
+        let Phase::Admitting(admitting) = std::mem::replace(&mut self.phase, Phase::Connecting) else {
             return;
         };
         self.is_durable = admission.is_durable();
@@ -104,7 +122,6 @@ impl Session {
         let capabilities = self.version.capabilities();
         let server_keep_alive_s = server_keep_alive_s.filter(|_| capabilities.server_chooses);
         self.keep_alive_s = server_keep_alive_s.unwrap_or(admitting.keep_alive_s);
-        self.asked_to_keep_session = admitting.session_expiry_s > 0;
         if capabilities.receive_maximum {
             let maximum = admission.receive_maximum.unwrap_or(self.options.receive_maximum);
             self.receive_maximum = maximum.get().into();
@@ -114,6 +131,7 @@ impl Session {
         self.inflight.set_aside(&admission.in_flight);
         self.received = Received::earlier(&admission.received);
 
+        let (authentication_method, authentication_data) = self.take_authentication();
         let expiry_s = admission.session_expiry_s.unwrap_or(0);
         let packet_bytes_max = admission.packet_bytes_max.unwrap_or(self.options.packet_bytes_max);
         let properties = ConnAckProperties {
@@ -122,14 +140,26 @@ impl Session {
             packet_bytes_max: Some(packet_bytes_max),
             assigned_client_id: assigned_client_id.then(|| client_id.as_str().into()),
             topic_alias_max: Some(self.options.topic_alias_max).filter(|aliases| *aliases > 0),
-            shared_subscriptions: Some(false),
             server_keep_alive_s,
-            // Absent means yes for QoS 2, retained messages, wildcards and subscription identifiers.
+            // Only for a client that asked [MQTT-3.1.2-28].
+            response_information: admission
+                .response_information
+                .filter(|_| admitting.wants_response_information),
+            authentication_method,
+            authentication_data,
+            // Absent means yes for QoS 2, retained messages, wildcards, subscription identifiers and shared subscriptions.
             ..ConnAckProperties::default()
         };
         self.client_id = Some(client_id);
         let code = ReasonCode::Success;
-        self.send(&Packet::ConnAck(Box::new(ConnAck { session_present, code, properties })), effects);
+        let connack = Packet::ConnAck(Box::new(ConnAck { session_present, code, properties }));
+        if !self.fits(&connack) {
+            // [MQTT-3.1.2-24]. Not one of our answers would be sure to reach such a client.
+            let reason = Some("CONNACK would be larger than the client takes".to_owned());
+            return self.close(CloseReason::Refused { code: ReasonCode::PacketTooLarge, reason }, effects);
+        }
+        self.send(&connack, effects);
+        self.phase = Phase::Connected;
         self.timers.set(Timer::Connect, None);
         self.sign_of_life(now);
         for packet in admitting.early {

@@ -1,9 +1,10 @@
 //! What a session wants done: bytes written, and requests to the broker.
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use muster_schemas::{ClientId, Message, TopicFilter};
 
-use super::close::Closing;
+use super::{authentication::AuthenticationStep, close::Closing};
 use crate::{
     outgoing::Outgoing,
     packet::{PacketId, Password, SubscriptionOptions, Will},
@@ -24,7 +25,17 @@ pub struct Effects {
 pub enum Request {
     /// Decide on a client; answered by `Admitted` or `Refused`.
     Admit(Box<Admit>),
-    /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0, and for a will.
+    /// Judge what a client says to prove who it is, with one of [`super::SessionOptions::authentication_methods`];
+    /// answered by `Authenticated`. Until the first success there is no `Admit`.
+    Authenticate {
+        /// The method.
+        method: ByteString,
+        /// The client's data.
+        data: Option<Bytes>,
+        /// Where in the exchange.
+        step: AuthenticationStep,
+    },
+    /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0.
     Publish {
         /// Names it in the answer; none when nobody waits for it.
         packet_id: Option<PacketId>,

@@ -1,6 +1,6 @@
 //! Messages from the client: PUBLISH, its answer, and the second half of QoS 2.
 
-use muster_schemas::Qos;
+use muster_schemas::{Message, Qos};
 
 use super::{CloseReason, Effects, PublishOutcome, Request, Session, received::Found};
 use crate::{
@@ -42,6 +42,16 @@ impl Session {
                 return self.close(CloseReason::ProtocolViolation { code, what }, effects);
             }
             self.arrivals.push(id, qos);
+        }
+        if !has_said_format(&message) {
+            let code = ReasonCode::PayloadFormatInvalid;
+            let reason = "the payload is not UTF-8, as its format indicator says".to_owned();
+            if packet_id.is_some() {
+                return self.published(packet_id, PublishOutcome::Refused { code, reason }, effects);
+            }
+            // At QoS 0 there is no other way to say it (MQTT 5 §3.3.2.3.2).
+            self.statistics.publishes_refused += 1;
+            return self.close(CloseReason::PublishRefused { code, reason }, effects);
         }
         effects.requests.push(Request::Publish { packet_id, message });
     }
@@ -137,4 +147,10 @@ impl Session {
             self.send_bare_ack(packet, &bare, effects);
         }
     }
+}
+
+/// Whether a payload that is said to be text is text (MQTT 5 §3.3.2.3.2). Nothing else is looked at.
+pub(super) fn has_said_format(message: &Message) -> bool {
+    let is_text = message.properties.as_ref().is_some_and(|properties| properties.payload_is_utf8);
+    !is_text || std::str::from_utf8(&message.payload).is_ok()
 }

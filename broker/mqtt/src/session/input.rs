@@ -9,6 +9,7 @@ use std::{
 use bytestring::ByteString;
 use muster_schemas::{ClientId, Message, Qos};
 
+use super::AuthenticationOutcome;
 use crate::{
     decode::DecodeError,
     packet::{Packet, PacketId, SubscriptionIds},
@@ -27,6 +28,18 @@ pub enum Input {
     Admitted(Admission),
     /// Answers [`super::Request::Admit`]: no, with words for the client.
     Refused(ReasonCode, Option<String>),
+    /// Answers [`super::Request::Admit`], or comes at any later time: another server is to be used (MQTT 5 §4.13).
+    /// A 3.1.1 client is only told that this one is unavailable, and after CONNACK not even that.
+    Redirect {
+        /// Use another server, or server moved. Any other code is told as the former.
+        code: ReasonCode,
+        /// Where to.
+        server: ByteString,
+        /// Why, in words for the client.
+        reason: Option<String>,
+    },
+    /// Answers [`super::Request::Authenticate`].
+    Authenticated(AuthenticationOutcome),
     /// Answers [`super::Request::Publish`].
     Published {
         /// As in the request; at QoS 0 an answer is only needed for a refusal.

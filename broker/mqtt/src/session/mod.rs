@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   Connecting ──CONNECT──▶ Admitting ──Admitted──▶ Connected ──▶ Closed
-//!        └─────────────────────┴─ timeout, refusal, fault ──────────▲
+//!        │ └─▶ Authenticating ──▲ │                                  ▲
+//!        └────────────┴───────────┴─── timeout, refusal, fault ──────┘
 //! ```
 
+mod aliases;
 mod arrivals;
+mod authentication;
 mod close;
 mod connect;
 mod effects;
@@ -18,19 +21,24 @@ mod received;
 mod subscriptions;
 mod timer;
 
+pub use authentication::{AuthenticationOutcome, AuthenticationStep};
 pub use close::{CloseReason, Closing};
 pub use effects::{Admit, Effects, Request, SubscriptionRequest};
 pub use input::{Admission, Delivery, Input, PublishOutcome};
 
 use std::{
     num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytestring::ByteString;
 use muster_schemas::ClientId;
 
 use self::{
+    aliases::Aliases,
     arrivals::Arrivals,
+    authentication::{Authenticating, Authentication},
     connect::Admitting,
     inflight::Inflight,
     queue::{Binding, DeliveryQueue},
@@ -58,6 +66,8 @@ pub struct SessionOptions {
     pub packet_bytes_max: NonZeroU32,
     /// Topic aliases to announce: what the decoder takes.
     pub topic_alias_max: u16,
+    /// Methods of enhanced authentication that the broker knows. Any other is refused with bad authentication method.
+    pub authentication_methods: Arc<[ByteString]>,
 }
 
 impl SessionOptions {
@@ -69,6 +79,7 @@ impl SessionOptions {
             receive_maximum: NonZeroU16::new(1_024).unwrap_or(NonZeroU16::MAX),
             packet_bytes_max: NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN),
             topic_alias_max: packets.topic_aliases_max,
+            authentication_methods: Arc::default(),
         }
     }
 }
@@ -111,6 +122,8 @@ pub struct Session {
     version: Version,
     client_id: Option<ClientId>,
     timers: Timers,
+    /// Whether and how the client proves who it is with AUTH packets.
+    authentication: Option<Box<Authentication>>,
     /// The keep alive that holds, in seconds; 0 is none.
     keep_alive_s: u16,
     /// The time of the current input.
@@ -137,6 +150,8 @@ pub struct Session {
     queue: DeliveryQueue,
     /// Messages in `inflight` that wait until the broker has bound their packet id.
     binding: Binding,
+    /// Topics that the client knows by an alias.
+    aliases: Aliases,
     /// Bytes put out and not reported written, up to the start of the current input.
     bytes_pending: usize,
     /// Bytes that lay in the effects at the start of the current input.
@@ -147,6 +162,7 @@ pub struct Session {
 #[derive(Debug)]
 enum Phase {
     Connecting,
+    Authenticating(Box<Authenticating>),
     Admitting(Box<Admitting>),
     Connected,
     Closed,
@@ -163,6 +179,7 @@ impl Session {
             version: Version::V5,
             client_id: None,
             timers,
+            authentication: None,
             keep_alive_s: 0,
             now,
             is_durable: false,
@@ -176,6 +193,7 @@ impl Session {
             inflight: Inflight::new(0),
             queue: DeliveryQueue::default(),
             binding: Binding::default(),
+            aliases: Aliases::default(),
             bytes_pending: 0,
             bytes_before: 0,
             statistics: Statistics::default(),
@@ -194,6 +212,12 @@ impl Session {
             Input::Malformed(error) => self.close(CloseReason::Malformed(error), effects),
             Input::Admitted(admission) => self.admitted(now, admission, effects),
             Input::Refused(code, reason) => self.refused(code, reason, effects),
+            Input::Authenticated(outcome) => self.authenticated(outcome, effects),
+            Input::Redirect { code, server, reason } => {
+                let moved = code == ReasonCode::ServerMoved;
+                let code = if moved { code } else { ReasonCode::UseAnotherServer };
+                self.close(CloseReason::Redirected { code, server, reason }, effects);
+            }
             Input::PeerClosed => self.close(CloseReason::PeerClosed, effects),
             Input::Shutdown(code, reason) => self.close(CloseReason::Shutdown { code, reason }, effects),
             Input::DeadlineReached => self.deadline_reached(now, effects),
@@ -258,17 +282,28 @@ impl Session {
             }
             (Phase::Connecting, _) => self.violation("a packet before CONNECT", effects),
             (_, Packet::Connect(_)) => self.violation("a second CONNECT", effects),
-            (Phase::Admitting(_), packet) => self.early(packet, effects),
+            (Phase::Authenticating(_) | Phase::Admitting(_), Packet::Auth(auth)) => {
+                self.auth(now, auth, effects)
+            }
+            (Phase::Authenticating(_) | Phase::Admitting(_), Packet::Disconnect(disconnect))
+                if self.is_authenticated() =>
+            {
+                self.disconnected(&disconnect, effects);
+            }
+            (Phase::Authenticating(_) | Phase::Admitting(_), _) if self.is_authenticated() => {
+                self.violation("a packet other than AUTH before CONNACK", effects);
+            }
+            (Phase::Authenticating(_) | Phase::Admitting(_), packet) => self.early(packet, effects),
             (Phase::Connected, packet) => {
                 self.statistics.packets_received += 1;
                 self.sign_of_life(now);
-                self.connected(packet, effects);
+                self.connected(now, packet, effects);
             }
         }
     }
 
     /// A packet of an admitted client.
-    fn connected(&mut self, packet: Packet, effects: &mut Effects) {
+    fn connected(&mut self, now: Instant, packet: Packet, effects: &mut Effects) {
         match packet {
             Packet::Publish(publish) => self.publish(publish, effects),
             Packet::PubAck(ack) => self.puback(ack.packet_id, effects),
@@ -279,7 +314,7 @@ impl Session {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe, effects),
             Packet::PingReq => self.send(&Packet::PingResp, effects),
             Packet::Disconnect(disconnect) => self.disconnected(&disconnect, effects),
-            Packet::Auth(_) => self.violation("AUTH without an authentication method", effects),
+            Packet::Auth(auth) => self.auth(now, auth, effects),
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
@@ -302,6 +337,8 @@ impl Session {
             self.close(CloseReason::ConnectTimeout, effects);
         } else if self.timers.is_reached(Timer::KeepAlive, now) {
             self.close(CloseReason::KeepAliveTimeout, effects);
+        } else if self.timers.is_reached(Timer::Authentication, now) {
+            self.close(CloseReason::AuthenticationTimeout, effects);
         }
     }
 

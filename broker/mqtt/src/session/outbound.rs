@@ -1,8 +1,10 @@
 //! Messages to the client: the window, the queue before it, and the client's acknowledgements.
 
+use std::time::Instant;
+
 use muster_schemas::Qos;
 
-use super::{Delivery, Effects, Request, Session, inflight::Awaiting};
+use super::{Delivery, Effects, Request, Session, aliases::Naming, inflight::Awaiting};
 use crate::{
     encode::{PublishFrame, PublishHead},
     packet::{Ack, PacketId, PacketType},
@@ -178,30 +180,60 @@ impl Session {
     /// Writes a delivery under a packet id, sent before or not. At QoS 0 it is dropped where the client does not take
     /// packets of its size [MQTT-3.1.2-24]; for the others this is known before.
     fn put(&mut self, delivery: &Delivery, sent_as: Option<(PacketId, bool)>, effects: &mut Effects) {
-        let frame = self.frame(delivery, sent_as);
+        let naming = self.aliases.naming(&delivery.message);
+        let mut frame = self.frame(delivery, sent_as, naming);
+        let mut defines = match naming {
+            Naming::Define(alias) => Some(alias),
+            Naming::Topic | Naming::Alias(_) => None,
+        };
+        if frame.encoded_len() > self.packet_bytes_max && defines.take().is_some() {
+            frame = self.frame(delivery, sent_as, Naming::Topic);
+        }
         if frame.encoded_len() > self.packet_bytes_max {
             self.statistics.dropped_too_large += 1;
             return;
         }
         frame.write(&mut effects.outgoing);
         self.statistics.deliveries_sent += 1;
+        if let Some(alias) = defines {
+            self.aliases.define(alias, &delivery.message);
+        }
     }
 
+    /// Whether the client takes a packet of this size. With an alias that it knows it is smaller still.
     fn fits_delivery(&self, delivery: &Delivery) -> bool {
+        let sent_as = Some((PacketId::FIRST, false));
         self.packet_bytes_max == usize::MAX
-            || self.frame(delivery, Some((PacketId::FIRST, false))).encoded_len() <= self.packet_bytes_max
+            || self.frame(delivery, sent_as, Naming::Topic).encoded_len() <= self.packet_bytes_max
     }
 
-    fn frame<'a>(&self, delivery: &'a Delivery, sent_as: Option<(PacketId, bool)>) -> PublishFrame<'a> {
+    fn frame<'a>(
+        &self,
+        delivery: &'a Delivery,
+        sent_as: Option<(PacketId, bool)>,
+        naming: Naming,
+    ) -> PublishFrame<'a> {
         let head = PublishHead {
             dup: sent_as.is_some_and(|(_, dup)| dup),
             qos: delivery.qos,
             retain: delivery.retain,
             packet_id: sent_as.map(|(id, _)| id),
-            topic_alias: None,
+            topic_alias: match naming {
+                Naming::Topic => None,
+                Naming::Alias(alias) | Naming::Define(alias) => Some(alias),
+            },
+            alias_is_known: matches!(naming, Naming::Alias(_)),
+            expiry_left_s: delivery.expires.map(|expires| self.seconds_until(expires)),
             subscription_ids: &delivery.subscription_ids,
         };
         PublishFrame::new(head, &delivery.message, self.version)
+    }
+
+    /// Whole seconds that a message has left: a second is gone only when all of it is [MQTT-3.3.2-6].
+    fn seconds_until(&self, expires: Instant) -> u32 {
+        let left = expires.saturating_duration_since(self.now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
     /// Whether the message has lost its meaning [MQTT-3.3.2-5].

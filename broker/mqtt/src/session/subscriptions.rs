@@ -4,7 +4,6 @@ use muster_schemas::Qos;
 
 use super::{CloseReason, Effects, Request, Session, SubscriptionRequest, received::Found};
 use crate::{
-    decode::SHARED_PREFIX,
     limits::{REASON_BYTES_MAX, SUBSCRIBES_PENDING_MAX},
     packet::{Packet, PacketId, PacketType, SubAck, Subscribe, UnsubAck, Unsubscribe},
     primitive::cut,
@@ -19,35 +18,21 @@ pub(super) struct Pending {
     packet: PacketType,
     /// Filters in the client's packet.
     filters: usize,
-    /// Positions of those that we refused ourselves, ascending.
-    shared: Vec<usize>,
 }
 
 impl Session {
-    /// SUBSCRIBE. Shared subscriptions are refused here, the rest is the broker's to decide.
+    /// SUBSCRIBE.
     pub(super) fn subscribe(&mut self, subscribe: Subscribe, effects: &mut Effects) {
         let Subscribe { packet_id, subscription_id, filters, .. } = subscribe;
         let count = filters.len();
-        if !self.may_start(PacketType::Subscribe, packet_id, count, effects) {
-            return;
+        if self.may_start(PacketType::Subscribe, packet_id, count, effects) {
+            self.pending.push(Pending { packet_id, packet: PacketType::Subscribe, filters: count });
+            let filters = filters
+                .into_iter()
+                .map(|(filter, options)| SubscriptionRequest { filter, options, subscription_id })
+                .collect();
+            effects.requests.push(Request::Subscribe { packet_id, filters });
         }
-        let is_shared = |filter: &str| filter.starts_with(SHARED_PREFIX);
-        let shared: Vec<usize> = (0..)
-            .zip(&filters)
-            .filter(|(_, (filter, _))| is_shared(filter.as_str()))
-            .map(|(index, _)| index)
-            .collect();
-        let none_left = shared.len() == count;
-        self.pending.push(Pending { packet_id, packet: PacketType::Subscribe, filters: count, shared });
-        if none_left {
-            return self.subscribed(packet_id, Vec::new(), None, effects);
-        }
-        let filters = filters
-            .into_iter()
-            .filter(|(filter, _)| !is_shared(filter.as_str()))
-            .map(|(filter, options)| SubscriptionRequest { filter, options, subscription_id })
-            .collect();
-        effects.requests.push(Request::Subscribe { packet_id, filters });
     }
 
     /// The broker's answer to SUBSCRIBE.
@@ -61,19 +46,13 @@ impl Session {
         let Some(pending) = self.take_pending(PacketType::Subscribe, packet_id) else {
             return;
         };
-        debug_assert_eq!(outcomes.len() + pending.shared.len(), pending.filters, "one outcome per filter");
-        let mut outcomes = outcomes.into_iter();
-        let codes = (0..pending.filters).map(|index| {
-            if pending.shared.contains(&index) {
-                return ReasonCode::SharedSubscriptionsNotSupported;
-            }
-            match outcomes.next() {
-                Some(Ok(granted)) => granted.into(),
-                Some(Err(code)) => failure(code, PacketType::SubAck),
-                None => ReasonCode::UnspecifiedError,
-            }
+        debug_assert_eq!(outcomes.len(), pending.filters, "one outcome per filter");
+        let codes = outcomes.into_iter().map(|outcome| match outcome {
+            Ok(granted) => granted.into(),
+            Err(code) => failure(code, PacketType::SubAck),
         });
-        let codes = codes.collect();
+        let mut codes: Vec<ReasonCode> = codes.collect();
+        codes.resize(pending.filters, ReasonCode::UnspecifiedError);
         let reason = reason.filter(|_| self.wants_reasons).map(|text| cut(&text, REASON_BYTES_MAX).into());
         let mut suback = SubAck { packet_id, codes, reason, user_properties: Vec::new() };
         if suback.reason.is_some() && !self.fits(&Packet::SubAck(suback.clone())) {
@@ -88,7 +67,7 @@ impl Session {
         let count = filters.len();
         if self.may_start(PacketType::Unsubscribe, packet_id, count, effects) {
             let packet = PacketType::Unsubscribe;
-            self.pending.push(Pending { packet_id, packet, filters: count, shared: Vec::new() });
+            self.pending.push(Pending { packet_id, packet, filters: count });
             effects.requests.push(Request::Unsubscribe { packet_id, filters });
         }
     }

@@ -9,6 +9,8 @@ pub(super) enum Timer {
     Connect,
     /// A sign of life.
     KeepAlive,
+    /// The end of an authentication that a connected client has begun again.
+    Authentication,
 }
 
 /// At most one deadline per kind.
@@ -16,6 +18,7 @@ pub(super) enum Timer {
 pub(super) struct Timers {
     connect: Option<Instant>,
     keep_alive: Option<Instant>,
+    authentication: Option<Instant>,
 }
 
 impl Timers {
@@ -23,6 +26,7 @@ impl Timers {
         match timer {
             Timer::Connect => self.connect = deadline,
             Timer::KeepAlive => self.keep_alive = deadline,
+            Timer::Authentication => self.authentication = deadline,
         }
     }
 
@@ -34,11 +38,12 @@ impl Timers {
         let deadline = match timer {
             Timer::Connect => self.connect,
             Timer::KeepAlive => self.keep_alive,
+            Timer::Authentication => self.authentication,
         };
         deadline.is_some_and(|deadline| deadline <= now)
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        [self.connect, self.keep_alive].into_iter().flatten().min()
+        [self.connect, self.keep_alive, self.authentication].into_iter().flatten().min()
     }
 }

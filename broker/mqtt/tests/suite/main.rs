@@ -9,5 +9,6 @@
 
 mod codec;
 mod corpus;
+mod malformed;
 mod stub;
 mod vectors;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use muster_mqtt::{
-    Admission, CloseReason, Connection, Delivery, Effects, Input, PacketLimits, PublishOutcome, ReasonCode,
-    Request, SessionOptions, SubscriptionRequest, Version,
+    Admission, AuthenticationOutcome, CloseReason, Connection, Delivery, Effects, Input, PacketLimits,
+    PublishOutcome, ReasonCode, Request, SessionOptions, SubscriptionRequest, Version,
 };
+use muster_schemas::{TopicFilter, TopicName};
 
 pub struct Stub {
     connection: Connection,
@@ -87,7 +88,7 @@ impl Stub {
             Request::Publish { packet_id, message } => {
                 let message = Arc::new(message);
                 let mut inputs = Vec::new();
-                for subscription in self.subscriptions.iter().filter(|s| s.filter.matches(&message.topic)) {
+                for subscription in self.subscriptions.iter().filter(|s| matches(&s.filter, &message.topic)) {
                     if !subscription.options.no_local {
                         let qos = message.qos.min(subscription.options.qos);
                         inputs.push(Input::Deliver(Delivery {
@@ -118,6 +119,11 @@ impl Stub {
                     .collect();
                 vec![Input::Unsubscribed { packet_id, outcomes }]
             }
+            Request::Authenticate { .. } => {
+                let reason = Some("nobody is known here".to_owned());
+                let code = ReasonCode::NotAuthorized;
+                vec![Input::Authenticated(AuthenticationOutcome::Refused { code, reason })]
+            }
             Request::Complete { .. } => Vec::new(),
             Request::Bind { packet_id, .. } => vec![Input::Bound(packet_id)],
             Request::Release { packet_id, tag } => vec![Input::Released { packet_id, tag }],
@@ -128,4 +134,11 @@ impl Stub {
             }
         }
     }
+}
+
+/// Whether a filter asks for a topic; the only member of a shared subscription gets everything.
+fn matches(filter: &TopicFilter, topic: &TopicName) -> bool {
+    let shared = filter.as_str().strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let own = shared.map(|(_, filter)| filter.parse::<TopicFilter>().expect("valid"));
+    own.as_ref().unwrap_or(filter).matches(topic)
 }

@@ -123,6 +123,7 @@ fn every_vector_holds() {
             }
         }
     }
-    assert!(count >= 100, "only {count} vectors found");
-    assert!(failures.is_empty(), "{} of {count} vectors fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(count >= 1_500, "only {count} vectors found");
+    let shown = failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} of {count} vectors fail, such as:\n{shown}", failures.len());
 }

@@ -133,7 +133,7 @@ fn a_pubrec_that_refuses_completes() {
 #[test]
 fn what_is_too_large_for_the_client_completes_and_frees_its_id() {
     let properties =
-        ConnectProperties { packet_bytes_max: NonZeroU32::new(20), ..ConnectProperties::default() };
+        ConnectProperties { packet_bytes_max: NonZeroU32::new(30), ..ConnectProperties::default() };
     let admission = Admission { in_flight: vec![id(1)], ..durable() };
     let mut story = Story::admitted_as(Version::V5, SessionLimits::default(), properties, admission);
     let large = |tag, resent_as| {

@@ -1,6 +1,8 @@
 //! What needs a broker that says no, answers late, or delivers more than a client takes.
 
+mod authentication;
 mod durable;
+mod outbound;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ impl Story {
     fn opened(limits: SessionLimits) -> Self {
         let now = Instant::now();
         let options = SessionOptions {
+            authentication_methods: ["ping-pong".into()].into(),
             receive_maximum: NonZeroU16::new(2).expect("not 0"),
             ..SessionOptions::new(limits, &PacketLimits::default())
         };
