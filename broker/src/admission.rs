@@ -17,8 +17,8 @@ pub struct Admitted {
     pub principal: Principal,
     /// What it may publish and subscribe.
     pub access: Arc<Access>,
-    /// When its certificate ends, and its session with it.
-    pub expires: Instant,
+    /// When its certificate ends, and its session with it; never, for a peer that is let in without one.
+    pub expires: Option<Instant>,
 }
 
 /// A peer that is not let in, and what it is told.

@@ -1,6 +1,7 @@
 //! The assembly of the bus: arbiters, tenants placed on them, and listeners in front.
 
 use std::{
+    io,
     net::TcpListener,
     pin::Pin,
     sync::{
@@ -16,11 +17,16 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 use tracing::debug;
 
 use crate::{
-    admission::Gate,
+    address::PeerAddress,
+    admission::{Admitted, Gate},
     connection::{self, Surroundings},
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
@@ -28,11 +34,12 @@ use crate::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
         TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
-    listener::{Accepted, Listener, ListenerOptions, Protocol},
+    listener::{Arrival, Bound, Entrance, Listener, ListenerOptions, Socket},
     router::LogWatch,
     session::CloseSession,
     store::{Store, TenantStore},
     tenant::{CloseMatching, TenantParts, TenantSupervisor},
+    tls::{Accepted, Protocol, Tls},
 };
 
 /// What a bus is made of.
@@ -133,30 +140,40 @@ impl Bus {
 
     /// Puts a listener in front, on the current arbiter. Dropping it stops accepting; open connections go on.
     pub fn listen(&self, socket: TcpListener, protocols: Vec<Arc<dyn Protocol>>) -> Supervised<Listener> {
-        let arbiters = self.arbiters.iter().map(Arbiter::handle).collect();
-        let counters = self.listener_counters.clone();
-        let (socket, connections_max) = (Arc::new(socket), self.connections_max);
+        self.open(Bound::Tcp(socket), Arc::new(Tls { protocols: protocols.into() }))
+    }
+
+    /// Starts a listener without TLS: everybody who reaches it is admitted as this one principal. Who may reach it is for
+    /// whoever runs the hub to see to.
+    pub fn listen_plain(&self, socket: Bound, admitted: Admitted) -> Supervised<Listener> {
+        self.open(socket, Arc::new(Plain { admitted, surroundings: self.surroundings() }))
+    }
+
+    fn open(&self, socket: Bound, entrance: Arc<dyn Entrance>) -> Supervised<Listener> {
         let options = ListenerOptions {
-            socket,
-            protocols,
-            arbiters,
-            connections_max,
+            socket: Arc::new(socket),
+            entrance,
+            arbiters: self.arbiters.iter().map(Arbiter::handle).collect(),
+            connections_max: self.connections_max,
             handshakes_max: HANDSHAKES_MAX,
             handshake_time_max: HANDSHAKE_TIME_MAX,
-            counters,
+            counters: self.listener_counters.clone(),
         };
         Child::new("listener", Plan::PARK, move |exit| Listener::new(options.clone(), exit)).start()
     }
 
     /// MQTT behind a gate, for [`Bus::listen`].
     pub fn mqtt(&self, gate: Arc<dyn Gate>, tls: Arc<ArcSwap<ServerConfig>>) -> Arc<dyn Protocol> {
-        let surroundings = Surroundings {
+        Arc::new(Mqtt { gate, tls, surroundings: self.surroundings() })
+    }
+
+    fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::new(Surroundings {
             directory: self.directory.clone(),
             packets: self.packets.clone(),
             counters: self.listener_counters.clone(),
             clock: self.clock.clone(),
-        };
-        Arc::new(Mqtt { gate, tls, surroundings: Arc::new(surroundings) })
+        })
     }
 
     /// Closes the sessions of one principal, such as one whose certificate was revoked.
@@ -233,16 +250,60 @@ impl Protocol for Mqtt {
     }
 
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        let Accepted { stream, peer, place } = accepted;
+        let Accepted { stream, peer, place, handshake } = accepted;
+        drop(handshake);
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let admission = self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()));
         let surroundings = self.surroundings.clone();
         Box::pin(async move {
             match admission.await {
-                Ok(admitted) => connection::serve(stream, peer, admitted, &surroundings).await,
-                Err(refusal) => connection::refuse(stream, peer, refusal, &surroundings).await,
+                Ok(admitted) => connection::serve(stream, peer.into(), admitted, &surroundings).await,
+                Err(refusal) => connection::refuse(stream, peer.into(), refusal, &surroundings).await,
             }
             drop(place);
         })
+    }
+}
+
+/// MQTT without TLS: the way in itself says who comes.
+struct Plain {
+    admitted: Admitted,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Entrance for Plain {
+    fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (admitted, surroundings) = (self.admitted.clone(), self.surroundings.clone());
+        let Arrival { socket, peer, place, handshake } = arrival;
+        drop(handshake);
+        match socket {
+            Socket::Tcp(tcp) => Box::pin(async move {
+                let tcp = || -> io::Result<TcpStream> {
+                    let tcp = TcpStream::from_std(tcp)?;
+                    tcp.set_nodelay(true)?;
+                    Ok(tcp)
+                };
+                serve_plain(tcp(), peer, admitted, &surroundings).await;
+                drop(place);
+            }),
+            Socket::Unix(unix) => Box::pin(async move {
+                serve_plain(UnixStream::from_std(unix), peer, admitted, &surroundings).await;
+                drop(place);
+            }),
+        }
+    }
+}
+
+async fn serve_plain<S>(
+    stream: io::Result<S>,
+    peer: PeerAddress,
+    admitted: Admitted,
+    surroundings: &Surroundings,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match stream {
+        Ok(stream) => connection::serve(stream, peer, admitted, surroundings).await,
+        Err(error) => debug!(%peer, %error, "connection lost"),
     }
 }

@@ -7,7 +7,6 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Poll, ready},
@@ -27,9 +26,11 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    address::PeerAddress,
     admission::{Admitted, NotAdmitted},
     counters::ListenerCounters,
     directory::Directory,
+    halves::halves,
     limits::{
         CLOSE_TIME_MAX, CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX, HANDSHAKE_TIME_MAX, LINGER_TIME_MAX,
         READ_BYTES_MAX, WRITE_STALL_TIME_MAX,
@@ -51,7 +52,7 @@ pub(crate) struct Surroundings {
 }
 
 /// Serves one connection whose peer was admitted, to its end.
-pub(crate) async fn serve<S>(stream: S, peer: SocketAddr, admitted: Admitted, surroundings: &Surroundings)
+pub(crate) async fn serve<S>(stream: S, peer: PeerAddress, admitted: Admitted, surroundings: &Surroundings)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -86,7 +87,8 @@ pub(crate) async fn carry<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut read, mut write) = tokio::io::split(stream);
+    let stream = RefCell::new(stream);
+    let (mut read, mut write) = halves(&stream);
     let written = {
         let mut reading = pin!(async {
             let ended = read_packets(&mut read, packets, session, &outbox, shares).await;
@@ -212,10 +214,7 @@ where
     while let Some(chunks) = outbox.next().await {
         let mut queue = Chunks { chunks: chunks.into() };
         while queue.has_remaining() {
-            let mut slices = [io::IoSlice::new(&[]); WRITE_SLICES_MAX];
-            let filled = queue.chunks_vectored(&mut slices);
-            let offered = slices.get(..filled).unwrap_or_default();
-            let written = timeout(WRITE_STALL_TIME_MAX, write.write_vectored(offered)).await??;
+            let written = timeout(WRITE_STALL_TIME_MAX, write_some(write, &queue)).await??;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -228,6 +227,21 @@ where
         timeout(WRITE_STALL_TIME_MAX, write.flush()).await??;
     }
     Ok(())
+}
+
+/// Writes as much as the socket takes at once. The slices are made anew at each poll, so a connection that waits does not
+/// hold them.
+async fn write_some<W>(write: &mut W, queue: &Chunks) -> io::Result<usize>
+where
+    W: AsyncWrite + Unpin,
+{
+    poll_fn(|cx| {
+        let mut slices = [io::IoSlice::new(&[]); WRITE_SLICES_MAX];
+        let filled = queue.chunks_vectored(&mut slices);
+        let offered = slices.get(..filled).unwrap_or_default();
+        Pin::new(&mut *write).poll_write_vectored(cx, offered)
+    })
+    .await
 }
 
 /// Chunks of bytes as one buffer.
@@ -267,13 +281,14 @@ impl Buf for Chunks {
 }
 
 /// Tells a peer that is not let in why, in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
-pub(crate) async fn refuse<S>(stream: S, peer: SocketAddr, refusal: NotAdmitted, surroundings: &Surroundings)
+pub(crate) async fn refuse<S>(stream: S, peer: PeerAddress, refusal: NotAdmitted, surroundings: &Surroundings)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     surroundings.counters.not_admitted.add(1);
     info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
-    let (mut read, mut write) = tokio::io::split(stream);
+    let stream = RefCell::new(stream);
+    let (mut read, mut write) = halves(&stream);
     let telling = async {
         let now = surroundings.clock.now();
         let mut connection = Connection::new(PacketLimits::default(), SessionOptions::default(), now);

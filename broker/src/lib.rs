@@ -8,11 +8,13 @@
 //!                                  └────── committed: now the publisher is acknowledged
 //! ```
 
+mod address;
 mod admission;
 mod bus;
 mod connection;
 mod counters;
 mod directory;
+mod halves;
 pub mod limits;
 mod listener;
 mod outbox;
@@ -23,11 +25,14 @@ pub mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod tls;
 
+pub use address::PeerAddress;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};
 pub use bus::{AddTenantError, Bus, BusOptions};
 pub use counters::{Counter, ListenerCounters, TenantCounters};
-pub use listener::{Accepted, Listener, ListenerOptions, Protocol, bind};
+pub use listener::{Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Socket, bind, bind_unix};
 pub use muster_mqtt::ReasonCode;
 pub use muster_routing::Access;
 pub use router::{LogGrew, LogWatch};
+pub use tls::{Accepted, Protocol};

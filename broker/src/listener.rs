@@ -1,62 +1,107 @@
-//! The TLS listener: accepts, shakes hands, and hands the stream to the protocol that the peer chose by ALPN.
+//! The listener: accepts, bounds, and hands each socket to what stands behind its port.
 //!
-//! One port serves every TLS protocol of the hub. Handshakes run on the I/O arbiters, bounded in number and time, so a
-//! peer that stalls half way costs one slot for a while and holds up nobody.
+//! Handshakes run on the I/O arbiters, bounded in number and time, so a peer that stalls half way costs one slot for a
+//! while and holds up nobody.
 
 use std::{
-    io,
-    net::{SocketAddr, TcpListener as StdListener},
+    fs, io,
+    net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    },
+    path::Path,
     pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
 use actix::prelude::*;
-use muster_actors::{Credit, ExitSlot, Permit};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, server::Acceptor};
+use muster_actors::{Clock as _, Credit, ExitSlot, Permit, SystemClock};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
+    net::{TcpListener, UnixListener},
+    time::{Instant, timeout_at},
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tracing::{debug, info, warn};
 
-use crate::{counters::ListenerCounters, limits::LISTEN_BACKLOG};
+use crate::{address::PeerAddress, counters::ListenerCounters, limits::LISTEN_BACKLOG};
 
-/// A peer whose handshake is complete.
-pub struct Accepted {
-    /// The connection. TLS 1.3; the peer's chain, if it showed one, has been verified.
-    pub stream: TlsStream<TcpStream>,
-    /// Where it comes from.
-    pub peer: SocketAddr,
-    /// Its place among the listener's connections; dropping it gives the place back.
-    pub place: Permit,
+/// A listening socket, non-blocking.
+#[derive(Debug)]
+pub enum Bound {
+    /// See [`bind`].
+    Tcp(StdTcpListener),
+    /// A socket in the file system, for processes on this machine.
+    Unix(StdUnixListener),
 }
 
-/// One protocol behind the listener, chosen by ALPN (RFC 7301).
-pub trait Protocol: Send + Sync {
-    /// The ALPN protocol id.
-    fn alpn(&self) -> &[u8];
+/// A connection as it was accepted. It belongs to no reactor yet: the arbiter that serves it takes it into its own, so
+/// that no wake-up crosses threads afterwards.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over the network.
+    Tcp(StdTcpStream),
+    /// From a process on this machine.
+    Unix(StdUnixStream),
+}
 
-    /// The TLS configuration of the moment: read for every connection, so that a reload takes effect at once.
-    fn tls(&self) -> Arc<ServerConfig>;
+/// Somebody at the door.
+pub struct Arrival {
+    /// The connection.
+    pub socket: Socket,
+    /// Where it comes from.
+    pub peer: PeerAddress,
+    /// Its place among the listener's connections; dropping it gives the place back.
+    pub place: Permit,
+    /// Its place among the listener's handshakes, to be given back once the peer has shown who it is.
+    pub handshake: Handshake,
+}
 
-    /// Serves one connection to its end, on the I/O arbiter that shook hands.
-    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>>;
+/// What stands behind a port.
+pub trait Entrance: Send + Sync {
+    /// Serves one connection to its end, on the I/O arbiter that has it from now on.
+    fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+/// A place among the handshakes of a listener, for a time that all steps of one handshake share. Dropping it gives the
+/// place back.
+pub struct Handshake {
+    _permit: Permit,
+    until: Instant,
+    counters: Arc<ListenerCounters>,
+}
+
+impl Handshake {
+    /// Takes one step. If it fails or the time is over, that is counted and logged, and there is nothing.
+    pub async fn step<T>(
+        &self,
+        peer: PeerAddress,
+        what: &'static str,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Option<T> {
+        let error = match timeout_at(self.until, step).await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(error)) => error,
+            Err(too_late) => too_late.into(),
+        };
+        self.counters.handshakes_failed.add(1);
+        debug!(%peer, %error, "{what} failed");
+        None
+    }
 }
 
 /// Where and what a listener serves.
 #[derive(Clone)]
 pub struct ListenerOptions {
-    /// The bound socket; see [`bind`].
-    pub socket: Arc<StdListener>,
-    /// What it speaks. The first is for peers that offer no ALPN, as most MQTT clients do not.
-    pub protocols: Vec<Arc<dyn Protocol>>,
+    /// The bound socket.
+    pub socket: Arc<Bound>,
+    /// What it serves.
+    pub entrance: Arc<dyn Entrance>,
     /// Where handshakes and sockets live, served in turn.
     pub arbiters: Vec<ArbiterHandle>,
     /// Most connections, handshakes included. At the bound a new one is closed at once and counted.
     pub connections_max: usize,
-    /// Most TLS handshakes under way at once. At the bound nobody is accepted until one ends.
+    /// Most handshakes under way at once. At the bound nobody is accepted until one ends.
     pub handshakes_max: usize,
     /// How long one may take.
     pub handshake_time_max: Duration,
@@ -68,7 +113,7 @@ pub struct ListenerOptions {
 ///
 /// # Errors
 /// Those of the operating system, such as the address being in use.
-pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+pub fn bind(address: SocketAddr) -> io::Result<StdTcpListener> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -76,16 +121,42 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     socket.listen(LISTEN_BACKLOG)?.into_std()
 }
 
+/// Binds a socket in the file system, whose mode says who may connect. The file of a hub that is no more is replaced; one
+/// that somebody listens on is not. To be called within a runtime.
+///
+/// # Errors
+/// Those of the operating system; `AlreadyExists` if something else than a socket is there.
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<StdUnixListener> {
+    if let Ok(found) = path.symlink_metadata() {
+        if !found.file_type().is_socket() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else than a socket is there",
+            ));
+        }
+        match StdUnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) => return Err(error),
+            Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let socket = tokio::net::UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    // Before anybody can connect: that needs the call after it.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    socket.listen(LISTEN_BACKLOG)?.into_std()
+}
+
 /// Owns one listening socket.
 pub struct Listener {
     shared: Arc<Shared>,
-    socket: Arc<StdListener>,
+    socket: Arc<Bound>,
     arbiters: Vec<ArbiterHandle>,
     exit: ExitSlot,
 }
 
 struct Shared {
-    protocols: Vec<Arc<dyn Protocol>>,
+    entrance: Arc<dyn Entrance>,
     connections: Credit,
     handshakes: Credit,
     handshake_time_max: Duration,
@@ -96,7 +167,7 @@ impl Listener {
     /// A listener that accepts as soon as it is started, and fails through `exit`.
     pub fn new(options: ListenerOptions, exit: ExitSlot) -> Self {
         let shared = Shared {
-            protocols: options.protocols,
+            entrance: options.entrance,
             connections: Credit::new("connections", options.connections_max, usize::MAX),
             handshakes: Credit::new("handshakes", options.handshakes_max, usize::MAX),
             handshake_time_max: options.handshake_time_max,
@@ -110,9 +181,8 @@ impl Actor for Listener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        let socket = self.socket.try_clone();
-        let (shared, arbiters) = (self.shared.clone(), self.arbiters.clone());
-        let accepting = async move { accept(socket?, &shared, &arbiters).await };
+        let (socket, shared, arbiters) = (self.socket.clone(), self.shared.clone(), self.arbiters.clone());
+        let accepting = async move { accept(Listening::on(&socket)?, &shared, &arbiters).await };
         ctx.spawn(accepting.into_actor(self).map(|result, listener, ctx| {
             if let Err(error) = result {
                 listener.exit.fail(ctx, error);
@@ -121,12 +191,49 @@ impl Actor for Listener {
     }
 }
 
-async fn accept(socket: StdListener, shared: &Arc<Shared>, arbiters: &[ArbiterHandle]) -> io::Result<()> {
-    let socket = TcpListener::from_std(socket)?;
-    info!(address = %socket.local_addr()?, "listening");
+/// A listening socket in this thread's reactor.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    fn on(bound: &Bound) -> io::Result<Self> {
+        Ok(match bound {
+            Bound::Tcp(socket) => {
+                let socket = TcpListener::from_std(socket.try_clone()?)?;
+                info!(address = %socket.local_addr()?, "listening");
+                Self::Tcp(socket)
+            }
+            Bound::Unix(socket) => {
+                let socket = UnixListener::from_std(socket.try_clone()?)?;
+                info!(path = ?socket.local_addr()?.as_pathname(), "listening");
+                Self::Unix(socket)
+            }
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, PeerAddress)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (tcp, peer) = socket.accept().await?;
+                Ok((Socket::Tcp(tcp.into_std()?), peer.into()))
+            }
+            Self::Unix(socket) => {
+                let (unix, _) = socket.accept().await?;
+                let told = unix.peer_cred().ok();
+                let (user, process) =
+                    (told.map_or(65_534, |told| told.uid()), told.and_then(|told| told.pid()));
+                Ok((Socket::Unix(unix.into_std()?), PeerAddress::Unix { user, process }))
+            }
+        }
+    }
+}
+
+async fn accept(socket: Listening, shared: &Arc<Shared>, arbiters: &[ArbiterHandle]) -> io::Result<()> {
     for arbiter in arbiters.iter().cycle() {
         let handshake = shared.handshakes.acquire(0).await;
-        let (tcp, peer) = match socket.accept().await {
+        let (socket, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) if is_of_one_peer(&error) => continue,
             Err(error) => {
@@ -142,13 +249,14 @@ async fn accept(socket: StdListener, shared: &Arc<Shared>, arbiters: &[ArbiterHa
             debug!(%peer, "connection refused, the listener is full");
             continue;
         };
-        // The socket moves to the arbiter's own reactor, so that no wake-up crosses threads afterwards.
-        let tcp = tcp.into_std()?;
-        let shared = shared.clone();
+        let until = Instant::from_std(SystemClock.now() + shared.handshake_time_max);
+        let handshake = Handshake { _permit: handshake, until, counters: shared.counters.clone() };
+        let (entrance, open) = (shared.entrance.clone(), Open::new(shared.counters.clone()));
         arbiter.spawn_fn(move || {
+            let serving = entrance.receive(Arrival { socket, peer, place, handshake });
             actix_rt::spawn(async move {
-                let _open = Open::new(shared.counters.clone());
-                serve(&shared, tcp, peer, place, handshake).await;
+                let _open = open;
+                serving.await;
             });
         });
     }
@@ -175,53 +283,4 @@ impl Drop for Open {
 fn is_of_one_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-async fn serve(
-    shared: &Shared,
-    tcp: std::net::TcpStream,
-    peer: SocketAddr,
-    place: Permit,
-    handshake: Permit,
-) {
-    let shaken = timeout(shared.handshake_time_max, shake_hands(shared, tcp)).await;
-    drop(handshake);
-    match shaken {
-        Ok(Ok((protocol, stream))) => protocol.serve(Accepted { stream, peer, place }).await,
-        Ok(Err(error)) => {
-            shared.counters.handshakes_failed.add(1);
-            debug!(%peer, %error, "TLS handshake failed");
-        }
-        Err(_) => {
-            shared.counters.handshakes_failed.add(1);
-            debug!(%peer, limit = ?shared.handshake_time_max, "TLS handshake took too long");
-        }
-    }
-}
-
-async fn shake_hands(
-    shared: &Shared,
-    tcp: std::net::TcpStream,
-) -> io::Result<(Arc<dyn Protocol>, TlsStream<TcpStream>)> {
-    let tcp = TcpStream::from_std(tcp)?;
-    tcp.set_nodelay(true)?;
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
-    let protocol = {
-        let hello = hello.client_hello();
-        let offered: Vec<&[u8]> = hello.alpn().into_iter().flatten().collect();
-        // In our order of preference, as rustls has it.
-        let chosen = shared.protocols.iter().find(|protocol| offered.contains(&protocol.alpn()));
-        chosen.or(shared.protocols.first()).cloned()
-    };
-    let protocol = protocol.ok_or(io::ErrorKind::Unsupported)?;
-    let stream = hello.into_stream(protocol.tls()).await?;
-    // A configuration that allows either is a mistake of ours. A resumed session would not show its certificate again,
-    // and rustls resumes those of revoked and expired ones.
-    let tls = stream.get_ref().1;
-    let is_new =
-        matches!(tls.handshake_kind(), Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest));
-    if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) || !is_new {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "not a full handshake of TLS 1.3"));
-    }
-    Ok((protocol, stream))
 }

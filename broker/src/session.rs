@@ -3,7 +3,7 @@
 //! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
 //! if it fails, its socket closes and the peer comes back.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{io, sync::Arc, time::Instant};
 
 use actix::prelude::*;
 use muster_actors::{DeadlineReached, Permit, SharedClock, WakeUp};
@@ -16,6 +16,7 @@ use muster_schemas::{ClientId, Principal};
 use tracing::{debug, info};
 
 use crate::{
+    address::PeerAddress,
     admission::NotAdmitted,
     counters::TenantCounters,
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
@@ -67,8 +68,8 @@ pub struct CloseSession {
 pub(crate) struct SessionParts {
     pub(crate) subscriber: SubscriberId,
     pub(crate) principal: Principal,
-    pub(crate) peer: SocketAddr,
-    pub(crate) certificate_expires: Instant,
+    pub(crate) peer: PeerAddress,
+    pub(crate) certificate_expires: Option<Instant>,
     pub(crate) outbox: Outbox,
     pub(crate) router: Recipient<FromSession>,
     pub(crate) tenant: Recipient<ClaimClientId>,
@@ -142,9 +143,8 @@ impl Session {
         match closing {
             Some(closing) => self.close(ctx, &closing),
             None => {
-                let deadline = self.core.next_deadline();
-                let expires = self.parts.certificate_expires;
-                self.timer.arm(ctx, Some(deadline.map_or(expires, |d| d.min(expires))));
+                let deadlines = [self.core.next_deadline(), self.parts.certificate_expires];
+                self.timer.arm(ctx, deadlines.into_iter().flatten().min());
             }
         }
     }
@@ -292,7 +292,7 @@ impl Handler<DeadlineReached> for Session {
 
     fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
         let now = self.parts.clock.now();
-        if now >= self.parts.certificate_expires {
+        if self.parts.certificate_expires.is_some_and(|expires| now >= expires) {
             let reason = "the certificate of this session has expired; renew it and connect again".to_owned();
             self.input(Input::Shutdown(ReasonCode::NotAuthorized, Some(reason)));
         } else {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     sync::Arc,
 };
 
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
+    address::PeerAddress,
     admission::{Admitted, NotAdmitted},
     counters::TenantCounters,
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, TENANT_RESTARTS},
@@ -30,7 +30,7 @@ use crate::{
 #[rtype(result = "()")]
 pub(crate) struct OpenSession {
     pub(crate) admitted: Admitted,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: PeerAddress,
     pub(crate) outbox: Outbox,
     pub(crate) reply: oneshot::Sender<Result<Opened, NotAdmitted>>,
 }
@@ -141,7 +141,7 @@ impl TenantSupervisor {
         &mut self,
         ctx: &mut Context<Self>,
         admitted: Admitted,
-        peer: SocketAddr,
+        peer: PeerAddress,
         outbox: Outbox,
     ) -> Result<Opened, NotAdmitted> {
         let Some(router) = self.router.clone() else { return Err(self.unavailable()) };

@@ -6,16 +6,17 @@
 //!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
 //! ```
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::available_parallelism};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::available_parallelism};
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
-    Bus, BusOptions, ReasonCode, bind,
+    Bus, BusOptions, ReasonCode,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
+use muster_schemas::TenantId;
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,7 @@ use crate::{
     api::{Api, Https},
     authority::{PemFileError, Role, TrustBundle, pem_certificates},
     config::Config,
+    doors::{self, Behind, Doors},
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
@@ -61,14 +63,29 @@ pub enum ServeError {
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
     /// An address could not be bound.
-    #[error("listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.bind")]
+    #[error(
+        "listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.{setting}"
+    )]
     Bind {
-        /// The address.
-        address: SocketAddr,
+        /// The address or path.
+        address: String,
         /// The configuration's section.
         key: &'static str,
+        /// What in it names the address.
+        setting: &'static str,
         /// Why.
         source: std::io::Error,
+    },
+    /// A listener leads to a tenant that is not there.
+    #[error(
+        "serve tenant {tenant}, which listeners.{key} names: there is no such tenant; take that section out, start the \
+         hub, run `muster tenant create {tenant}`, put it back and start the hub again"
+    )]
+    NoTenant {
+        /// The configuration's section.
+        key: &'static str,
+        /// The tenant.
+        tenant: TenantId,
     },
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
@@ -97,8 +114,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     let Keyring { trust, device, client, server, .. } = keyring;
     let trust = Arc::new(trust);
     let (mqtt_tls, https_tls) = tls_configs(&trust, &server)?;
-    let (mqtt, mqtt_address) = listen_on(config.listeners.mqtt_tls, "mqtt_tls")?;
-    let (https, https_address) = listen_on(config.listeners.https, "https")?;
+    let doors = Doors::bind(config)?;
 
     let registry = {
         let options =
@@ -120,7 +136,10 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         packet_bytes_max: config.limits.packet_bytes_max,
         clock: clock.clone(),
     }));
-    serve_tenants(&registry, store, &bus).await?;
+    let tenants = serve_tenants(&registry, store, &bus).await?;
+    if let Some((key, tenant)) = config.listeners.tenants().find(|(_, tenant)| !tenants.contains(tenant)) {
+        return Err(ServeError::NoTenant { key, tenant: tenant.clone() });
+    }
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -186,17 +205,18 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     let reloaded =
         Reloaded { trust: api.trust.clone(), mqtt_tls: mqtt_tls.clone(), https_tls: https_tls.clone() };
     let reload_clock = api.clock.clone();
-    let listening = [
-        bus.listen(mqtt, vec![bus.mqtt(Arc::new(gate), mqtt_tls), Arc::new(enroller)]),
-        bus.listen(https, vec![Arc::new(Https::new(api, https_tls))]),
-    ];
-    info!(mqtt = %mqtt_address, https = %https_address, "ready");
+    let behind = Behind {
+        mqtt_tls: vec![bus.mqtt(Arc::new(gate), mqtt_tls), Arc::new(enroller)],
+        https: vec![Arc::new(Https::new(api, https_tls))],
+    };
+    let listening = doors.open(config, &bus, behind);
 
     until_told_to_stop(config, &reloaded, &*reload_clock).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
     }
+    doors::close(config);
     bus.close_all().await;
     Ok(())
 }
@@ -225,26 +245,22 @@ fn start<A>(
     });
 }
 
-/// Lets the bus serve every tenant that the registry has.
-async fn serve_tenants(registry: &Place<RegistryActor>, store: &Store, bus: &Bus) -> Result<(), ServeError> {
+/// Lets the bus serve every tenant that the registry has, and says which.
+async fn serve_tenants(
+    registry: &Place<RegistryActor>,
+    store: &Store,
+    bus: &Bus,
+) -> Result<BTreeSet<TenantId>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
-    for tenant in tenants {
+    for tenant in &tenants {
         let keys = store.tenant(&tenant.id)?;
         let served = keys.map(|keys| bus.add_tenant(keys));
         if !matches!(served, Some(Ok(()))) {
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
     }
-    Ok(())
-}
-
-fn listen_on(
-    address: SocketAddr,
-    key: &'static str,
-) -> Result<(std::net::TcpListener, SocketAddr), ServeError> {
-    let bound = bind(address).and_then(|socket| socket.local_addr().map(|address| (socket, address)));
-    bound.map_err(|source| ServeError::Bind { address, key, source })
+    Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
 }
 
 /// What a reload changes: connections that are open keep what they were made with.

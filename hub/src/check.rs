@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use crate::{
     authority::{Role, own_principal, pem_certificates},
     causes::causes,
-    config::{Config, Layout},
+    config::{Config, Layout, LocalApp, MqttPlain, MqttUnix},
     keyring,
     limits::{DAY_S, EXPIRY_WARNING_DAYS, SECRET_BYTES_MAX},
     private_file,
@@ -61,6 +61,7 @@ pub fn check(config: &Config, now_s: u64) -> Vec<Finding> {
     report.add(Severity::Ok, &shown(&config.path), "every key is known and valid", "");
     report.data_dir(&layout);
     report.names(config);
+    report.open_doors(config);
     report.vault(config, &layout);
     report.operator(&layout);
     report.tpm_roots(config);
@@ -107,8 +108,8 @@ impl Report {
             let name = name.to_str();
             name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
         };
-        let open =
-            [config.listeners.mqtt_tls, config.listeners.https].iter().any(|bind| !bind.ip().is_loopback());
+        let addresses = config.listeners.addresses();
+        let open = addresses.iter().any(|(_, bind)| !bind.ip().is_loopback());
         if open && config.server_names.iter().all(local) {
             self.add(
                 Severity::Warning,
@@ -116,6 +117,25 @@ impl Report {
                 "the hub listens to the network, and its certificate names this machine only",
                 "add the name under which devices and apps find it to server_names",
             );
+        }
+    }
+
+    /// Ways in that ask for no certificate.
+    fn open_doors(&mut self, config: &Config) {
+        if let Some(MqttPlain { bind, app: LocalApp { tenant, id } }) = &config.listeners.mqtt_plain {
+            let why = format!("no TLS and no certificates: whoever reaches {bind} is app {id} of {tenant}");
+            let next = "keep it to a lab, and take the section out of the configuration elsewhere";
+            self.add(Severity::Warning, "listeners.mqtt_plain", &why, next);
+        }
+        if let Some(MqttUnix { path, mode, app: LocalApp { tenant, id } }) = &config.listeners.mqtt_unix {
+            let (who, severity, next) = match mode {
+                0o600 => ("its owner", Severity::Ok, ""),
+                0o660 => ("its owner and group", Severity::Ok, ""),
+                _ => ("every process on this machine", Severity::Warning, "say mode = \"0660\" or \"0600\""),
+            };
+            let why =
+                format!("no certificates: {who} may open {} and is app {id} of {tenant}", path.display());
+            self.add(severity, "listeners.mqtt_unix", &why, next);
         }
     }
 

@@ -39,7 +39,8 @@ impl Protocol for Enroller {
     }
 
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        let Accepted { stream, peer, place } = accepted;
+        let Accepted { stream, peer, place, handshake } = accepted;
+        drop(handshake);
         let tls = stream.get_ref().1;
         let leaf = leaf_of(&self.trust, tls.peer_certificates());
         let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None);

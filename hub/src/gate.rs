@@ -51,7 +51,7 @@ impl Gate for RegistryGate {
                 Err(_) => return Err(told(AdmitReason::Unavailable)),
             };
             let access = rights(&admitted.principal).ok_or_else(|| told(AdmitReason::Kind))?;
-            let expires = now + Duration::from_secs(left_s);
+            let expires = Some(now + Duration::from_secs(left_s));
             Ok(Admitted { principal: admitted.principal, access: Arc::new(access), expires })
         })
     }

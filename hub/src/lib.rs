@@ -14,6 +14,7 @@ pub mod causes;
 pub mod check;
 pub mod cli;
 pub mod config;
+mod doors;
 pub mod enroller;
 pub mod enrolment;
 pub mod gate;

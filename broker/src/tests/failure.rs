@@ -125,7 +125,7 @@ fn a_certificate_that_expires_ends_its_session() {
         let site = Site::open(dir.path(), &["acme"]);
         let day = Duration::from_secs(86_400);
         let mut admitted = admitted("acme", Kind::App, "dashboard", Access::app());
-        admitted.expires = SystemClock.now() + day;
+        admitted.expires = Some(SystemClock.now() + day);
         let mut app = site.peer(admitted, "dashboard").connected().await;
         let began = SystemClock.now();
         tokio::time::sleep(day - Duration::from_secs(1)).await;

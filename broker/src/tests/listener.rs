@@ -1,217 +1,36 @@
 //! The door: real sockets, real TLS, real threads.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    net::Ipv4Addr,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
-use muster_actors::{Child, Clock, Plan, Supervised, SystemClock};
+use muster_actors::{Child, Clock, Plan, SystemClock};
 use muster_mqtt::ReasonCode;
 use muster_schemas::{Kind, Qos};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{
-    ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    ClientConfig, HandshakeKind,
     crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{site::admitted, *};
-use crate::{
-    Accepted, Access, Admission, Bus, BusOptions, Gate, Listener, ListenerCounters, ListenerOptions,
-    NotAdmitted, Protocol, bind,
-    limits::{HANDSHAKE_TIME_MAX, HANDSHAKES_MAX},
-    store::{RootKey, Store, StoreOptions},
+use super::{
+    house::{Authority, Echo, House, is_turned_away, shake_hands},
+    site::admitted,
+    *,
 };
-
-/// A root, and what it has signed.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn root(&self) -> CertificateDer<'static> {
-        self.0.as_ref().der().clone()
-    }
-
-    fn sign(&self, usage: ExtendedKeyUsagePurpose) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.extended_key_usages = vec![usage];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-    }
-
-    fn roots(&self) -> Arc<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root()).unwrap();
-        Arc::new(roots)
-    }
-
-    fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
-        let (chain, key) = self.sign(ExtendedKeyUsagePurpose::ServerAuth);
-        let provider = Arc::new(default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
-            .with_single_cert(chain, key)
-            .unwrap();
-        config.alpn_protocols = vec![b"mqtt".to_vec(), b"echo/1".to_vec()];
-        config
-    }
-
-    /// As the hub has it.
-    fn strict_server(&self) -> ServerConfig {
-        let mut config = self.server(&[&TLS13]);
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        config
-    }
-
-    fn client(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> ClientConfig {
-        let (chain, key) = self.sign(ExtendedKeyUsagePurpose::ClientAuth);
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(self.roots())
-            .with_client_auth_cert(chain, key)
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
-    }
-}
-
-/// Lets in whoever shows a certificate, as an app, unless told to panic.
-#[derive(Default)]
-struct Guard {
-    panics: AtomicBool,
-}
-
-impl Gate for Guard {
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
-        assert!(!self.panics.load(Ordering::SeqCst), "broken by a test");
-        Box::pin(async move {
-            let reason = "no certificate".to_owned();
-            leaf.map(|_| admitted("acme", Kind::App, "dashboard", Access::app()))
-                .ok_or(NotAdmitted { code: ReasonCode::NotAuthorized, reason })
-        })
-    }
-}
-
-/// Another protocol on the same port.
-struct Echo(Arc<ArcSwap<ServerConfig>>);
-
-impl Protocol for Echo {
-    fn alpn(&self) -> &[u8] {
-        b"echo/1"
-    }
-
-    fn tls(&self) -> Arc<ServerConfig> {
-        self.0.load_full()
-    }
-
-    fn serve(&self, Accepted { mut stream, place, .. }: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(async move {
-            let mut buffer = [0; 4];
-            stream.read_exact(&mut buffer).await.unwrap();
-            stream.write_all(&buffer).await.unwrap();
-            stream.shutdown().await.unwrap();
-            drop(place);
-        })
-    }
-}
-
-struct House {
-    authority: Authority,
-    bus: Bus,
-    gate: Arc<Guard>,
-    address: SocketAddr,
-    listener: Supervised<Listener>,
-}
-
-impl House {
-    /// A bus with one tenant and a listener on two arbiters.
-    fn open(dir: &Path, configure: impl FnOnce(&Authority) -> ServerConfig, connections_max: usize) -> Self {
-        let store =
-            Store::open(dir, RootKey::from_bytes([7; 32]), StoreOptions { disk_free_bytes_min: 0 }).unwrap();
-        let tenant = store.create_tenant(&"acme".parse().unwrap()).unwrap();
-        let bus = Bus::start(BusOptions {
-            store,
-            durable: vec!["devices/+/telemetry/#".parse().unwrap()],
-            log_grew: Arc::new(|_| ()),
-            arbiters: 2,
-            connections_max,
-            packet_bytes_max: 256 * 1024,
-            clock: SystemClock::shared(),
-        });
-        bus.add_tenant(tenant.clone()).unwrap();
-        bus.add_tenant(tenant).unwrap();
-        assert_eq!(bus.tenant_counters().len(), 1);
-        let authority = Authority::new();
-        let tls = Arc::new(ArcSwap::from_pointee(configure(&authority)));
-        let gate = Arc::<Guard>::default();
-        let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = socket.local_addr().unwrap();
-        let protocols: Vec<Arc<dyn Protocol>> =
-            vec![bus.mqtt(gate.clone(), tls.clone()), Arc::new(Echo(tls))];
-        let listener = bus.listen(socket, protocols);
-        Self { authority, bus, gate, address, listener }
-    }
-
-    fn strict(dir: &Path) -> Self {
-        Self::open(dir, Authority::strict_server, 1_000)
-    }
-
-    async fn shake_hands(&self, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
-        shake_hands(self.address, config).await
-    }
-
-    /// A client that offers no ALPN, as most.
-    async fn app(&self, client_id: &str) -> Peer<TlsStream<TcpStream>> {
-        let stream = self.shake_hands(self.authority.client(&[&TLS13], &[])).await.unwrap();
-        Peer::new(stream, client_id)
-    }
-
-    fn counters(&self) -> &ListenerCounters {
-        self.bus.listener_counters()
-    }
-}
-
-async fn shake_hands(address: SocketAddr, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(address).await?;
-    let connector = TlsConnector::from(Arc::new(config));
-    tokio::time::timeout(PATIENCE, connector.connect("localhost".try_into().unwrap(), tcp))
-        .await
-        .expect("in time")
-}
-
-/// Whether the connection is of no use: closed, or closed as soon as something is said.
-async fn is_turned_away(stream: std::io::Result<TlsStream<TcpStream>>) -> bool {
-    let Ok(mut stream) = stream else { return true };
-    let _ = stream.write_all(b"ping").await;
-    let read = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 16])).await.expect("in time");
-    !matches!(read, Ok(1..))
-}
+use crate::{
+    Access, Bound, Listener, ListenerCounters, ListenerOptions, bind,
+    limits::{HANDSHAKE_TIME_MAX, HANDSHAKES_MAX},
+    tls::Tls,
+};
 
 #[test]
 fn messages_pass_between_peers_on_tls_whatever_thread_they_live_on() {
@@ -345,8 +164,8 @@ fn peers_that_stall_in_the_handshake_keep_others_out_no_longer_than_the_bound() 
         let echo = Echo(Arc::new(ArcSwap::from_pointee(house.authority.strict_server())));
         let counters = Arc::<ListenerCounters>::default();
         let options = ListenerOptions {
-            socket: Arc::new(socket),
-            protocols: vec![Arc::new(echo)],
+            socket: Arc::new(Bound::Tcp(socket)),
+            entrance: Arc::new(Tls { protocols: Arc::new([Arc::new(echo) as _]) }),
             arbiters: vec![Arbiter::current()],
             connections_max: 1_000,
             handshakes_max: 8,

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{Peer, until};
 use crate::{
-    Access, Admitted, ListenerCounters, NotAdmitted, TenantCounters,
+    Access, Admitted, ListenerCounters, NotAdmitted, PeerAddress, TenantCounters,
     bus::supervise_tenant,
     connection::{self, Surroundings},
     directory::Directory,
@@ -173,12 +173,12 @@ pub(super) fn admitted(tenant: &str, kind: Kind, name: &str, access: Access) -> 
         kind,
         id: name.parse().unwrap(),
     };
-    let expires = SystemClock.now() + Duration::from_secs(7 * 86_400);
+    let expires = Some(SystemClock.now() + Duration::from_secs(7 * 86_400));
     Admitted { principal, access: Arc::new(access), expires }
 }
 
-fn address() -> SocketAddr {
-    ([127, 0, 0, 1], 1).into()
+fn address() -> PeerAddress {
+    SocketAddr::from(([127, 0, 0, 1], 1)).into()
 }
 
 /// A clock that panics when told to: the one thing that sessions and routers ask which a test can break.

@@ -43,7 +43,8 @@ impl Protocol for Https {
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         let (api, trust) = (self.api.clone(), self.api.trust.clone());
         Box::pin(async move {
-            let Accepted { stream, peer, place } = accepted;
+            let Accepted { stream, peer, place, handshake } = accepted;
+            drop(handshake);
             let app = App::new().app_data(api).configure(routes);
             let http = HttpService::build()
                 .client_request_timeout(API_REQUEST_TIME_MAX)

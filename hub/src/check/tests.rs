@@ -78,3 +78,23 @@ fn a_hub_that_listens_to_the_network_under_a_local_name_is_warned_about() {
     let findings = check(&config, NOW_S);
     assert!(findings.iter().any(|f| f.what == "server_names" && f.severity == Severity::Warning));
 }
+
+#[test]
+fn ways_in_without_certificates_are_told() {
+    let dir = tempfile::tempdir().expect("directory");
+    let path = hub(dir.path()).path;
+    let found = |settings: &[&str]| {
+        let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let findings = check(&Config::read(&path, [], &settings).expect("valid"), NOW_S);
+        let mut found = findings.into_iter().filter(|f| f.what.starts_with("listeners."));
+        (found.next().expect("told"), found.next())
+    };
+    let (plain, none) = found(&["listeners.mqtt_plain.tenant=acme"]);
+    assert_eq!((plain.severity, none), (Severity::Warning, None));
+    assert_eq!(plain.why, "no TLS and no certificates: whoever reaches 127.0.0.1:1883 is app plain of acme");
+    let (unix, _) = found(&["listeners.mqtt_unix.tenant=acme"]);
+    assert_eq!(unix.severity, Severity::Ok);
+    let (unix, _) = found(&["listeners.mqtt_unix.tenant=acme", "listeners.mqtt_unix.mode=0666"]);
+    assert_eq!(unix.severity, Severity::Warning);
+    assert!(unix.why.contains("every process on this machine may open "), "{}", unix.why);
+}

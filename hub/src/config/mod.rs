@@ -14,6 +14,17 @@
 //! [listeners.https]
 //! bind = "127.0.0.1:8443"
 //!
+//! [listeners.mqtt_plain]                # off unless the section is there
+//! bind = "127.0.0.1:1883"
+//! tenant = "acme"
+//! app = "plain"
+//!
+//! [listeners.mqtt_unix]                 # off unless the section is there
+//! path = "mqtt.sock"
+//! mode = "0600"
+//! tenant = "acme"
+//! app = "local"
+//!
 //! [certificates]
 //! device_validity_s = 604800
 //!
@@ -26,12 +37,10 @@
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
 mod layout;
+mod listeners;
 mod reader;
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::ServerName;
 
@@ -48,6 +57,7 @@ use crate::{
 };
 
 pub use layout::Layout;
+pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix};
 pub use reader::{ConfigError, Origin};
 use reader::{Reader, Section};
 
@@ -83,15 +93,6 @@ pub struct TpmRoot {
     pub file: PathBuf,
     /// What these roots vouch for.
     pub class: TpmClass,
-}
-
-/// Where the hub listens. Port 0 takes a free one; the `ready` line says which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listeners {
-    /// MQTT and enrolment over TLS.
-    pub mqtt_tls: SocketAddr,
-    /// The HTTPS API.
-    pub https: SocketAddr,
 }
 
 /// How long certificates live.
@@ -152,13 +153,7 @@ impl Config {
         let server_names = server_names(&mut top)?;
         let tpm_roots = tpm_roots(&mut top, &beside)?;
 
-        let mut listeners = top.section("listeners")?;
-        let mqtt_tls = bind(&mut listeners, "mqtt_tls", 8883)?;
-        let https = bind(&mut listeners, "https", 8443)?;
-        if mqtt_tls == https && https.port() != 0 {
-            return Err(listeners.wrong("https", "an address that listeners.mqtt_tls does not have"));
-        }
-        listeners.finish()?;
+        let listeners = Listeners::read(top.section("listeners")?, &beside)?;
 
         let mut certificates = top.section("certificates")?;
         let device_validity_s = certificates.number(
@@ -186,7 +181,7 @@ impl Config {
             },
             server_names,
             tpm_roots,
-            listeners: Listeners { mqtt_tls, https },
+            listeners,
             certificates: Certificates { device_validity_s },
             limits: Limits { connections_max, packet_bytes_max },
         })
@@ -200,13 +195,6 @@ impl Config {
 
 /// The classes of TPM, for the text of an error.
 const CLASSES: &str = "\"hardware\", \"firmware\", \"virtual\" or \"simulated\"";
-
-fn bind(listeners: &mut Section<'_>, name: &'static str, port: u16) -> Result<SocketAddr, ConfigError> {
-    let mut listener = listeners.section(name)?;
-    let address = listener.parsed("bind", "an address and a port, such as \"127.0.0.1:8883\"")?;
-    listener.finish()?;
-    Ok(address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], port))))
-}
 
 fn server_names(top: &mut Section<'_>) -> Result<Vec<ServerName<'static>>, ConfigError> {
     const WANTED: &str = "a list of 1 to 32 DNS names and addresses, such as [\"localhost\", \"127.0.0.1\"]";

@@ -296,6 +296,13 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// The table of that name, if it is there.
+    pub(super) fn optional_section(&mut self, key: &'static str) -> Result<Option<Section<'a>>, ConfigError> {
+        let is_there = self.left.contains_key(key);
+        let section = self.section(key)?;
+        Ok(is_there.then_some(section))
+    }
+
     /// The tables of a list; none when it is absent.
     pub(super) fn sections(&mut self, key: &'static str) -> Result<Vec<Section<'a>>, ConfigError> {
         let path = self.full(key);

@@ -14,6 +14,17 @@ bind = "127.0.0.1:0"
 [listeners.https]
 bind = "[::1]:8443"
 
+[listeners.mqtt_plain]
+bind = "10.0.0.7:1884"
+tenant = "acme"
+app = "bench"
+
+[listeners.mqtt_unix]
+path = "run/mqtt.sock"
+mode = "0660"
+tenant = "acme"
+app = "gateway"
+
 [certificates]
 device_validity_s = 3600
 
@@ -46,6 +57,11 @@ fn every_key_of_the_whole_file_is_taken() {
     );
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:0");
     assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
+    let app = |id: &str| LocalApp { tenant: "acme".parse().expect("id"), id: id.parse().expect("id") };
+    let plain = MqttPlain { bind: "10.0.0.7:1884".parse().expect("address"), app: app("bench") };
+    assert_eq!(config.listeners.mqtt_plain, Some(plain));
+    let unix = MqttUnix { path: "/srv/muster/run/mqtt.sock".into(), mode: 0o660, app: app("gateway") };
+    assert_eq!(config.listeners.mqtt_unix, Some(unix));
     assert_eq!(config.certificates, Certificates { device_validity_s: 3600 });
     assert_eq!(config.limits, Limits { connections_max: 5, packet_bytes_max: 2048 });
 }
@@ -56,8 +72,25 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.node.as_str(), "hub");
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:8883");
     assert_eq!(config.listeners.https.to_string(), "127.0.0.1:8443");
+    assert_eq!(config.listeners.mqtt_plain, None);
+    assert_eq!(config.listeners.mqtt_unix, None);
     assert_eq!(config.certificates.device_validity_s, DEVICE_VALIDITY_S);
     assert!(config.tpm_roots.is_empty());
+}
+
+#[test]
+fn a_way_in_without_certificates_needs_a_tenant_and_nothing_else() {
+    let config =
+        parse(&format!("{LEAST}[listeners]\nmqtt_plain.tenant = \"acme\"\nmqtt_unix.tenant = \"acme\""));
+    let listeners = config.expect("valid").listeners;
+    let plain = listeners.mqtt_plain.expect("on");
+    assert_eq!((plain.bind.to_string().as_str(), plain.app.id.as_str()), ("127.0.0.1:1883", "plain"));
+    let unix = listeners.mqtt_unix.expect("on");
+    assert_eq!((unix.path.as_path(), unix.mode), (Path::new("/srv/muster/mqtt.sock"), 0o600));
+    assert_eq!(unix.app.id.as_str(), "local");
+    let flag =
+        Config::parse(Path::new("muster.toml"), LEAST, [], &["listeners.mqtt_plain.tenant=acme".to_owned()]);
+    assert!(flag.expect("valid").listeners.mqtt_plain.is_some());
 }
 
 #[test]
@@ -94,6 +127,16 @@ fn a_wrong_value_says_what_would_be_right() {
         (format!("{LEAST}[listeners]\nhttps = 1"), "listeners.https must be a section, and is 1"),
         (format!("{LEAST}tpm_roots = [{{ file = \"a\", class = \"real\" }}]"), "tpm_roots[0].class must be"),
         ("trust_domain = ".to_owned(), "line 1"),
+        (format!("{LEAST}[listeners.mqtt_plain]"), "listeners.mqtt_plain.tenant is missing"),
+        (format!("{LEAST}[listeners]\nmqtt_plain.tenant = \"A B\""), "must be the id of a tenant"),
+        (
+            format!("{LEAST}[listeners]\nmqtt_plain = {{ tenant = \"acme\", bind = \"127.0.0.1:8443\" }}"),
+            "listeners.https does not have",
+        ),
+        (
+            format!("{LEAST}[listeners]\nmqtt_unix = {{ tenant = \"acme\", mode = \"0777\" }}"),
+            "listeners.mqtt_unix.mode must be \"0600\", \"0660\" or \"0666\", and is \"0777\"",
+        ),
         (
             format!("{LEAST}[listeners]\nhttps.bind = \"1.1.1.1:1\"\nmqtt_tls.bind = \"1.1.1.1:1\""),
             "does not have",
