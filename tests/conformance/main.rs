@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod authentication;
 mod evidence;
 mod hub;
 mod page;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use muster_mqtt::Version;
 use serde::Deserialize;
 
-use crate::root;
+use crate::{root, statements::read};
 
 /// Longest time that a vector may take on the wire, where time is real. One that takes longer runs without I/O only.
 const WIRE_MS_MAX: u64 = 4_000;
@@ -76,9 +76,10 @@ pub struct VectorFile {
 }
 
 impl Vector {
-    pub fn runs_on_the_wire(&self) -> bool {
+    /// Whether it is to be run on the wire, once it is true.
+    pub fn is_for_the_wire(&self) -> bool {
         let is_short = self.steps().iter().map(|step| step.after_ms).sum::<u64>() <= WIRE_MS_MAX;
-        !self.pending && self.on.as_ref().map_or(is_short, |places| places.contains(&Place::Wire))
+        self.on.as_ref().map_or(is_short, |places| places.contains(&Place::Wire))
     }
 
     /// The steps; a vector without any is one.
@@ -104,6 +105,8 @@ pub fn files() -> Vec<VectorFile> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();
     paths.sort();
+    let pending: Vec<String> =
+        read::<BTreeMap<String, Vec<String>>>("pending.toml").remove("pending").expect("a list");
     paths
         .iter()
         .map(|path| {
@@ -114,7 +117,11 @@ pub fn files() -> Vec<VectorFile> {
                 () => panic!("{shown} does not name its version"),
             };
             let text = fs::read_to_string(path).expect("readable");
-            let vectors = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
+            let mut vectors: Vec<Vector> =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{shown}: {error}"));
+            for vector in &mut vectors {
+                vector.pending |= pending.contains(&format!("{shown}: {}", vector.name));
+            }
             VectorFile { shown, version, vectors }
         })
         .collect()

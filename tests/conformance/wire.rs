@@ -251,16 +251,16 @@ async fn is_served(hub: &Hub, tenant: &TenantId, transport: Transport) -> Result
     }
 }
 
-fn every_vector_holds_over(transport: Transport) {
+/// Runs these vectors, and returns how each ended: its file and name, and why it fails if it does.
+fn outcomes(transport: Transport, chosen: fn(&Vector) -> bool) -> Vec<(String, Option<String>)> {
     let dir = tempfile::tempdir().expect("a folder");
     let mut all = Vec::new();
     for file in vectors::files() {
-        for vector in file.vectors.into_iter().filter(Vector::runs_on_the_wire) {
+        for vector in file.vectors.into_iter().filter(|vector| vector.is_for_the_wire() && chosen(vector)) {
             all.push((file.shown.clone(), file.version, vector));
         }
     }
-    let count = all.len();
-    let failures = actix::System::new().block_on(async move {
+    actix::System::new().block_on(async move {
         let (hub, at_once) = (Arc::new(Hub::open(dir.path())), Arc::new(Semaphore::new(VECTORS_AT_ONCE)));
         let mut running = Vec::new();
         for (number, (file, version, vector)) in all.into_iter().enumerate() {
@@ -268,16 +268,23 @@ fn every_vector_holds_over(transport: Transport) {
             running.push(actix_rt::spawn(async move {
                 let _turn = at_once.acquire().await.expect("never closed");
                 let tenant = hub.tenant(&format!("tenant-{number}"));
-                let failure = run(&hub, &tenant, &vector, transport, version).await.err()?;
-                Some(format!("{file}: {}: {failure}", vector.name))
+                let failure = run(&hub, &tenant, &vector, transport, version).await.err();
+                (format!("{file}: {}", vector.name), failure)
             }));
         }
-        let mut failures = Vec::new();
+        let mut outcomes = Vec::new();
         for vector in running {
-            failures.extend(vector.await.expect("a vector does not panic"));
+            outcomes.push(vector.await.expect("a vector does not panic"));
         }
-        failures
-    });
+        outcomes
+    })
+}
+
+fn every_vector_holds_over(transport: Transport) {
+    let outcomes = outcomes(transport, |vector| !vector.pending);
+    let count = outcomes.len();
+    let failures: Vec<_> =
+        outcomes.into_iter().filter_map(|(name, failure)| Some(format!("{name}: {}", failure?))).collect();
     assert!(count >= 400, "only {count} vectors found");
     assert!(failures.is_empty(), "{} of {count} vectors fail:\n{}", failures.len(), failures.join("\n"));
 }
@@ -287,4 +294,25 @@ fn every_vector_holds_over(transport: Transport) {
 #[test]
 fn every_vector_holds_over_tls() {
     every_vector_holds_over(Transport::Tls);
+}
+
+/// To be asked for when something new works: fails with the pending vectors that hold by now.
+#[test]
+#[ignore = "waits for what does not come yet"]
+fn pending_vectors_do_not_hold_yet() {
+    let (failing, holding): (Vec<_>, Vec<_>) = outcomes(Transport::Tls, |vector| vector.pending)
+        .into_iter()
+        .partition(|(_, failure)| failure.is_some());
+    let names = |outcomes: &[(String, Option<String>)]| {
+        outcomes
+            .iter()
+            .map(|(name, why)| format!("{name} {}", why.as_deref().unwrap_or_default()))
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        holding.is_empty(),
+        "no longer pending:\n{}\nstill pending:\n{}",
+        names(&holding).join("\n"),
+        names(&failing).join("\n")
+    );
 }
