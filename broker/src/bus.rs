@@ -1,9 +1,7 @@
 //! The assembly of the bus: arbiters, tenants placed on them, and listeners in front.
 
 use std::{
-    io,
     net::TcpListener,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -17,29 +15,25 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::{
-    address::PeerAddress,
     admission::{Admitted, Gate},
-    connection::{self, Surroundings},
+    connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
     limits::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
         TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
-    listener::{Arrival, Bound, Entrance, Listener, ListenerOptions, Socket},
+    listener::{Bound, Entrance, Listener, ListenerOptions},
     router::LogWatch,
     session::CloseSession,
     store::{Store, TenantStore},
     tenant::{CloseMatching, TenantParts, TenantSupervisor},
-    tls::{Accepted, Protocol, Tls},
+    tls::{Protocol, Tls},
+    transports::{Mqtt, MqttOverWebSocket, Plain},
 };
 
 /// What a bus is made of.
@@ -146,7 +140,7 @@ impl Bus {
     /// Starts a listener without TLS: everybody who reaches it is admitted as this one principal. Who may reach it is for
     /// whoever runs the hub to see to.
     pub fn listen_plain(&self, socket: Bound, admitted: Admitted) -> Supervised<Listener> {
-        self.open(socket, Arc::new(Plain { admitted, surroundings: self.surroundings() }))
+        self.open(socket, Arc::new(Plain::new(admitted, self.surroundings())))
     }
 
     fn open(&self, socket: Bound, entrance: Arc<dyn Entrance>) -> Supervised<Listener> {
@@ -164,7 +158,18 @@ impl Bus {
 
     /// MQTT behind a gate, for [`Bus::listen`].
     pub fn mqtt(&self, gate: Arc<dyn Gate>, tls: Arc<ArcSwap<ServerConfig>>) -> Arc<dyn Protocol> {
-        Arc::new(Mqtt { gate, tls, surroundings: self.surroundings() })
+        Arc::new(Mqtt::new(gate, tls, self.surroundings()))
+    }
+
+    /// MQTT over WebSocket behind a gate, for [`Bus::listen`]. A browser is let in if its page is of this host or of one of
+    /// `origins`.
+    pub fn mqtt_over_websocket(
+        &self,
+        gate: Arc<dyn Gate>,
+        tls: Arc<ArcSwap<ServerConfig>>,
+        origins: Vec<String>,
+    ) -> Arc<dyn Protocol> {
+        Arc::new(MqttOverWebSocket::new(Mqtt::new(gate, tls, self.surroundings()), origins))
     }
 
     fn surroundings(&self) -> Arc<Surroundings> {
@@ -231,79 +236,4 @@ pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Ar
         let _supervised = supervised;
         std::future::pending::<()>().await;
     });
-}
-
-/// MQTT over TLS.
-struct Mqtt {
-    gate: Arc<dyn Gate>,
-    tls: Arc<ArcSwap<ServerConfig>>,
-    surroundings: Arc<Surroundings>,
-}
-
-impl Protocol for Mqtt {
-    fn alpn(&self) -> &[u8] {
-        b"mqtt"
-    }
-
-    fn tls(&self) -> Arc<ServerConfig> {
-        self.tls.load_full()
-    }
-
-    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
-        let Accepted { stream, peer, place, handshake } = accepted;
-        drop(handshake);
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let admission = self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()));
-        let surroundings = self.surroundings.clone();
-        Box::pin(async move {
-            match admission.await {
-                Ok(admitted) => connection::serve(stream, peer.into(), admitted, &surroundings).await,
-                Err(refusal) => connection::refuse(stream, peer.into(), refusal, &surroundings).await,
-            }
-            drop(place);
-        })
-    }
-}
-
-/// MQTT without TLS: the way in itself says who comes.
-struct Plain {
-    admitted: Admitted,
-    surroundings: Arc<Surroundings>,
-}
-
-impl Entrance for Plain {
-    fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
-        let (admitted, surroundings) = (self.admitted.clone(), self.surroundings.clone());
-        let Arrival { socket, peer, place, handshake } = arrival;
-        drop(handshake);
-        match socket {
-            Socket::Tcp(tcp) => Box::pin(async move {
-                let tcp = || -> io::Result<TcpStream> {
-                    let tcp = TcpStream::from_std(tcp)?;
-                    tcp.set_nodelay(true)?;
-                    Ok(tcp)
-                };
-                serve_plain(tcp(), peer, admitted, &surroundings).await;
-                drop(place);
-            }),
-            Socket::Unix(unix) => Box::pin(async move {
-                serve_plain(UnixStream::from_std(unix), peer, admitted, &surroundings).await;
-                drop(place);
-            }),
-        }
-    }
-}
-
-async fn serve_plain<S>(
-    stream: io::Result<S>,
-    peer: PeerAddress,
-    admitted: Admitted,
-    surroundings: &Surroundings,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match stream {
-        Ok(stream) => connection::serve(stream, peer, admitted, surroundings).await,
-        Err(error) => debug!(%peer, %error, "connection lost"),
-    }
 }

@@ -26,6 +26,8 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transports;
+mod websocket;
 
 pub use address::PeerAddress;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};

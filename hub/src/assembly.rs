@@ -113,7 +113,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
     let Keyring { trust, device, client, server, .. } = keyring;
     let trust = Arc::new(trust);
-    let (mqtt_tls, https_tls) = tls_configs(&trust, &server)?;
+    let tls = TlsConfigs::new(&trust, &server)?;
     let doors = Doors::bind(config)?;
 
     let registry = {
@@ -189,7 +189,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         let enrolment = enrolment.clone();
         let desk =
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
-        Enroller::new(desk, trust.clone(), mqtt_tls.clone())
+        Enroller::new(desk, trust.clone(), tls.mqtt.clone())
     };
     let api = Api {
         registry,
@@ -202,12 +202,14 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         harvested,
         clock,
     };
-    let reloaded =
-        Reloaded { trust: api.trust.clone(), mqtt_tls: mqtt_tls.clone(), https_tls: https_tls.clone() };
+    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
     let reload_clock = api.clock.clone();
+    let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
+    let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
-        mqtt_tls: vec![bus.mqtt(Arc::new(gate), mqtt_tls), Arc::new(enroller)],
-        https: vec![Arc::new(Https::new(api, https_tls))],
+        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller)],
+        mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
+        https: vec![Arc::new(Https::new(api, tls.https))],
     };
     let listening = doors.open(config, &bus, behind);
 
@@ -266,8 +268,7 @@ async fn serve_tenants(
 /// What a reload changes: connections that are open keep what they were made with.
 struct Reloaded {
     trust: Arc<TrustBundle>,
-    mqtt_tls: SharedTls,
-    https_tls: SharedTls,
+    tls: TlsConfigs,
 }
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
@@ -300,22 +301,36 @@ async fn until_told_to_stop(
 
 fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
     let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let (mqtt_tls, https_tls) = tls_configs(&reloaded.trust, &server)?;
-    reloaded.mqtt_tls.store(mqtt_tls.load_full());
-    reloaded.https_tls.store(https_tls.load_full());
+    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
+    reloaded.tls.mqtt.store(mqtt.load_full());
+    reloaded.tls.wss.store(wss.load_full());
+    reloaded.tls.https.store(https.load_full());
     Ok(())
 }
 
 type SharedTls = Arc<ArcSwap<ServerConfig>>;
 
-/// The configurations of the two listeners. The MQTT listener lets peers without a certificate in, because a device that
-/// enrols has none yet; the gate behind it does not. The API demands one at each call that needs one.
-fn tls_configs(trust: &TrustBundle, server: &ServerIdentity) -> Result<(SharedTls, SharedTls), ServeError> {
-    let mqtt = tls::client_verifier(trust, &[Role::Device, Role::Client], true)?;
-    let https = tls::client_verifier(trust, &[Role::Client], true)?;
-    let mqtt = tls::server_tls_config(server, mqtt, &MQTT_ALPN)?;
-    let https = tls::server_tls_config(server, https, &HTTPS_ALPN)?;
-    Ok((Arc::new(ArcSwap::from_pointee(mqtt)), Arc::new(ArcSwap::from_pointee(https))))
+/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
+/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
+#[derive(Clone)]
+struct TlsConfigs {
+    mqtt: SharedTls,
+    wss: SharedTls,
+    https: SharedTls,
+}
+
+impl TlsConfigs {
+    fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
+        let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
+            let verifier = tls::client_verifier(trust, roles, true)?;
+            Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
+        };
+        Ok(Self {
+            mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
+            wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
+            https: config(&[Role::Client], &HTTPS_ALPN)?,
+        })
+    }
 }
 
 fn tpm_roots(config: &Config) -> Result<EndorsementRoots, ServeError> {

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Doors {
     mqtt_tls: (TcpListener, SocketAddr),
     https: (TcpListener, SocketAddr),
+    mqtt_wss: Option<(TcpListener, SocketAddr)>,
     mqtt_plain: Option<(TcpListener, SocketAddr)>,
     mqtt_unix: Option<Bound>,
 }
@@ -27,6 +28,7 @@ pub(crate) struct Doors {
 /// What is spoken behind them.
 pub(crate) struct Behind {
     pub(crate) mqtt_tls: Vec<Arc<dyn Protocol>>,
+    pub(crate) mqtt_wss: Vec<Arc<dyn Protocol>>,
     pub(crate) https: Vec<Arc<dyn Protocol>>,
 }
 
@@ -34,10 +36,12 @@ impl Doors {
     /// Binds what the configuration names.
     pub(crate) fn bind(config: &Config) -> Result<Self, ServeError> {
         let listeners = &config.listeners;
+        let wss = listeners.mqtt_wss.as_ref().map(|wss| listen_on(wss.bind, "mqtt_wss"));
         let plain = listeners.mqtt_plain.as_ref().map(|plain| listen_on(plain.bind, "mqtt_plain"));
         Ok(Self {
             mqtt_tls: listen_on(listeners.mqtt_tls, "mqtt_tls")?,
             https: listen_on(listeners.https, "https")?,
+            mqtt_wss: wss.transpose()?,
             mqtt_plain: plain.transpose()?,
             mqtt_unix: listeners.mqtt_unix.as_ref().map(listen_in).transpose()?,
         })
@@ -52,6 +56,11 @@ impl Doors {
             access: Arc::new(Access::app()),
             expires: None,
         };
+        let mut wss = None;
+        if let Some((socket, address)) = self.mqtt_wss {
+            wss = Some(address);
+            open.push(bus.listen(socket, behind.mqtt_wss));
+        }
         let mut plain = None;
         if let (Some((socket, address)), Some(MqttPlain { app, .. })) =
             (self.mqtt_plain, &config.listeners.mqtt_plain)
@@ -68,6 +77,7 @@ impl Doors {
         info!(
             mqtt = %mqtt,
             https = %api,
+            mqtt_wss = wss.map(field::display),
             mqtt_plain = plain.map(field::display),
             mqtt_unix = unix.map(|unix| field::display(unix.path.display())),
             "ready"

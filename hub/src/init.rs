@@ -26,6 +26,9 @@ use crate::{
     vault::{Passphrase, Vault, VaultError},
 };
 
+/// The port that the configuration offers for MQTT over WebSocket.
+const WSS_PORT: u16 = 8084;
+
 /// What a person may choose.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -276,12 +279,17 @@ fn config_text(options: &Options) -> String {
          \n\
          # API, health, metrics.\n\
          [listeners.https]\n\
-         bind = \"{https}\"\n",
+         bind = \"{https}\"\n\
+         \n\
+         # MQTT over WebSocket, with certificates as well. Off until the signs are taken away.\n\
+         # [listeners.mqtt_wss]\n\
+         # bind = \"{wss}\"\n",
         trust_domain = quoted(options.trust_domain.as_str()),
         passphrase = quoted(&passphrase),
         names = names.join(", "),
         mqtt = SocketAddr::new(options.bind, options.mqtt_port),
         https = SocketAddr::new(options.bind, options.https_port),
+        wss = SocketAddr::new(options.bind, WSS_PORT),
     )
 }
 

@@ -30,6 +30,8 @@ pub const CSR_BYTES_MAX: usize = 8 * 1024;
 pub const NAME_TEXT_BYTES_MAX: usize = 64;
 /// Most names and addresses that the hub's certificate may carry.
 pub const SERVER_NAMES_MAX: usize = 32;
+/// Most origins of pages that a listener for browsers may list.
+pub const ORIGINS_MAX: usize = 64;
 
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

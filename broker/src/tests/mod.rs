@@ -14,6 +14,7 @@ mod refusal;
 mod site;
 mod storage;
 mod takeover;
+mod websocket;
 mod will;
 
 use std::time::Duration;

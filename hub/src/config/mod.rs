@@ -14,6 +14,10 @@
 //! [listeners.https]
 //! bind = "127.0.0.1:8443"
 //!
+//! [listeners.mqtt_wss]                  # off unless the section is there
+//! bind = "127.0.0.1:8084"
+//! origins = ["https://dashboard.example"]
+//!
 //! [listeners.mqtt_plain]                # off unless the section is there
 //! bind = "127.0.0.1:1883"
 //! tenant = "acme"
@@ -57,7 +61,7 @@ use crate::{
 };
 
 pub use layout::Layout;
-pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix};
+pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
 pub use reader::{ConfigError, Origin};
 use reader::{Reader, Section};
 

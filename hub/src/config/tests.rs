@@ -14,6 +14,10 @@ bind = "127.0.0.1:0"
 [listeners.https]
 bind = "[::1]:8443"
 
+[listeners.mqtt_wss]
+bind = "0.0.0.0:8084"
+origins = ["https://dashboard.example"]
+
 [listeners.mqtt_plain]
 bind = "10.0.0.7:1884"
 tenant = "acme"
@@ -57,6 +61,8 @@ fn every_key_of_the_whole_file_is_taken() {
     );
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:0");
     assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
+    let wss = config.listeners.mqtt_wss.expect("on");
+    assert_eq!((wss.bind.port(), wss.origins), (8084, vec!["https://dashboard.example".to_owned()]));
     let app = |id: &str| LocalApp { tenant: "acme".parse().expect("id"), id: id.parse().expect("id") };
     let plain = MqttPlain { bind: "10.0.0.7:1884".parse().expect("address"), app: app("bench") };
     assert_eq!(config.listeners.mqtt_plain, Some(plain));
@@ -72,6 +78,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.node.as_str(), "hub");
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:8883");
     assert_eq!(config.listeners.https.to_string(), "127.0.0.1:8443");
+    assert_eq!(config.listeners.mqtt_wss, None);
     assert_eq!(config.listeners.mqtt_plain, None);
     assert_eq!(config.listeners.mqtt_unix, None);
     assert_eq!(config.certificates.device_validity_s, DEVICE_VALIDITY_S);
@@ -127,6 +134,11 @@ fn a_wrong_value_says_what_would_be_right() {
         (format!("{LEAST}[listeners]\nhttps = 1"), "listeners.https must be a section, and is 1"),
         (format!("{LEAST}tpm_roots = [{{ file = \"a\", class = \"real\" }}]"), "tpm_roots[0].class must be"),
         ("trust_domain = ".to_owned(), "line 1"),
+        (format!("{LEAST}[listeners.mqtt_wss]\norigins = [\"*\"]"), "at most 64 of the form"),
+        (
+            format!("{LEAST}[listeners.mqtt_wss]\nbind = \"127.0.0.1:8883\""),
+            "listeners.mqtt_tls does not have",
+        ),
         (format!("{LEAST}[listeners.mqtt_plain]"), "listeners.mqtt_plain.tenant is missing"),
         (format!("{LEAST}[listeners]\nmqtt_plain.tenant = \"A B\""), "must be the id of a tenant"),
         (

@@ -1,0 +1,161 @@
+//! What MQTT travels on: TLS, WebSocket over TLS, and sockets without TLS.
+
+use std::{io, pin::Pin, sync::Arc};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::server::TlsStream;
+use tracing::debug;
+
+use crate::{
+    address::PeerAddress,
+    admission::{Admission, Admitted, Gate},
+    connection::{self, Surroundings},
+    listener::{Arrival, Entrance, Socket},
+    tls::{Accepted, Protocol},
+    websocket::{WebSocket, upgrade},
+};
+
+/// MQTT over TLS.
+pub(crate) struct Mqtt {
+    gate: Arc<dyn Gate>,
+    tls: Arc<ArcSwap<ServerConfig>>,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Protocol for Mqtt {
+    fn alpn(&self) -> &[u8] {
+        b"mqtt"
+    }
+
+    fn tls(&self) -> Arc<ServerConfig> {
+        self.tls.load_full()
+    }
+
+    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let Accepted { stream, peer, place, handshake } = accepted;
+        drop(handshake);
+        let (admission, surroundings) = (self.admission(&stream), self.surroundings.clone());
+        Box::pin(async move {
+            serve_admitted(stream, peer.into(), admission, &surroundings).await;
+            drop(place);
+        })
+    }
+}
+
+impl Mqtt {
+    pub(crate) fn new(
+        gate: Arc<dyn Gate>,
+        tls: Arc<ArcSwap<ServerConfig>>,
+        surroundings: Arc<Surroundings>,
+    ) -> Self {
+        Self { gate, tls, surroundings }
+    }
+
+    fn admission(&self, stream: &TlsStream<TcpStream>) -> Admission {
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()))
+    }
+}
+
+/// MQTT over WebSocket over TLS.
+pub(crate) struct MqttOverWebSocket {
+    mqtt: Arc<Mqtt>,
+    origins: Arc<[String]>,
+}
+
+impl MqttOverWebSocket {
+    pub(crate) fn new(mqtt: Mqtt, origins: Vec<String>) -> Self {
+        Self { mqtt: Arc::new(mqtt), origins: origins.into() }
+    }
+}
+
+impl Protocol for MqttOverWebSocket {
+    fn alpn(&self) -> &[u8] {
+        b"http/1.1"
+    }
+
+    fn tls(&self) -> Arc<ServerConfig> {
+        self.mqtt.tls()
+    }
+
+    fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
+        let Accepted { mut stream, peer, place, handshake } = accepted;
+        let (mqtt, origins) = (self.mqtt.clone(), self.origins.clone());
+        Box::pin(async move {
+            let peer = peer.into();
+            let upgrading = Box::pin(upgrade(&mut stream, &origins));
+            if handshake.step(peer, "upgrade to WebSocket", upgrading).await.is_none() {
+                return;
+            }
+            drop(handshake);
+            // Asked now and not before: the upgrade took the peer's time.
+            let admission = mqtt.admission(&stream);
+            serve_admitted(WebSocket::new(stream), peer, admission, &mqtt.surroundings).await;
+            drop(place);
+        })
+    }
+}
+
+async fn serve_admitted<S>(stream: S, peer: PeerAddress, admission: Admission, surroundings: &Surroundings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match admission.await {
+        Ok(admitted) => connection::serve(stream, peer, admitted, surroundings).await,
+        Err(refusal) => connection::refuse(stream, peer, refusal, surroundings).await,
+    }
+}
+
+/// MQTT without TLS: the way in itself says who comes.
+pub(crate) struct Plain {
+    admitted: Admitted,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Plain {
+    pub(crate) fn new(admitted: Admitted, surroundings: Arc<Surroundings>) -> Self {
+        Self { admitted, surroundings }
+    }
+}
+
+impl Entrance for Plain {
+    fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
+        let (admitted, surroundings) = (self.admitted.clone(), self.surroundings.clone());
+        let Arrival { socket, peer, place, handshake } = arrival;
+        drop(handshake);
+        match socket {
+            Socket::Tcp(tcp) => Box::pin(async move {
+                let tcp = || -> io::Result<TcpStream> {
+                    let tcp = TcpStream::from_std(tcp)?;
+                    tcp.set_nodelay(true)?;
+                    Ok(tcp)
+                };
+                serve_plain(tcp(), peer, admitted, &surroundings).await;
+                drop(place);
+            }),
+            Socket::Unix(unix) => Box::pin(async move {
+                serve_plain(UnixStream::from_std(unix), peer, admitted, &surroundings).await;
+                drop(place);
+            }),
+        }
+    }
+}
+
+async fn serve_plain<S>(
+    stream: io::Result<S>,
+    peer: PeerAddress,
+    admitted: Admitted,
+    surroundings: &Surroundings,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match stream {
+        Ok(stream) => connection::serve(stream, peer, admitted, surroundings).await,
+        Err(error) => debug!(%peer, %error, "connection lost"),
+    }
+}
