@@ -9,9 +9,20 @@
 //! A PUBLISH is read without copying: topic and payload are slices of the read buffer. Whoever keeps a small message
 //! for long (a retained message) should copy it, or it keeps the whole read buffer alive.
 //!
-//! Seams left for what comes later: wills are parsed and handed out with [`Admit`], and [`Closing::graceful`] says
-//! whether to discard one; sessions end with their connection (a session expiry of 0 is announced); shared
-//! subscriptions are refused; message expiry is carried, not counted down; topic aliases are accepted, never sent.
+//! What outlives a connection is the broker's: it keeps the will that comes with [`Admit`], and [`Closing::graceful`] says
+//! whether to discard it; it keeps subscriptions, shared ones among them, whose filters it sees as they were sent; and it
+//! keeps what a durable session owes and is owed. Such a session names every delivery by a tag, asks before it goes on to
+//! where a crash must not take it back ([`Request::Bind`], [`Request::Release`], [`Request::Forget`]), and starts from
+//! [`Admission::in_flight`] and [`Admission::received`]:
+//!
+//! ```text
+//!   QoS 1:  Deliver ─▶ PUBLISH ── PUBACK ─▶ Complete
+//!   QoS 2:  Deliver ─▶ Bind ══ Bound ─▶ PUBLISH ── PUBREC ─▶ Release ══ Released ─▶ PUBREL ── PUBCOMP ─▶ Complete
+//!           PUBLISH ─▶ Publish ══ Published ─▶ PUBREC ── PUBREL ─▶ Forget ══ Forgotten ─▶ PUBCOMP
+//! ```
+//!
+//! Enhanced authentication is judged by the broker ([`Request::Authenticate`]) for the methods that
+//! [`SessionOptions::authentication_methods`] lists, none by default.
 //!
 //! ```
 //! use muster_mqtt::{Decoder, Outgoing, Packet, PacketLimits, Version, encode};
@@ -52,7 +63,8 @@ pub use packet::{
 pub use properties::PropertyId;
 pub use reason::{ReasonCode, UnknownReasonCode};
 pub use session::{
-    Admission, Admit, AuthenticationOutcome, AuthenticationStep, CloseReason, Closing, Delivery, Effects,
-    Input, PublishOutcome, Request, Session, SessionOptions, Statistics, SubscriptionRequest,
+    Admission, Admit, Authenticate, AuthenticationOutcome, AuthenticationStep, CloseReason, Closing,
+    Delivery, Effects, Input, PublishOutcome, Request, Session, SessionOptions, Statistics,
+    SubscriptionRequest,
 };
 pub use version::{Capabilities, Version};

@@ -12,7 +12,7 @@ use muster_schemas::{Message, TopicName};
 use crate::limits::{TOPIC_ALIAS_TOPIC_BYTES_MIN, TOPIC_ALIASES_SENT_MAX};
 
 /// The aliases of one connection. Memory grows with use, up to one topic per place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Aliases {
     /// By alias less one.
     places: Vec<Place>,
@@ -40,16 +40,17 @@ pub(super) enum Naming {
 }
 
 impl Aliases {
-    /// For a client with this Topic Alias Maximum; 0 is none.
-    pub(super) fn new(client_max: u16) -> Self {
-        Self { places: Vec::new(), max: client_max.min(TOPIC_ALIASES_SENT_MAX).into() }
+    /// For a client with this Topic Alias Maximum; none at 0.
+    pub(super) fn new(client_max: u16) -> Option<Self> {
+        let max = client_max.min(TOPIC_ALIASES_SENT_MAX);
+        (max > 0).then(|| Self { places: Vec::new(), max: max.into() })
     }
 
     /// How to name the topic of a message that is about to be sent. The client has defined nothing before
     /// [`Self::define`] says so.
     pub(super) fn naming(&mut self, message: &Message) -> Naming {
         let topic = message.topic.as_str();
-        if self.max == 0 || topic.len() < TOPIC_ALIAS_TOPIC_BYTES_MIN {
+        if topic.len() < TOPIC_ALIAS_TOPIC_BYTES_MIN {
             return Naming::Topic;
         }
         let hash = hash(topic.as_bytes());
@@ -121,15 +122,13 @@ mod tests {
     const FIRST: NonZeroU16 = NonZeroU16::MIN;
 
     #[test]
-    fn a_client_without_aliases_gets_every_topic_in_full() {
-        let mut aliases = Aliases::new(0);
-        assert_eq!(send(&mut aliases, "plant/1/temperature"), Naming::Topic);
-        assert_eq!(send(&mut aliases, "plant/1/temperature"), Naming::Topic);
+    fn a_client_without_aliases_has_no_table() {
+        assert!(Aliases::new(0).is_none());
     }
 
     #[test]
     fn a_topic_is_known_from_its_second_message_on() {
-        let mut aliases = Aliases::new(1);
+        let mut aliases = Aliases::new(1).expect("one");
         assert_eq!(send(&mut aliases, "plant/1/temperature"), Naming::Define(FIRST));
         assert_eq!(send(&mut aliases, "plant/1/temperature"), Naming::Alias(FIRST));
         assert_eq!(send(&mut aliases, "short"), Naming::Topic, "an alias would save nothing");
@@ -137,14 +136,14 @@ mod tests {
 
     #[test]
     fn a_definition_that_was_not_sent_does_not_count() {
-        let mut aliases = Aliases::new(1);
+        let mut aliases = Aliases::new(1).expect("one");
         assert_eq!(aliases.naming(&message("plant/1/temperature")), Naming::Define(FIRST));
         assert_eq!(aliases.naming(&message("plant/1/temperature")), Naming::Define(FIRST));
     }
 
     #[test]
     fn a_place_goes_to_a_topic_that_comes_twice_while_its_holder_does_not_come() {
-        let mut aliases = Aliases::new(1);
+        let mut aliases = Aliases::new(1).expect("one");
         send(&mut aliases, "plant/1/temperature");
         for _ in 0..3 {
             assert_eq!(send(&mut aliases, "plant/2/temperature"), Naming::Topic);
@@ -159,7 +158,7 @@ mod tests {
     #[test]
     fn aliases_stay_within_what_client_and_server_allow() {
         for (client_max, expected) in [(3, 3), (u16::MAX, usize::from(TOPIC_ALIASES_SENT_MAX))] {
-            let mut aliases = Aliases::new(client_max);
+            let mut aliases = Aliases::new(client_max).expect("some");
             for number in 0..1_000 {
                 send(&mut aliases, &format!("plant/{number}/temperature"));
             }

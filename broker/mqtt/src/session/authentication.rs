@@ -6,7 +6,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Admit, CloseReason, Effects, Phase, Request, Session, connect::Admitting, timer::Timer};
+use super::{
+    Admit, Authenticate, CloseReason, Effects, Phase, Request, Session, connect::Admitting, timer::Timer,
+};
 use crate::{
     packet::{Auth, Packet},
     reason::ReasonCode,
@@ -83,7 +85,7 @@ impl Session {
         let authentication = Authentication { method: method.clone(), turn: Turn::Broker, data: None };
         self.authentication = Some(Box::new(authentication));
         let step = AuthenticationStep::First;
-        effects.requests.push(Request::Authenticate { method, data, step });
+        effects.requests.push(Request::Authenticate(Box::new(Authenticate { method, data, step })));
     }
 
     /// Whether the client may send nothing but AUTH and DISCONNECT until CONNACK [MQTT-3.1.2-30].
@@ -113,7 +115,8 @@ impl Session {
         };
         authentication.turn = Turn::Broker;
         let method = authentication.method.clone();
-        effects.requests.push(Request::Authenticate { method, data: auth.data, step });
+        let authenticate = Authenticate { method, data: auth.data, step };
+        effects.requests.push(Request::Authenticate(Box::new(authenticate)));
     }
 
     /// The broker's answer. One that nobody waits for is ignored.

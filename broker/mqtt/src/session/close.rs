@@ -63,7 +63,7 @@ pub enum CloseReason {
         /// The code it is told, in MQTT 5.
         code: ReasonCode,
         /// Where to.
-        server: ByteString,
+        server: Box<str>,
         /// Why.
         reason: Option<String>,
     },
@@ -135,7 +135,7 @@ impl CloseReason {
     /// Where the client is to go.
     fn server_reference(&self) -> Option<ByteString> {
         match self {
-            Self::Redirected { server, .. } => Some(server.clone()),
+            Self::Redirected { server, .. } => Some((**server).into()),
             _ => None,
         }
     }
@@ -181,7 +181,7 @@ impl Session {
         self.phase = Phase::Closed;
         self.timers.clear();
         self.queue.clear();
-        self.binding.clear();
+        self.binding = None;
         effects.requests.push(Request::Close(Closing { reason, graceful, session_expiry_s, unacknowledged }));
     }
 

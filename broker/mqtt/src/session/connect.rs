@@ -36,7 +36,7 @@ impl Session {
         self.packet_bytes_max = properties
             .packet_bytes_max
             .map_or(usize::MAX, |bytes| usize::try_from(bytes.get()).unwrap_or(usize::MAX));
-        self.aliases = Aliases::new(properties.topic_alias_max.unwrap_or(0));
+        self.aliases = Aliases::new(properties.topic_alias_max.unwrap_or(0)).map(Box::new);
         self.wants_reasons = properties.request_problem_information.unwrap_or(true);
         let method = properties.authentication_method;
         if method.as_ref().is_some_and(|method| !self.options.authentication_methods.contains(method)) {

@@ -27,14 +27,7 @@ pub enum Request {
     Admit(Box<Admit>),
     /// Judge what a client says to prove who it is, with one of [`super::SessionOptions::authentication_methods`];
     /// answered by `Authenticated`. Until the first success there is no `Admit`.
-    Authenticate {
-        /// The method.
-        method: ByteString,
-        /// The client's data.
-        data: Option<Bytes>,
-        /// Where in the exchange.
-        step: AuthenticationStep,
-    },
+    Authenticate(Box<Authenticate>),
     /// Take a message over; answered by `Published` unless there is no packet id: at QoS 0.
     Publish {
         /// Names it in the answer; none when nobody waits for it.
@@ -83,6 +76,17 @@ pub enum Request {
     },
     /// The last request: write what is left, close the connection, forget the session.
     Close(Closing),
+}
+
+/// What a client says to prove who it is (MQTT 5 §4.12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticate {
+    /// The method.
+    pub method: ByteString,
+    /// The client's data.
+    pub data: Option<Bytes>,
+    /// Where in the exchange.
+    pub step: AuthenticationStep,
 }
 
 /// A client that wants to come in.

@@ -23,7 +23,7 @@ mod timer;
 
 pub use authentication::{AuthenticationOutcome, AuthenticationStep};
 pub use close::{CloseReason, Closing};
-pub use effects::{Admit, Effects, Request, SubscriptionRequest};
+pub use effects::{Admit, Authenticate, Effects, Request, SubscriptionRequest};
 pub use input::{Admission, Delivery, Input, PublishOutcome};
 
 use std::{
@@ -148,10 +148,10 @@ pub struct Session {
     inflight: Inflight,
     /// Messages for the client that wait for room in `inflight`.
     queue: DeliveryQueue,
-    /// Messages in `inflight` that wait until the broker has bound their packet id.
-    binding: Binding,
-    /// Topics that the client knows by an alias.
-    aliases: Aliases,
+    /// Messages in `inflight` that wait until the broker has bound their packet id. Few sessions ever have one.
+    binding: Option<Box<Binding>>,
+    /// Topics that the client knows by an alias, where it takes aliases.
+    aliases: Option<Box<Aliases>>,
     /// Bytes put out and not reported written, up to the start of the current input.
     bytes_pending: usize,
     /// Bytes that lay in the effects at the start of the current input.
@@ -192,8 +192,8 @@ impl Session {
             pending: Vec::new(),
             inflight: Inflight::new(0),
             queue: DeliveryQueue::default(),
-            binding: Binding::default(),
-            aliases: Aliases::default(),
+            binding: None,
+            aliases: None,
             bytes_pending: 0,
             bytes_before: 0,
             statistics: Statistics::default(),
@@ -216,6 +216,7 @@ impl Session {
             Input::Redirect { code, server, reason } => {
                 let moved = code == ReasonCode::ServerMoved;
                 let code = if moved { code } else { ReasonCode::UseAnotherServer };
+                let server = (&*server).into();
                 self.close(CloseReason::Redirected { code, server, reason }, effects);
             }
             Input::PeerClosed => self.close(CloseReason::PeerClosed, effects),

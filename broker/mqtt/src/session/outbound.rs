@@ -47,7 +47,7 @@ impl Session {
 
     /// The broker keeps what the packet id stands for: the message leaves, if it is not too late for it by now.
     pub(super) fn bound(&mut self, id: PacketId, effects: &mut Effects) {
-        let Some(delivery) = self.binding.take(id) else {
+        let Some(delivery) = self.binding.as_mut().and_then(|binding| binding.take(id)) else {
             return;
         };
         if self.has_expired(&delivery) {
@@ -124,10 +124,11 @@ impl Session {
         }
     }
 
-    /// The client has QoS 1 deliveries that it did not acknowledge, sent on this connection or on one before.
+    /// QoS 1 deliveries that the client did not acknowledge, sent on this connection or on one before, oldest first.
     pub(super) fn unacknowledged(&self) -> Vec<(PacketId, u64)> {
         let mut unacknowledged = self.inflight.unacknowledged();
-        unacknowledged.extend(self.queue.resends());
+        let resends = self.queue.resends();
+        unacknowledged.extend(resends.filter(|(id, _)| self.inflight.awaiting(*id) == Awaiting::Resend));
         unacknowledged
     }
 
@@ -170,7 +171,7 @@ impl Session {
         match bind {
             Some(tag) => {
                 effects.requests.push(Request::Bind { packet_id: id, tag });
-                self.binding.push(id, delivery.clone());
+                self.binding.get_or_insert_default().push(id, delivery.clone());
             }
             None => self.put(delivery, Some((id, false)), effects),
         }
@@ -180,24 +181,31 @@ impl Session {
     /// Writes a delivery under a packet id, sent before or not. At QoS 0 it is dropped where the client does not take
     /// packets of its size [MQTT-3.1.2-24]; for the others this is known before.
     fn put(&mut self, delivery: &Delivery, sent_as: Option<(PacketId, bool)>, effects: &mut Effects) {
-        let naming = self.aliases.naming(&delivery.message);
-        let mut frame = self.frame(delivery, sent_as, naming);
-        let mut defines = match naming {
-            Naming::Define(alias) => Some(alias),
-            Naming::Topic | Naming::Alias(_) => None,
+        let naming = match &mut self.aliases {
+            Some(aliases) => aliases.naming(&delivery.message),
+            None => Naming::Topic,
         };
-        if frame.encoded_len() > self.packet_bytes_max && defines.take().is_some() {
-            frame = self.frame(delivery, sent_as, Naming::Topic);
+        let frame = self.frame(delivery, sent_as, naming);
+        if frame.encoded_len() > self.packet_bytes_max {
+            return self.put_in_full(delivery, sent_as, effects);
         }
+        frame.write(&mut effects.outgoing);
+        self.statistics.deliveries_sent += 1;
+        if let (Naming::Define(alias), Some(aliases)) = (naming, &mut self.aliases) {
+            aliases.define(alias, &delivery.message);
+        }
+    }
+
+    /// As [`Self::put`], where it may be the definition of an alias that makes the packet too large.
+    #[cold]
+    fn put_in_full(&mut self, delivery: &Delivery, sent_as: Option<(PacketId, bool)>, effects: &mut Effects) {
+        let frame = self.frame(delivery, sent_as, Naming::Topic);
         if frame.encoded_len() > self.packet_bytes_max {
             self.statistics.dropped_too_large += 1;
             return;
         }
         frame.write(&mut effects.outgoing);
         self.statistics.deliveries_sent += 1;
-        if let Some(alias) = defines {
-            self.aliases.define(alias, &delivery.message);
-        }
     }
 
     /// Whether the client takes a packet of this size. With an alias that it knows it is smaller still.
@@ -207,6 +215,7 @@ impl Session {
             || self.frame(delivery, sent_as, Naming::Topic).encoded_len() <= self.packet_bytes_max
     }
 
+    #[inline]
     fn frame<'a>(
         &self,
         delivery: &'a Delivery,
@@ -243,6 +252,7 @@ impl Session {
 
     /// Whether more bytes wait for the socket than should, or will as soon as they are bound.
     fn is_congested(&self, effects: &Effects) -> bool {
-        self.outgoing_bytes_pending(effects) + self.binding.bytes() > self.options.limits.outgoing_bytes_max
+        self.outgoing_bytes_pending(effects) + self.binding.as_ref().map_or(0, |binding| binding.bytes())
+            > self.options.limits.outgoing_bytes_max
     }
 }

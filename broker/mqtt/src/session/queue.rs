@@ -82,10 +82,6 @@ impl Binding {
         Some(delivery)
     }
 
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// Bytes of topic and payload that wait.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -10,5 +10,6 @@
 mod codec;
 mod corpus;
 mod malformed;
+mod script;
 mod stub;
 mod vectors;

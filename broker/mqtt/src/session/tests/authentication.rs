@@ -25,7 +25,7 @@ fn auth(code: ReasonCode, data: &'static str) -> Packet {
 
 fn judge(data: &'static str, step: AuthenticationStep) -> Request {
     let data = Some(Bytes::from_static(data.as_bytes()));
-    Request::Authenticate { method: "ping-pong".into(), data, step }
+    Request::Authenticate(Box::new(Authenticate { method: "ping-pong".into(), data, step }))
 }
 
 fn goes_on(data: &'static str) -> Input {

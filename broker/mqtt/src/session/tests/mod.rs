@@ -373,3 +373,11 @@ fn the_same_inputs_give_the_same_bytes() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn what_is_passed_for_every_message_stays_small() {
+    assert!(size_of::<Delivery>() <= 80, "{}", size_of::<Delivery>());
+    assert!(size_of::<Input>() <= 128, "{}", size_of::<Input>());
+    assert!(size_of::<Request>() <= 96, "{}", size_of::<Request>());
+    assert!(size_of::<Session>() <= 576, "{}", size_of::<Session>());
+}
