@@ -13,10 +13,10 @@ PEERS ?=
 # tpm2-tss reads this before its first call: without it, every expected failure is printed.
 export TSS2_LOG ?= all+NONE
 
-.PHONY: help setup demo test lint deny bench fuzz clean
+.PHONY: help setup demo test lint deny bench conformance fuzz clean
 
 help: ## Show this list.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## Install the system packages that are missing, saying which and why.
 	@./setup/install
@@ -44,6 +44,9 @@ bench: setup ## Measure, beside the brokers that are installed (PEERS=1 installs
 	@$(CARGO) build --locked --profile device -p muster-edge
 	@MUSTER_PROGRAMS=target/device MUSTER_PEERS=target/peers/bin \
 		target/release/muster-sim bench --write docs/benchmarks.md
+
+conformance: setup ## Write docs/conformance.md from the statements, vectors and tests.
+	@MUSTER_WRITE_CONFORMANCE=1 $(CARGO) test --locked -p muster-tests --test conformance -- the_page_is_in_step
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
 	@for target in mqtt mqtt_session enrolment senml tpm_public tpm_attest tpm_signature; do \

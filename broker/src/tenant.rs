@@ -246,7 +246,10 @@ impl TenantSupervisor {
         if claimants.holder != subscriber {
             return;
         }
-        let Some(next) = claimants.next.take() else { return drop(taken.remove()) };
+        let Some(next) = claimants.next.take() else {
+            taken.remove();
+            return;
+        };
         claimants.holder = next;
         let (_, _, client_id) = taken.key().clone();
         if let Some(member) = self.members.get(&next) {

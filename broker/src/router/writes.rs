@@ -8,7 +8,7 @@ use muster_schemas::{
 };
 
 use super::recovered::{RecoverError, Recovered};
-use crate::store::{Purpose, Sealer, Store, Table, TenantStore, Write};
+use crate::store::{Purpose, Row, Sealer, Store, Table, TenantStore, Write};
 
 /// Keyspace of retained messages.
 const RETAINED: &str = "retained";
@@ -146,7 +146,8 @@ impl Sessions {
         }
     }
 
-    pub(super) fn load(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RecoverError> {
+    /// Keys without the tenant's handle, and what is in the rows.
+    pub(super) fn load(&self) -> Result<Vec<Row>, RecoverError> {
         let handle = self.tenant.handle();
         let mut rows = Vec::new();
         for row in self.table.prefix(&handle) {
