@@ -112,7 +112,7 @@ impl Socket {
             match opcode {
                 0x80 | 0x82 | 0x02 | 0x00 => into.extend(payload),
                 // Whoever says goodbye closes; that is still to come.
-                0x88 | 0x89 | 0x8a => {}
+                0x88..=0x8a => {}
                 other => panic!("a frame of kind {other:#x}"),
             }
             frames.drain(..length);
