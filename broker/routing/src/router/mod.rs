@@ -198,6 +198,7 @@ impl Router {
                 self.sessions.flush(now_ms, effects);
                 self.end_what_is_due(effects);
                 self.clear_expired(effects);
+                self.work(effects);
             }
             Input::Continue => {
                 self.asked_to_continue = false;
