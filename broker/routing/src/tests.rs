@@ -2,6 +2,7 @@
 
 mod commits;
 pub(crate) mod model;
+mod shared;
 mod slices;
 mod stories;
 

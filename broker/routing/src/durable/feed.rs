@@ -20,12 +20,18 @@ impl Session {
         self.flights.len() < limits.flights_max && self.flight_bytes < limits.flight_bytes_max
     }
 
-    /// Gives a record to the connection.
-    pub(super) fn give(&mut self, record: &Record, found: &Match, now_ms: u64, effects: &mut Vec<Effect>) {
-        let Some(to) = self.online else { return };
+    /// Gives a record to the connection, unless it has lost its meaning.
+    pub(super) fn give(
+        &mut self,
+        record: &Record,
+        found: &Match,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(to) = self.online else { return false };
         let expires_ms = record.expires_ms();
         if expires_ms.is_some_and(|at| at <= now_ms) {
-            return;
+            return false;
         }
         let qos = found.qos.min(record.message.qos);
         let tag = self.next_tag;
@@ -46,6 +52,7 @@ impl Session {
                 expires_ms,
             },
         });
+        true
     }
 }
 
@@ -119,19 +126,20 @@ impl Sessions {
             };
             let Some(session) = self.session_mut(number) else { return Fed::Enough };
             session.queue.pop();
-            match record {
+            let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => {
-                    if let Some(found) = session.wants(&record.message.topic, None)
-                        && found.qos.min(record.message.qos) > Qos::AtMostOnce
-                    {
-                        session.give(&record, &found, now_ms, effects);
-                    }
-                }
+                Some(record) => session.wants(&record.message.topic, sequence, false).is_some_and(|found| {
+                    found.qos.min(record.message.qos) > Qos::AtMostOnce
+                        && session.give(&record, &found, now_ms, effects)
+                }),
                 None => {
                     session.missed += 1;
                     self.missed += 1;
+                    false
                 }
+            };
+            if !is_given {
+                self.unassign(number, sequence, effects);
             }
             self.note_change(number, now_ms);
         }
@@ -152,7 +160,7 @@ impl Sessions {
                 Some(Some(record)) => {
                     let session = self.session_mut(number)?;
                     session.resend.pop_front();
-                    let found = session.wants(&record.message.topic, None);
+                    let found = session.wants(&record.message.topic, flight.sequence, false);
                     let delivery = Delivery {
                         qos: flight.qos,
                         retain: record.message.retain
@@ -224,7 +232,7 @@ impl Sessions {
             Wanted::From(from) => {
                 let seen = from..next;
                 for record in records.into_iter().filter(|record| seen.contains(&record.sequence)) {
-                    let found = session.wants(&record.message.topic, Some(record.sequence));
+                    let found = session.wants(&record.message.topic, record.sequence, true);
                     if found.is_some_and(|found| found.qos.min(record.message.qos) > Qos::AtMostOnce) {
                         session.queue.found(record.sequence);
                         session.fetched.insert(record.sequence, Some(record));
@@ -242,6 +250,7 @@ impl Sessions {
         let Some(session) = self.session_mut(number) else { return };
         let Some(flight) = session.flights.remove(&tag) else { return };
         session.flight_bytes = session.flight_bytes.saturating_sub(flight.bytes);
+        self.unassign(number, flight.sequence, effects);
         if let (Some(packet_id), Qos::ExactlyOnce) = (flight.packet_id, flight.qos) {
             // The queue on disk still lists it, so both rows go together.
             self.store(number, RowKind::Outbound(packet_id), None, effects);

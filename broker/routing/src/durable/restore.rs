@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_schemas::{Message, Qos};
+use muster_schemas::{Message, Qos, TopicFilter};
 
 use super::{
     queue::Queue,
@@ -30,6 +30,7 @@ struct Rows {
     queue: Queue,
     outbound: Vec<(u16, u64, bool)>,
     inbound: Vec<u16>,
+    assigned: BTreeMap<u64, TopicFilter>,
 }
 
 impl Sessions {
@@ -51,9 +52,10 @@ impl Sessions {
         let checkpoint = self.checkpoint();
         for (number, rows) in found {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
-            let Some(head) = rows.head else { continue };
+            let Rows { head: Some(head), .. } = &rows else { continue };
+            let head = head.clone();
             as_of.insert(number, rows.as_of.max(checkpoint));
-            self.restore_one(number, head, rows.queue, rows.outbound, rows.inbound, (low, now_ms));
+            self.restore_one(number, head, rows, (low, now_ms));
         }
         Ok(as_of)
     }
@@ -78,20 +80,20 @@ impl Sessions {
                 rows.outbound.push((id, sequence, is_released));
             }
             RowKind::Inbound(id) => rows.inbound.push(id),
+            RowKind::Assigned(sequence) => {
+                rows.assigned.insert(sequence, row::decode_assigned(value)?);
+            }
             RowKind::Checkpoint => {}
         }
         Ok(())
     }
 
-    fn restore_one(
-        &mut self,
-        number: u64,
-        head: Head,
-        mut queue: Queue,
-        mut outbound: Vec<(u16, u64, bool)>,
-        inbound: Vec<u16>,
-        (low, now_ms): (u64, u64),
-    ) {
+    fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (low, now_ms): (u64, u64)) {
+        let Rows { as_of, mut queue, mut outbound, inbound, mut assigned, .. } = rows;
+        assigned.retain(|sequence, _| *sequence >= low);
+        // What is older than the queue row stands in it, or is over.
+        let since = assigned.range(as_of.max(self.checkpoint()) + 1..);
+        since.for_each(|(sequence, _)| queue.put_back(*sequence));
         let mut session = Session::new(head.key);
         outbound.sort_unstable_by_key(|(_, sequence, _)| *sequence);
         for (packet_id, sequence, is_released) in outbound {
@@ -108,6 +110,7 @@ impl Sessions {
         session.will = head.will;
         session.subscriptions = head.subscriptions;
         session.queue = queue;
+        session.assigned = assigned;
         session.received = inbound.into_iter().collect();
         let ends_ms = head.ends_ms.or_else(|| super::sessions::ends_ms(head.expiry_s, now_ms));
         let will_due_ms = session.will.as_ref().map(|will| {
@@ -134,9 +137,9 @@ impl Sessions {
             let runs_max = self.limits.queue_runs_max;
             let Some(session) = self.session_mut(number) else { continue };
             let is_in_flight = session.flights.values().any(|flight| flight.sequence == sequence);
-            let wanted = session.wants(&message.topic, Some(sequence));
+            let wanted = session.wants(&message.topic, sequence, true);
             let is_wanted = wanted.is_some_and(|found| found.qos.min(message.qos) > Qos::AtMostOnce);
-            if is_wanted && !is_in_flight {
+            if is_wanted && !is_in_flight && !session.assigned.contains_key(&sequence) {
                 session.queue.push(sequence, runs_max);
                 self.note_change(number, 0);
             }
