@@ -11,6 +11,7 @@ use muster_simulators::{
     bench::{self, BenchOptions, Part},
     demo,
     load::{self, LoadOptions},
+    torture::{self, TortureOptions},
 };
 
 /// Fleets on one machine.
@@ -56,6 +57,8 @@ enum Command {
     /// work. Counts what is lost, doubled and out of order. With --pid it tells the broker's processor time for each
     /// delivery and its memory; compare such numbers only within the same minutes on the same machine.
     Load(Box<LoadOptions>),
+    /// Kill a hub under load again and again, and see that nothing acknowledged is lost, doubled or out of order.
+    Torture(TortureOptions),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
             ("bench", measured.map(|()| true).map_err(|error| error.to_string()))
         }
         Command::Load(options) => ("load", load_once(&options, &mut out)),
+        Command::Torture(options) => ("torture", torture_once(&options, &mut out)),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -86,4 +90,11 @@ fn load_once(options: &LoadOptions, out: &mut dyn Write) -> Result<bool, String>
     writeln!(out, "{line}").map_err(|error| error.to_string())?;
     let tally = report.tally;
     Ok(tally.lost == 0 && tally.duplicated == 0 && tally.out_of_order == 0 && tally.strange == 0)
+}
+
+/// One run, one report; well when everything promised was kept.
+fn torture_once(options: &TortureOptions, out: &mut dyn Write) -> Result<bool, String> {
+    let report = torture::run(options, out).map_err(|error| error.to_string())?;
+    writeln!(out, "{report}").map_err(|error| error.to_string())?;
+    Ok(report.is_well())
 }
