@@ -55,7 +55,7 @@ pub enum Refusal {
     },
     /// As many sessions that outlive their connections as there may be.
     #[error(
-        "the tenant has reached its quota of {max} sessions that outlive their connection; connect without one, or end another first"
+        "the tenant has reached its quota of {max} sessions that outlive their connection; end another first"
     )]
     SessionQuota {
         /// The bound, a count.

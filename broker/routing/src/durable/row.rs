@@ -322,7 +322,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_rows_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), place in any::<prop::sample::Index>()) {
+        fn arbitrary_rows_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            place in any::<prop::sample::Index>(),
+        ) {
             let _ = (Head::decode(&bytes), decode_queue(&bytes), decode_outbound(&bytes), split_key(&bytes));
             let mut known = head().encode();
             let place = place.index(known.len());
