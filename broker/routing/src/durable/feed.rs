@@ -69,23 +69,23 @@ impl Sessions {
     pub(crate) fn feed(&mut self, now_ms: u64, budget: &mut usize, effects: &mut Vec<Effect>) {
         while *budget > 0 {
             let Some(number) = self.line.pop_front() else { return };
-            *budget -= 1;
-            match self.feed_one(number, now_ms, budget, effects) {
+            let fed = self.feed_one(number, now_ms, budget, effects);
+            // Its turn costs something even if it had nothing to get; but it had it, however small the slice.
+            *budget = budget.saturating_sub(1);
+            match fed {
                 Fed::Unfinished => self.line.push_back(number),
-                Fed::Enough => self.leave_line(number, false),
+                Fed::Enough => {
+                    if let Some(session) = self.session_mut(number) {
+                        session.in_line = false;
+                    }
+                }
                 Fed::Ask(wanted) => {
-                    self.leave_line(number, true);
-                    let epoch = self.session(number).map_or(0, |session| session.epoch);
+                    let Some(session) = self.session_mut(number) else { continue };
+                    (session.in_line, session.reading) = (false, true);
+                    let epoch = session.epoch;
                     effects.push(Effect::Read { session: number, epoch, wanted });
                 }
             }
-        }
-    }
-
-    fn leave_line(&mut self, number: u64, reading: bool) {
-        if let Some(session) = self.session_mut(number) {
-            session.in_line = false;
-            session.reading = reading;
         }
     }
 
