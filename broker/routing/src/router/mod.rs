@@ -165,7 +165,7 @@ impl Router {
                 self.feed(effects);
             }
             Input::StoreFailed { batch, reason } => {
-                for to in self.sessions.failed(batch) {
+                for to in self.sessions.failed(batch, now_ms) {
                     effects.push(Effect::Close { to, refusal: reason.clone() });
                 }
             }
