@@ -254,11 +254,16 @@ impl Sessions {
 
     /// A QoS 2 delivery gets its packet id, before it is sent.
     pub(crate) fn bind(&mut self, number: u64, packet_id: u16, tag: u64, effects: &mut Vec<Effect>) {
+        let runs_max = self.limits.queue_runs_max;
         let Some(session) = self.session_mut(number) else { return };
         let (Some(to), Some(flight)) = (session.online, session.flights.get_mut(&tag)) else { return };
         flight.packet_id = Some(packet_id);
         flight.stage = Stage::Sent;
-        let value = row::encode_outbound(flight.sequence, false);
+        let sequence = flight.sequence;
+        let value = row::encode_outbound(sequence, false);
+        if session.is_row_too_old(sequence, runs_max) {
+            self.store_queue(number, effects);
+        }
         self.store(number, RowKind::Outbound(packet_id), Some(value), effects);
         self.wait(number, Then::Say(Box::new(Effect::Bound { to, packet_id })));
     }

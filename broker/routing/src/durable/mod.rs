@@ -24,6 +24,8 @@ pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
 pub(crate) use session::Kept;
+#[cfg(test)]
+pub(crate) use session::Session;
 pub use session::Will;
 pub(crate) use sessions::{Sessions, Then, ends_ms};
 

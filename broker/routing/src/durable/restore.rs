@@ -52,8 +52,9 @@ impl Sessions {
         for (number, rows) in found {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
             let Some(head) = rows.head else { continue };
-            as_of.insert(number, rows.as_of.max(checkpoint));
-            self.restore_one(number, head, rows.queue, rows.outbound, rows.inbound, (low, now_ms));
+            let listed = rows.as_of.max(checkpoint);
+            as_of.insert(number, listed);
+            self.restore_one(number, head, rows.queue, rows.outbound, rows.inbound, (listed, low, now_ms));
         }
         Ok(as_of)
     }
@@ -90,7 +91,7 @@ impl Sessions {
         mut queue: Queue,
         mut outbound: Vec<(u16, u64, bool)>,
         inbound: Vec<u16>,
-        (low, now_ms): (u64, u64),
+        (as_of, low, now_ms): (u64, u64, u64),
     ) {
         let mut session = Session::new(head.key);
         outbound.sort_unstable_by_key(|(_, sequence, _)| *sequence);
@@ -107,6 +108,7 @@ impl Sessions {
         session.expiry_s = head.expiry_s;
         session.will = head.will;
         session.subscriptions = head.subscriptions;
+        session.row = (as_of, queue.search_from());
         session.queue = queue;
         session.received = inbound.into_iter().collect();
         let ends_ms = head.ends_ms.or_else(|| super::sessions::ends_ms(head.expiry_s, now_ms));
@@ -133,11 +135,17 @@ impl Sessions {
             }
             let runs_max = self.limits.queue_runs_max;
             let Some(session) = self.session_mut(number) else { continue };
+            let last_flight = session.flights.last_key_value().map_or(0, |(_, flight)| flight.sequence);
             let is_in_flight = session.flights.values().any(|flight| flight.sequence == sequence);
             let wanted = session.wants(&message.topic, Some(sequence));
             let is_wanted = wanted.is_some_and(|found| found.qos.min(message.qos) > Qos::AtMostOnce);
             if is_wanted && !is_in_flight {
-                session.queue.push(sequence, runs_max);
+                if sequence < last_flight && session.queue.search_from().is_none() {
+                    // Not left to a search, which would find the flights after it as well. It is not far to the last.
+                    session.queue.found(sequence);
+                } else {
+                    session.queue.push(sequence, runs_max);
+                }
                 self.note_change(number, 0);
             }
         }

@@ -233,7 +233,9 @@ impl Sessions {
     }
 
     fn queue_row(&mut self, number: u64) -> Option<Vec<u8>> {
-        let queue = self.all.get(&number)?.queue_on_disk();
+        let session = self.all.get_mut(&number)?;
+        let queue = session.queue_on_disk();
+        session.row = (self.committed, queue.search_from());
         Some(row::encode_queue(self.committed, &queue))
     }
 
