@@ -274,6 +274,11 @@ impl Router {
         (self.line.len(), self.line_bytes)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// Whether a new input has to wait in line.
     fn is_behind(&self) -> bool {
         self.fanout.is_pending() || !self.line.is_empty()
