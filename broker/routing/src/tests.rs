@@ -1,6 +1,7 @@
 //! Tests of the router as a whole. Those of one part stand with the part.
 
 mod commits;
+mod durable;
 pub(crate) mod model;
 mod shared;
 mod slices;

@@ -76,23 +76,23 @@ impl Sessions {
     pub(crate) fn feed(&mut self, now_ms: u64, budget: &mut usize, effects: &mut Vec<Effect>) {
         while *budget > 0 {
             let Some(number) = self.line.pop_front() else { return };
-            *budget -= 1;
-            match self.feed_one(number, now_ms, budget, effects) {
+            let fed = self.feed_one(number, now_ms, budget, effects);
+            // Its turn costs something even if it had nothing to get; but it had it, however small the slice.
+            *budget = budget.saturating_sub(1);
+            match fed {
                 Fed::Unfinished => self.line.push_back(number),
-                Fed::Enough => self.leave_line(number, false),
+                Fed::Enough => {
+                    if let Some(session) = self.session_mut(number) {
+                        session.in_line = false;
+                    }
+                }
                 Fed::Ask(wanted) => {
-                    self.leave_line(number, true);
-                    let epoch = self.session(number).map_or(0, |session| session.epoch);
+                    let Some(session) = self.session_mut(number) else { continue };
+                    (session.in_line, session.reading) = (false, true);
+                    let epoch = session.epoch;
                     effects.push(Effect::Read { session: number, epoch, wanted });
                 }
             }
-        }
-    }
-
-    fn leave_line(&mut self, number: u64, reading: bool) {
-        if let Some(session) = self.session_mut(number) {
-            session.in_line = false;
-            session.reading = reading;
         }
     }
 
@@ -263,11 +263,16 @@ impl Sessions {
 
     /// A QoS 2 delivery gets its packet id, before it is sent.
     pub(crate) fn bind(&mut self, number: u64, packet_id: u16, tag: u64, effects: &mut Vec<Effect>) {
+        let runs_max = self.limits.queue_runs_max;
         let Some(session) = self.session_mut(number) else { return };
         let (Some(to), Some(flight)) = (session.online, session.flights.get_mut(&tag)) else { return };
         flight.packet_id = Some(packet_id);
         flight.stage = Stage::Sent;
-        let value = row::encode_outbound(flight.sequence, false);
+        let sequence = flight.sequence;
+        let value = row::encode_outbound(sequence, false);
+        if session.is_row_too_old(sequence, runs_max) {
+            self.store_queue(number, effects);
+        }
         self.store(number, RowKind::Outbound(packet_id), Some(value), effects);
         self.wait(number, Then::Say(Box::new(Effect::Bound { to, packet_id })));
     }

@@ -54,8 +54,9 @@ impl Sessions {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
             let Rows { head: Some(head), .. } = &rows else { continue };
             let head = head.clone();
-            as_of.insert(number, rows.as_of.max(checkpoint));
-            self.restore_one(number, head, rows, (low, now_ms));
+            let listed = rows.as_of.max(checkpoint);
+            as_of.insert(number, listed);
+            self.restore_one(number, head, rows, (listed, low, now_ms));
         }
         Ok(as_of)
     }
@@ -88,11 +89,11 @@ impl Sessions {
         Ok(())
     }
 
-    fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (low, now_ms): (u64, u64)) {
-        let Rows { as_of, mut queue, mut outbound, inbound, mut assigned, .. } = rows;
+    fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (as_of, low, now_ms): (u64, u64, u64)) {
+        let Rows { mut queue, mut outbound, inbound, mut assigned, .. } = rows;
         assigned.retain(|sequence, _| *sequence >= low);
         // What is older than the queue row stands in it, or is over.
-        let since = assigned.range(as_of.max(self.checkpoint()) + 1..);
+        let since = assigned.range(as_of + 1..);
         since.for_each(|(sequence, _)| queue.put_back(*sequence));
         let mut session = Session::new(head.key);
         outbound.sort_unstable_by_key(|(_, sequence, _)| *sequence);
@@ -109,6 +110,7 @@ impl Sessions {
         session.expiry_s = head.expiry_s;
         session.will = head.will;
         session.subscriptions = head.subscriptions;
+        session.row = (as_of, queue.search_from());
         session.queue = queue;
         session.assigned = assigned;
         session.received = inbound.into_iter().collect();
@@ -136,11 +138,17 @@ impl Sessions {
             }
             let runs_max = self.limits.queue_runs_max;
             let Some(session) = self.session_mut(number) else { continue };
+            let last_flight = session.flights.last_key_value().map_or(0, |(_, flight)| flight.sequence);
             let is_in_flight = session.flights.values().any(|flight| flight.sequence == sequence);
             let wanted = session.wants(&message.topic, sequence, true);
             let is_wanted = wanted.is_some_and(|found| found.qos.min(message.qos) > Qos::AtMostOnce);
             if is_wanted && !is_in_flight && !session.assigned.contains_key(&sequence) {
-                session.queue.push(sequence, runs_max);
+                if sequence < last_flight && session.queue.search_from().is_none() {
+                    // Not left to a search, which would find the flights after it as well. It is not far to the last.
+                    session.queue.found(sequence);
+                } else {
+                    session.queue.push(sequence, runs_max);
+                }
                 self.note_change(number, 0);
             }
         }

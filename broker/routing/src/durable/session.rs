@@ -82,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) will_due_ms: Option<u64>,
     pub(crate) subscriptions: Vec<Kept>,
     pub(crate) queue: Queue,
+    /// What was last written as the queue's row: as of which sequence, and from where on it leaves all to a search.
+    pub(crate) row: (u64, Option<u64>),
     /// By tag, which is the order in which they were delivered.
     pub(crate) flights: BTreeMap<u64, Flight>,
     pub(crate) flight_bytes: usize,
@@ -117,6 +119,7 @@ impl Session {
             will_due_ms: None,
             subscriptions: Vec::new(),
             queue: Queue::default(),
+            row: (0, None),
             flights: BTreeMap::new(),
             flight_bytes: 0,
             next_tag: 1,
@@ -149,6 +152,13 @@ impl Session {
             queue.put_back(flight.sequence);
         }
         queue
+    }
+
+    /// Whether the queue row is to be written again before this sequence gets a row of its own: a recovery lists what the
+    /// row does not, up to the last flight, so as not to search for what is in flight and deliver it twice.
+    pub(crate) fn is_row_too_old(&self, sequence: u64, runs_max: usize) -> bool {
+        let (as_of, search_from) = self.row;
+        search_from.is_some_and(|from| from <= sequence) || sequence > as_of.saturating_add(runs_max as u64)
     }
 
     /// What the session's subscriptions together ask for a record on `topic`, as `Index::matches` would say: its shared ones

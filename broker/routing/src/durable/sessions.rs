@@ -81,6 +81,8 @@ pub(crate) struct Sessions {
     flush_ms: Option<u64>,
     /// Every queue row holds as of this sequence.
     checkpoint: u64,
+    /// The row that says so may not be on disk.
+    is_checkpoint_lost: bool,
     /// The last sequence that is on disk.
     pub(super) committed: u64,
     /// Ends and wills, by their time.
@@ -111,6 +113,7 @@ impl Sessions {
             changed: BTreeSet::new(),
             flush_ms: None,
             checkpoint: next_sequence.saturating_sub(1),
+            is_checkpoint_lost: false,
             committed: next_sequence.saturating_sub(1),
             timers: BTreeSet::new(),
             missed: 0,
@@ -213,6 +216,8 @@ impl Sessions {
     }
 
     pub(crate) fn store_head(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        // An earlier session of the same client may still be on disk; there is never more than one.
+        self.store_orphans(effects);
         if let Some(session) = self.all.get(&number) {
             let head = session.head().encode();
             self.store(number, RowKind::Head, Some(head), effects);
@@ -220,11 +225,19 @@ impl Sessions {
     }
 
     pub(crate) fn store_queue(&mut self, number: u64, effects: &mut Vec<Effect>) {
-        if let Some(session) = self.all.get(&number) {
-            let queue = row::encode_queue(self.committed, &session.queue_on_disk());
+        // It leaves out what has a row of its own, so that these rows have to be there.
+        self.store_suspects(number, effects);
+        if let Some(queue) = self.queue_row(number) {
             self.store(number, RowKind::Queue, Some(queue), effects);
             self.changed.remove(&number);
         }
+    }
+
+    fn queue_row(&mut self, number: u64) -> Option<Vec<u8>> {
+        let session = self.all.get_mut(&number)?;
+        let queue = session.queue_on_disk();
+        session.row = (self.committed, queue.search_from());
+        Some(row::encode_queue(self.committed, &queue))
     }
 
     /// Writes again what an earlier commit may have failed to write.
@@ -234,7 +247,7 @@ impl Sessions {
             let Some(session) = self.all.get(&number) else { return };
             let value = match kind {
                 RowKind::Head => Some(session.head().encode()),
-                RowKind::Queue => Some(row::encode_queue(self.committed, &session.queue_on_disk())),
+                RowKind::Queue => self.queue_row(number),
                 RowKind::Outbound(id) => {
                     let is_it =
                         |flight: &&Flight| flight.packet_id == Some(id) && flight.qos == Qos::ExactlyOnce;
@@ -248,6 +261,19 @@ impl Sessions {
                 RowKind::Checkpoint => None,
             };
             self.store(number, kind, value, effects);
+        }
+    }
+
+    /// Removes again what an earlier commit may have failed to remove.
+    fn store_orphans(&mut self, effects: &mut Vec<Effect>) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        for (number, kind) in std::mem::take(&mut self.orphans) {
+            self.store(number, kind, None, effects);
+        }
+        if self.all.is_empty() {
+            self.wait(0, Then::Need(u64::MAX));
         }
     }
 
@@ -272,14 +298,18 @@ impl Sessions {
             match then {
                 Then::Say(effect) => effects.push(*effect),
                 Then::Start { to, session_present } => self.start(number, to, session_present, effects),
-                Then::Need(sequence) => effects.push(Effect::Need { from: sequence }),
+                Then::Need(sequence) => {
+                    // A session that began since may need more than those of then.
+                    effects.push(Effect::Need { from: sequence.min(self.needed_from()) });
+                }
             }
         }
     }
 
-    /// A batch is not on disk, nor is any after it. Their sessions' connections are to be closed: returns them.
-    pub(crate) fn failed(&mut self, batch: u64) -> Vec<SubscriberId> {
-        let mut lost = BTreeSet::new();
+    /// A batch is not on disk, nor is any after it. Whoever waits for it is to be closed, and whoever has one of its
+    /// sessions: returns them. The rows are written again before long.
+    pub(crate) fn failed(&mut self, batch: u64, now_ms: u64) -> BTreeSet<SubscriberId> {
+        let (mut lost, mut closing) = (BTreeSet::new(), BTreeSet::new());
         let (open, written) = (self.batch, &mut self.written);
         let failed =
             written.partition_point(|row| row.batch < batch)..written.partition_point(|row| row.batch < open);
@@ -291,7 +321,9 @@ impl Sessions {
                         session.received.remove(&id);
                     }
                     session.suspect.insert(kind);
+                    self.changed.insert(number);
                 }
+                None if kind == RowKind::Checkpoint => self.is_checkpoint_lost = true,
                 None if number > 0 => drop(self.orphans.insert((number, kind))),
                 None => {}
             }
@@ -299,8 +331,17 @@ impl Sessions {
         let waiting = &mut self.waiting;
         let failed =
             waiting.partition_point(|w| w.batch < batch)..waiting.partition_point(|w| w.batch < open);
-        lost.extend(waiting.drain(failed).map(|waiting| waiting.number));
-        lost.iter().filter_map(|number| self.all.get(number)?.online).collect()
+        for Waiting { number, then, .. } in waiting.drain(failed) {
+            lost.insert(number);
+            closing.extend(match then {
+                Then::Say(effect) => effect.addressee(),
+                Then::Start { to, .. } => Some(to),
+                Then::Need(_) => None,
+            });
+        }
+        closing.extend(lost.iter().filter_map(|number| self.all.get(number)?.online));
+        self.ask_for_flush(now_ms);
+        closing
     }
 
     fn start(&mut self, number: u64, to: SubscriberId, session_present: bool, effects: &mut Vec<Effect>) {
@@ -424,8 +465,11 @@ impl Sessions {
         }
     }
 
-    /// No record from a sequence on is or will be on disk.
+    /// No record from a sequence on is or will be on disk, and the sequences are given out again: subscriptions that were
+    /// made after those records are for the records that take their places.
     pub(crate) fn uncommitted_failed(&mut self, from: u64) {
+        let subscriptions = self.all.values_mut().flat_map(|session| &mut session.subscriptions);
+        subscriptions.for_each(|kept| kept.since = kept.since.min(from));
         while let Some(lost) = self.uncommitted.pop_back_if(|uncommitted| uncommitted.record.sequence >= from)
         {
             for found in lost.wanted {
@@ -454,7 +498,7 @@ impl Sessions {
     }
 
     fn ask_for_flush(&mut self, now_ms: u64) {
-        let is_wanted = !self.changed.is_empty() || !self.orphans.is_empty();
+        let is_wanted = !self.changed.is_empty() || !self.orphans.is_empty() || self.is_checkpoint_lost;
         if is_wanted && self.flush_ms.is_none() {
             self.flush_ms = Some(now_ms + FLUSH_INTERVAL_MS);
         }
@@ -470,10 +514,8 @@ impl Sessions {
         for number in old {
             self.store_queue(number, effects);
         }
-        for (number, kind) in std::mem::take(&mut self.orphans) {
-            self.store(number, kind, None, effects);
-        }
-        if self.changed.is_empty() && self.committed > self.checkpoint {
+        self.store_orphans(effects);
+        if self.changed.is_empty() && (self.committed > self.checkpoint || self.is_checkpoint_lost) {
             self.move_checkpoint(effects);
         }
         self.ask_for_flush(now_ms);
@@ -482,6 +524,7 @@ impl Sessions {
     /// Every queue row holds as of what is committed.
     pub(crate) fn move_checkpoint(&mut self, effects: &mut Vec<Effect>) {
         self.checkpoint = self.committed;
+        self.is_checkpoint_lost = false;
         self.store(0, RowKind::Checkpoint, Some(row::encode_checkpoint(self.checkpoint)), effects);
         let from = self.needed_from();
         self.wait(0, Then::Need(from));

@@ -186,7 +186,7 @@ impl Router {
                 self.feed(effects);
             }
             Input::StoreFailed { batch, reason } => {
-                for to in self.sessions.failed(batch) {
+                for to in self.sessions.failed(batch, now_ms) {
                     effects.push(Effect::Close { to, refusal: reason.clone() });
                 }
             }
@@ -295,6 +295,11 @@ impl Router {
     /// How many inputs wait behind an unfinished fan-out, and their bytes.
     pub fn waiting(&self) -> (usize, usize) {
         (self.line.len(), self.line_bytes)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Whether a new input has to wait in line.
