@@ -49,6 +49,7 @@ pub mod exit;
 pub mod limits;
 pub mod policy;
 pub mod supervisor;
+pub mod turn;
 pub mod wakeup;
 #[cfg(any(test, feature = "world"))]
 pub mod world;
@@ -61,4 +62,5 @@ pub use credit::{Credit, Permit};
 pub use exit::{Cause, Exit, ExitSlot};
 pub use policy::{OverBudget, Plan, Restart, Verdict};
 pub use supervisor::{Child, ChildReport, Phase, Supervised};
+pub use turn::{Turning, ask_for_turn_end};
 pub use wakeup::{DeadlineReached, WakeUp};

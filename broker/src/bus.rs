@@ -26,8 +26,8 @@ use crate::{
     directory::{Directory, Entry},
     inspection::{Insight, Inspector, NotInspected},
     limits::{
-        HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX, TENANT_BATCHES_MAX,
-        TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
+        HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, HOME_CONNECTIONS_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX,
+        TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
     router::LogWatch,
@@ -262,6 +262,8 @@ impl Bus {
 pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Arc<Directory>) {
     let tenant = parts.tenant.tenant().clone();
     let traces = parts.insight.traces.clone();
+    let places = Credit::new("connections at home", HOME_CONNECTIONS_MAX, usize::MAX);
+    let home = Arbiter::try_current().map(|arbiter| (arbiter, places));
     let supervisor = Child::new("tenant", TENANT_RESTARTS, move |_| TenantSupervisor::new(parts.clone()))
         .on_started(move |supervisor: Addr<TenantSupervisor>| {
             let entry = Entry {
@@ -269,6 +271,7 @@ pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Ar
                 closer: supervisor.clone().recipient(),
                 inspector: Inspector::new(supervisor.recipient(), traces.clone()),
                 credit: credit.clone(),
+                home: home.clone(),
             };
             directory.announce(tenant.clone(), entry);
         })

@@ -7,8 +7,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use actix::Recipient;
-use muster_actors::Credit;
+use actix::{ArbiterHandle, Recipient};
+use muster_actors::{Credit, Permit};
 use muster_mqtt::ReasonCode;
 use muster_schemas::TenantId;
 
@@ -30,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) inspector: Inspector,
     /// What the tenant may have under way in all.
     pub(crate) credit: Credit,
+    /// The arbiter it lives on, if it lives on one, and the places there for its connections.
+    pub(crate) home: Option<(ArbiterHandle, Credit)>,
 }
 
 /// The tenants of this hub, and what all of them together may have under way.
@@ -89,6 +91,14 @@ impl Directory {
             ),
         };
         Err(NotAdmitted { code, reason })
+    }
+
+    /// A place for one more of the tenant's connections on the arbiter of its router, while there are any: then nothing that
+    /// it sends or gets crosses threads. The connections beyond that use all arbiters.
+    pub(crate) fn home(&self, tenant: &TenantId) -> Option<(ArbiterHandle, Permit)> {
+        let tenants = self.read();
+        let (arbiter, places) = tenants.entries.get(tenant)?.as_ref()?.home.as_ref()?;
+        Some((arbiter.clone(), places.try_acquire(0)?))
     }
 
     /// Tells a tenant to close sessions, if it is served.

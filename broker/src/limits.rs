@@ -88,6 +88,9 @@ pub const TRACED_PAYLOAD_BYTES_MAX: usize = 256;
 /// Most filters of a SUBSCRIBE that a trace shows.
 pub const TRACED_FILTERS_MAX: usize = 16;
 
+/// Connections of one tenant without TLS that are served on the arbiter of its router. Further ones are spread over all.
+pub const HOME_CONNECTIONS_MAX: usize = 256;
+
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = 4_096;
 /// How a tenant's router, and its supervisor above it, are restarted: five times within a minute, then the tenant is

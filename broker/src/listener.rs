@@ -61,6 +61,11 @@ pub struct Arrival {
 pub trait Entrance: Send + Sync {
     /// Serves one connection to its end, on the I/O arbiter that has it from now on.
     fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>>;
+
+    /// Where the next connection is best served, and its place there; anywhere, if that is all the same.
+    fn home(&self) -> Option<(ArbiterHandle, Permit)> {
+        None
+    }
 }
 
 /// A place among the handshakes of a listener, for a time that all steps of one handshake share. Dropping it gives the
@@ -252,10 +257,14 @@ async fn accept(socket: Listening, shared: &Arc<Shared>, arbiters: &[ArbiterHand
         let until = Instant::from_std(SystemClock.now() + shared.handshake_time_max);
         let handshake = Handshake { _permit: handshake, until, counters: shared.counters.clone() };
         let (entrance, open) = (shared.entrance.clone(), Open::new(shared.counters.clone()));
+        let (arbiter, at_home) = match entrance.home() {
+            Some((home, place)) => (home, Some(place)),
+            None => (arbiter.clone(), None),
+        };
         arbiter.spawn_fn(move || {
             let serving = entrance.receive(Arrival { socket, peer, place, handshake });
             actix_rt::spawn(async move {
-                let _open = open;
+                let _held = (open, at_home);
                 serving.await;
             });
         });

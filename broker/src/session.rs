@@ -3,10 +3,10 @@
 //! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
 //! if it fails, its socket closes and the peer comes back.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{io, mem, sync::Arc, time::Instant};
 
 use actix::prelude::*;
-use muster_actors::{DeadlineReached, Permit, SharedClock, WakeUp};
+use muster_actors::{DeadlineReached, Permit, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_mqtt::{
     Admit, CloseReason, Closing, DecodeError, Effects, Input, Outgoing, Packet, ReasonCode, Request,
     Session as Core, SessionOptions, Statistics,
@@ -85,6 +85,10 @@ pub(crate) struct Session {
     core: Core,
     effects: Effects,
     timer: WakeUp,
+    /// The permits of this turn's batches, as one.
+    permits: Option<Permits>,
+    /// The end of this turn is on its way.
+    turning: bool,
     client: Option<ClientId>,
     /// What the client asked for, until the router has answered.
     admit: Option<Box<Admit>>,
@@ -99,7 +103,18 @@ impl Session {
         let core = Core::new(parts.options.clone(), opened);
         parts.counters.sessions.add(1);
         let (effects, timer) = (Effects::default(), WakeUp::new());
-        Self { parts, core, effects, timer, client: None, admit: None, dropped: 0, opened }
+        Self {
+            parts,
+            core,
+            effects,
+            timer,
+            permits: None,
+            turning: false,
+            client: None,
+            admit: None,
+            dropped: 0,
+            opened,
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -111,7 +126,14 @@ impl Session {
         self.input(Input::OutgoingDrained { bytes_left: self.parts.outbox.pending() });
     }
 
-    fn carry_out(&mut self, ctx: &mut Context<Self>, permit: Option<Permits>) {
+    /// Sees to it that what follows is carried out once for all messages of this turn.
+    fn carry_out_later(&mut self, ctx: &mut Context<Self>) {
+        if !mem::replace(&mut self.turning, true) {
+            ask_for_turn_end(ctx);
+        }
+    }
+
+    fn carry_out(&mut self, ctx: &mut Context<Self>) {
         let mut closing = None;
         let mut inputs = Vec::new();
         let subscriber = self.parts.subscriber;
@@ -158,10 +180,12 @@ impl Session {
             self.parts.counters.payload_bytes_received.add(payload_bytes);
         }
         if !inputs.is_empty() {
-            // Rides on the permit that the reader took for it. What follows from a delivery, or from the end, rides on none:
+            let permit = self.permits.take();
+            // Rides on the permits that the reader took for it. What follows from a delivery, or from the end, rides on none:
             // deliveries are bounded, and there is one end.
             self.parts.router.do_send(FromSession { inputs, permit });
         }
+        self.permits = None;
         self.put_out();
         self.resume_deliveries();
         self.count_dropped();
@@ -288,7 +312,7 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }
 
@@ -318,7 +342,13 @@ impl Handler<Inbound> for Session {
                 self.input(Input::PeerClosed);
             }
         }
-        self.carry_out(ctx, permit);
+        if let Some(permits) = permit {
+            match &mut self.permits {
+                None => self.permits = Some(permits),
+                Some(first) => first.iter_mut().zip(permits).for_each(|(one, other)| one.merge(other)),
+            }
+        }
+        self.carry_out_later(ctx);
     }
 }
 
@@ -345,7 +375,14 @@ impl Handler<ToSession> for Session {
         }
         self.parts.counters.messages_delivered.add(delivered);
         self.parts.counters.payload_bytes_delivered.add(payload_bytes);
-        self.carry_out(ctx, None);
+        self.carry_out_later(ctx);
+    }
+}
+
+impl Turning for Session {
+    fn turn_ended(&mut self, ctx: &mut Context<Self>) {
+        self.turning = false;
+        self.carry_out(ctx);
     }
 }
 
@@ -365,7 +402,7 @@ impl Handler<ClientIdClaimed> for Session {
             }
             Err(NotAdmitted { code, reason }) => self.input(Input::Refused(code, Some(reason))),
         }
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }
 
@@ -374,7 +411,7 @@ impl Handler<CloseSession> for Session {
 
     fn handle(&mut self, CloseSession { code, reason }: CloseSession, ctx: &mut Context<Self>) {
         self.input(Input::Shutdown(code, Some(reason)));
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }
 
@@ -389,6 +426,6 @@ impl Handler<DeadlineReached> for Session {
         } else {
             self.input(Input::DeadlineReached);
         }
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }

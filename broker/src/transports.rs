@@ -2,7 +2,9 @@
 
 use std::{io, pin::Pin, sync::Arc};
 
+use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
+use muster_actors::Permit;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -124,6 +126,10 @@ impl Plain {
 }
 
 impl Entrance for Plain {
+    fn home(&self) -> Option<(ArbiterHandle, Permit)> {
+        self.surroundings.directory.home(&self.admitted.principal.tenant)
+    }
+
     fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
         let (admitted, surroundings) = (Box::new(self.admitted.clone()), self.surroundings.clone());
         let Arrival { socket, peer, place, handshake } = arrival;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::{
     children::Children,
+    limits::RECENT_MATCHES_MAX,
     subscription::{SubscriberId, Subscription},
 };
 
@@ -112,6 +113,8 @@ pub struct Index {
     /// Each subscriber's filters, in no particular order. Only ever asked for one subscriber.
     filters: HashMap<SubscriberId, Vec<Box<str>>>,
     subscriptions: usize,
+    /// Grows with every change, so that what was found before it is known to be old.
+    generation: u64,
 }
 
 impl Index {
@@ -127,6 +130,7 @@ impl Index {
         filter: &TopicFilter,
         subscription: Subscription,
     ) -> Option<Subscription> {
+        self.generation += 1;
         let previous = self.root.insert(filter.levels(), Entry { subscriber, subscription });
         if previous.is_none() {
             // A copy, for the filter's own bytes are part of a read buffer.
@@ -141,6 +145,7 @@ impl Index {
         if !self.root.remove(filter.levels(), subscriber) {
             return false;
         }
+        self.generation += 1;
         self.subscriptions -= 1;
         if let Some(filters) = self.filters.get_mut(&subscriber) {
             if let Some(at) = filters.iter().position(|f| **f == *filter.as_str()) {
@@ -157,6 +162,7 @@ impl Index {
     /// Removes all subscriptions of a subscriber and says how many there were.
     pub fn remove(&mut self, subscriber: SubscriberId) -> usize {
         let Some(filters) = self.filters.remove(&subscriber) else { return 0 };
+        self.generation += 1;
         for filter in &filters {
             self.root.remove(filter.split('/'), subscriber);
         }
@@ -180,6 +186,22 @@ impl Index {
             self.root.collect(topic.levels(), matches);
         }
         matches.sort();
+    }
+
+    /// What was just found, to be found again without a search; none if that is more than is worth keeping.
+    pub(crate) fn remember(&self, matches: &Matches) -> Option<Known> {
+        let entries = (matches.entries.len() <= RECENT_MATCHES_MAX).then(|| matches.entries[..].into())?;
+        Some(Known { generation: self.generation, entries })
+    }
+
+    /// Finds again what was remembered. False if subscriptions have changed since: then nothing is found.
+    pub(crate) fn recall(&self, known: &Known, matches: &mut Matches) -> bool {
+        let is_new = known.generation == self.generation;
+        if is_new {
+            matches.clear();
+            matches.entries.extend_from_slice(&known.entries);
+        }
+        is_new
     }
 
     /// Whether the subscriber has a subscription with exactly this filter.
@@ -238,6 +260,13 @@ pub struct Match {
     /// The identifiers of all its subscriptions that have one, ascending, equal ones repeated
     /// [MQTT-3.3.4-3], [MQTT-3.3.4-4], [MQTT-3.3.4-5].
     pub subscription_ids: SmallVec<[u32; 2]>,
+}
+
+/// What one publisher's topic matched, while subscriptions stay as they are.
+#[derive(Debug)]
+pub(crate) struct Known {
+    generation: u64,
+    entries: SmallVec<[Entry; 1]>,
 }
 
 /// The matches of one publish, taken one by one; its memory is reused from publish to publish.

@@ -48,6 +48,8 @@ mod groups;
 mod index;
 mod input;
 pub mod limits;
+mod numbers;
+mod recent;
 mod refusal;
 mod retained;
 mod router;
@@ -61,7 +63,9 @@ pub use effect::{Delivery, Effect, Outcome};
 pub use index::{Index, Match, Matches};
 pub use input::{Input, Request};
 pub use limits::Limits;
+
 pub use muster_schemas::{RetainHandling, SubscriptionOptions};
+pub use numbers::{NumberHasher, SubscriberMap};
 pub use refusal::Refusal;
 pub use retained::{Cursor, Previous, Retained, RetainedMessage};
 pub use router::{Restoring, Router, RouterOptions};

@@ -47,6 +47,12 @@ pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const FLUSH_INTERVAL_MS: u64 = 1_000;
 /// Queue rows that one flush writes.
 pub const FLUSH_SESSIONS_MAX: usize = 1_024;
+/// Topics of a publisher whose matches are remembered; with more in turn they are looked up each time.
+pub const RECENT_TOPICS_MAX: usize = 4;
+/// Longest of those topics, in bytes. A longer one is looked up each time.
+pub const RECENT_TOPIC_BYTES_MAX: usize = 256;
+/// Most subscriptions that match one of them. With more it is looked up each time.
+pub const RECENT_MATCHES_MAX: usize = 8;
 /// A node of the subscription tree keeps up to this many children in a plain list, and more in a map.
 pub const FEW_CHILDREN_MAX: usize = 8;
 

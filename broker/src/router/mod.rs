@@ -1,13 +1,12 @@
 //! The router actor: one per tenant. It owns the routing core, the tenant's log and the addresses of its sessions.
 //!
-//! It batches: all that one read of a socket brought is routed in one turn, and leaves as one message per session and
-//! one commit. What it may not do is wait: the log answers when it has answered.
+//! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit. What it may not do is wait: the log answers when it has answered.
 
 mod recovered;
 mod writes;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     mem,
     sync::{
         Arc,
@@ -17,8 +16,8 @@ use std::{
 };
 
 use actix::{fut::wrap_future, prelude::*};
-use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, WakeUp};
-use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, Wanted};
+use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
+use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
 use tracing::{error, info};
 
@@ -101,13 +100,17 @@ pub(crate) struct Router {
     parts: RouterParts,
     /// None until recovered.
     recovered: Option<Recovered>,
-    outlets: HashMap<SubscriberId, Outlet>,
+    outlets: SubscriberMap<Outlet>,
     /// Sessions that this turn has something for, in the order it came up.
     touched: Vec<SubscriberId>,
     effects: Vec<Effect>,
+    /// Permits of the batches of this turn.
+    permits: Vec<Permits>,
+    /// The end of this turn is on its way.
+    turning: bool,
     /// Permits of what stands in line behind a long fan-out. They go back when the line is empty, or with a commit that
     /// some of it went into, if that is later.
-    held: Vec<Arc<Permits>>,
+    held: Vec<Arc<Vec<Permits>>>,
     committing: Arc<Committing>,
     sys: Sys,
     /// What durable sessions want of the log and is not being read yet: one of each at most.
@@ -159,9 +162,11 @@ impl Router {
             parts,
             sys,
             recovered: None,
-            outlets: HashMap::new(),
+            outlets: SubscriberMap::default(),
             touched: Vec::new(),
             effects: Vec::new(),
+            permits: Vec::new(),
+            turning: false,
             held: Vec::new(),
             committing: Arc::new(committing),
             reads: VecDeque::new(),
@@ -180,7 +185,7 @@ impl Router {
                 info!(%tenant, next_sequence, retained, durable_sessions, "router ready");
                 self.parts.log_needed_from.store(core.needed_from(), Ordering::Release);
                 self.recovered = Some(recovered);
-                self.carry_out(ctx, None);
+                self.carry_out(ctx);
             }
             Err(cause) => {
                 error!(%tenant, error = %cause, "failed to recover the router");
@@ -204,7 +209,8 @@ impl Router {
         }
     }
 
-    fn carry_out(&mut self, ctx: &mut Context<Self>, permit: Option<Permits>) {
+    /// Carries out what follows from all that was handled since the last time.
+    fn carry_out(&mut self, ctx: &mut Context<Self>) {
         let Some(recovered) = &mut self.recovered else { return };
         let mut writes = Writes::new(recovered, &self.parts.clock);
         let mut unfinished = false;
@@ -248,16 +254,15 @@ impl Router {
         let Writes { writes, first, last, .. } = writes;
         let (batch, has_batch) = recovered.core.seal();
         let (in_line, _) = recovered.core.waiting();
-        let permit = if in_line > 0 {
+        if in_line > 0 && !self.permits.is_empty() {
             // Which inputs stand in line and which went into the commit nobody knows here, so permits wait for both.
-            self.held.extend(permit.map(Arc::new));
-            None
-        } else {
-            permit
-        };
-        if last.is_some() || has_batch {
-            self.commit(writes, (first, last), (batch, has_batch), (permit, self.held.clone()));
+            self.held.push(Arc::new(mem::take(&mut self.permits)));
         }
+        if last.is_some() || has_batch {
+            let permits = (mem::take(&mut self.permits), self.held.clone());
+            self.commit(writes, (first, last), (batch, has_batch), permits);
+        }
+        self.permits.clear();
         if in_line == 0 {
             self.held.clear();
         }
@@ -267,7 +272,7 @@ impl Router {
             let turn = wrap_future(tokio::task::yield_now());
             ctx.spawn(turn.map(|(), router: &mut Self, ctx: &mut Context<Self>| {
                 router.input(Input::Continue);
-                router.carry_out(ctx, None);
+                router.carry_out(ctx);
             }));
         }
         self.hand_out();
@@ -298,7 +303,7 @@ impl Router {
                     Ok(records) => router.input(records),
                     Err(panicked) => return router.parts.exit.fail(ctx, panicked),
                 }
-                router.carry_out(ctx, None);
+                router.carry_out(ctx);
             }));
         }
     }
@@ -346,7 +351,7 @@ impl Actor for Router {
                 router.sys.tick(router.parts.clock.now(), &router.parts.counters);
                 if router.recovered.as_ref().is_some_and(|r| Sys::is_heard(&r.core)) {
                     router.announce();
-                    router.carry_out(ctx, None);
+                    router.carry_out(ctx);
                 }
             });
         }
@@ -370,14 +375,27 @@ impl Handler<FromSession> for Router {
     type Result = ();
 
     fn handle(&mut self, FromSession { inputs, permit }: FromSession, ctx: &mut Context<Self>) {
+        let now_ms = self.parts.clock.unix_ms();
         for input in inputs {
             if self.sys.is_asked_for(&input) {
                 // First, so that what is retained is of now.
                 self.announce();
             }
-            self.input(input);
+            if let Some(recovered) = &mut self.recovered {
+                recovered.core.handle(now_ms, input, &mut self.effects);
+            }
         }
-        self.carry_out(ctx, permit);
+        self.permits.extend(permit);
+        if !mem::replace(&mut self.turning, true) {
+            ask_for_turn_end(ctx);
+        }
+    }
+}
+
+impl Turning for Router {
+    fn turn_ended(&mut self, ctx: &mut Context<Self>) {
+        self.turning = false;
+        self.carry_out(ctx);
     }
 }
 
@@ -395,7 +413,7 @@ impl Handler<Membership> for Router {
                 self.input(Input::Leave { subscriber });
             }
         }
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }
 
@@ -417,6 +435,10 @@ impl Handler<Committed> for Router {
         Committed { first, last, batch, has_batch, generation, outcome }: Committed,
         ctx: &mut Context<Self>,
     ) {
+        if outcome.is_err() {
+            // What was taken before is sealed before: it fails with the rest.
+            self.carry_out(ctx);
+        }
         match outcome {
             Ok(()) => {
                 if let Some(up_to) = last {
@@ -443,7 +465,7 @@ impl Handler<Committed> for Router {
                 self.input(Input::StoreFailed { batch, reason });
             }
         }
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }
 
@@ -452,6 +474,6 @@ impl Handler<DeadlineReached> for Router {
 
     fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
         self.input(Input::DeadlineReached);
-        self.carry_out(ctx, None);
+        self.carry_out(ctx);
     }
 }

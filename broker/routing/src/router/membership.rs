@@ -29,6 +29,7 @@ impl Router {
             publisher,
             access,
             membership,
+            recent: None,
             leaving: false,
             session: None,
             will: None,

@@ -6,7 +6,7 @@ mod shared;
 mod subscribe;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -22,6 +22,8 @@ use crate::{
     index::{Index, Matches},
     input::Input,
     limits::{Limits, REPLAY_SHARE_DIVISOR},
+    numbers::SubscriberMap,
+    recent::Recent,
     refusal::Refusal,
     retained::Retained,
     subscription::{SubscriberId, Subscription},
@@ -46,6 +48,8 @@ struct Member {
     access: Arc<Access>,
     /// Which joining this is; answers to an earlier one are void.
     membership: u64,
+    /// None before it has published.
+    recent: Option<Box<Recent>>,
     /// It left, and what it published before is still in line.
     leaving: bool,
     /// The durable session that it has, by number.
@@ -72,7 +76,7 @@ pub struct Router {
     limits: Limits,
     durable: Vec<TopicFilter>,
     /// Only ever asked for one member.
-    members: HashMap<SubscriberId, Member>,
+    members: SubscriberMap<Member>,
     memberships: u64,
     index: Index,
     groups: Groups,
@@ -96,7 +100,7 @@ impl Router {
     pub fn new(RouterOptions { limits, durable, next_sequence }: RouterOptions) -> Self {
         Self {
             durable,
-            members: HashMap::new(),
+            members: SubscriberMap::default(),
             memberships: 0,
             index: Index::new(),
             groups: Groups::default(),
@@ -451,7 +455,7 @@ pub struct Restoring {
 
 /// Answers a publisher that is still the one who asked.
 fn answer(
-    members: &HashMap<SubscriberId, Member>,
+    members: &SubscriberMap<Member>,
     Answer { to, ticket, membership }: Answer,
     outcome: Outcome,
     effects: &mut Vec<Effect>,

@@ -9,6 +9,7 @@ use super::{
     shared::{Chosen, Shared},
 };
 use crate::{
+    access::Denial,
     commit::{Answer, Commits},
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
@@ -34,22 +35,32 @@ impl Router {
         message: Message,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(member) = self.members.get(&subscriber) else { return };
+        let Some(member) = self.members.get_mut(&subscriber) else { return };
         let session = member.session.filter(|_| message.qos == Qos::ExactlyOnce);
         // Whoever left is not told, but does not publish it twice either.
         let received = session.zip(ticket);
         let ticket = ticket.filter(|_| !member.leaving);
         let answer = ticket.map(|ticket| Answer { to: subscriber, ticket, membership: member.membership });
-        if message.topic.is_reserved() {
-            return effects.push(refused(subscriber, ticket, Refusal::TopicReserved));
-        }
-        if let Err(denial) = member.access.check_publish(&message.topic) {
-            return effects.push(refused(subscriber, ticket, Refusal::NotAuthorized { rule: denial.rule }));
-        }
-        let publisher = member.publisher.clone();
         let from = member.session.map_or(subscriber, SubscriberId::durable);
-        if let Err(refusal) = self.route(&publisher, Some(from), Owed { answer, received }, message, effects)
-        {
+        let (topic, index, matches) = (&message.topic, &self.index, self.fanout.matches());
+        let known = member.recent.as_ref().and_then(|recent| recent.find(topic, from, index, matches));
+        let is_logged = match known {
+            Some(is_logged) => is_logged,
+            None if topic.is_reserved() => {
+                return effects.push(refused(subscriber, ticket, Refusal::TopicReserved));
+            }
+            None => {
+                if let Err(Denial { rule }) = member.access.check_publish(topic) {
+                    return effects.push(refused(subscriber, ticket, Refusal::NotAuthorized { rule }));
+                }
+                index.matches(topic, Some(from), matches);
+                let is_logged = self.durable.iter().any(|filter| filter.matches(topic));
+                member.recent.get_or_insert_default().note(topic, from, is_logged, (index, matches));
+                is_logged
+            }
+        };
+        let publisher = member.publisher.clone();
+        if let Err(refusal) = self.route(&publisher, is_logged, Owed { answer, received }, message, effects) {
             effects.push(refused(subscriber, ticket, refusal));
         }
     }
@@ -95,20 +106,22 @@ impl Router {
 
     /// A message that nobody waits for; its access was checked when it was left.
     pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
-        if let Err(refusal) = self.route(publisher, None, Owed::default(), message, effects) {
+        self.index.matches(&message.topic, None, self.fanout.matches());
+        let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
+        if let Err(refusal) = self.route(publisher, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
     }
 
+    /// Routes a message whose matches have been found.
     fn route(
         &mut self,
         publisher: &Publisher,
-        from: Option<SubscriberId>,
+        is_logged: bool,
         Owed { mut answer, received }: Owed,
         message: Message,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
-        self.index.matches(&message.topic, from, self.fanout.matches());
         let mut wanted = match self.sessions.is_empty() {
             true => Default::default(),
             false => self.fanout.matches().take_durable(),
@@ -129,7 +142,6 @@ impl Router {
                 None => wanted.push(found),
             }
         }
-        let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
         let matched =
             is_logged || !wanted.is_empty() || !chosen.is_empty() || !self.fanout.matches().is_empty();
         let qos = message.qos;
