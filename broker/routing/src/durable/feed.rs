@@ -72,21 +72,21 @@ impl Sessions {
             *budget -= 1;
             match self.feed_one(number, now_ms, budget, effects) {
                 Fed::Unfinished => self.line.push_back(number),
-                Fed::Enough => self.leave_line(number, false),
+                Fed::Enough => drop(self.leave_line(number)),
                 Fed::Ask(wanted) => {
-                    self.leave_line(number, true);
-                    let epoch = self.session(number).map_or(0, |session| session.epoch);
-                    effects.push(Effect::Read { session: number, epoch, wanted });
+                    let Some(session) = self.leave_line(number) else { continue };
+                    session.reading = true;
+                    effects.push(Effect::Read { session: number, epoch: session.epoch, wanted });
                 }
             }
         }
     }
 
-    fn leave_line(&mut self, number: u64, reading: bool) {
-        if let Some(session) = self.session_mut(number) {
-            session.in_line = false;
-            session.reading = reading;
-        }
+    /// An answer of the log that it waits for goes on being waited for.
+    fn leave_line(&mut self, number: u64) -> Option<&mut Session> {
+        let session = self.session_mut(number)?;
+        session.in_line = false;
+        Some(session)
     }
 
     fn feed_one(&mut self, number: u64, now_ms: u64, budget: &mut usize, effects: &mut Vec<Effect>) -> Fed {
