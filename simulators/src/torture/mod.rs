@@ -34,6 +34,7 @@ pub use self::report::Report;
 use self::{
     chance::Chance,
     client::{Client, Field, Phase, wait},
+    ledger::{Event, Ledger},
     limits::{
         LIFE_TIME_MAX, LIFE_TIME_MIN, LONG_LIFE_TIME_MAX, QUIET_TIME, READ_TIME, SETTLE_TIME_MAX,
         STUMBLE_TIME_MAX,
@@ -92,11 +93,14 @@ pub fn run(options: &TortureOptions, out: &mut dyn Write) -> Result<Report, Tort
     let outcome = torture.run(out);
     torture.hub.kill();
     if !matches!(&outcome, Ok(report) if report.is_well()) {
-        let place = options.keep.clone().unwrap_or_else(|| folder.keep());
-        if let Some(from) = options.keep.is_some().then(|| torture.hub.folder().to_owned()) {
-            let _ = fs::rename(&from, place.join("hub"));
+        let folder = folder.keep();
+        let place = options.keep.clone().unwrap_or(folder);
+        fs::create_dir_all(&place)?;
+        if torture.hub.folder().parent() != Some(&place) {
+            fs::rename(torture.hub.folder(), place.join("hub"))?;
         }
         fs::write(place.join("hub.log"), torture.log.join("\n"))?;
+        fs::write(place.join("history"), torture.history.concat())?;
         writeln!(out, "torture: the hub's folder and log are kept in {}", place.display())?;
     }
     outcome
@@ -107,6 +111,7 @@ struct Torture<'a> {
     hub: Hub,
     chance: Chance,
     log: Vec<String>,
+    history: Vec<String>,
     restarts: Vec<Duration>,
 }
 
@@ -119,12 +124,12 @@ impl<'a> Torture<'a> {
         hub.stop();
         hub.open_plain(TENANT);
         let chance = Chance::new(options.seed, 1);
-        Ok(Self { options, hub, chance, log: Vec::new(), restarts: Vec::new() })
+        Ok(Self { options, hub, chance, log: Vec::new(), history: Vec::new(), restarts: Vec::new() })
     }
 
     fn run(&mut self, out: &mut dyn Write) -> Result<Report, TortureError> {
         let rounds = self.options.kills;
-        let mut first = ledger::Ledger::default();
+        let mut first = Ledger::default();
         let clients = cast::cast(self.options.seed, rounds, &mut first);
         let field = Field::new(clients.len());
         *field.ledger() = first;
@@ -151,6 +156,7 @@ impl<'a> Torture<'a> {
             }
         }
         ledger.judge();
+        self.history = ledger.history().collect();
         Ok(Report::new(self.options, &ledger, &self.restarts))
     }
 
@@ -172,6 +178,7 @@ impl<'a> Torture<'a> {
                 let delivered = field.ledger().numbers.delivered;
                 writeln!(out, "  round {round}: {delivered} delivered, {violations} violations")?;
             }
+            // A few more kills would only bury what was found.
             if violations > 0 {
                 writeln!(out, "  round {round}: ending early, something is wrong")?;
                 break;
@@ -188,6 +195,7 @@ impl<'a> Torture<'a> {
     }
 
     fn kill(&mut self, field: &Field) {
+        field.ledger().note(Event::Hub("killed".to_owned()));
         field.set_hub(None);
         if let Some(process) = self.hub.process() {
             process.kill();
@@ -199,6 +207,7 @@ impl<'a> Torture<'a> {
     fn start(&mut self, field: &Field) -> Result<(), TortureError> {
         let took = self.hub.start().inspect_err(|error| self.log.push(error.to_string()))?;
         self.restarts.push(took);
+        field.ledger().note(Event::Hub(format!("ready after {took:.0?}")));
         let plain = self.hub.plain();
         let address = plain.parse().map_err(|_| TortureError::Address(plain.to_owned()))?;
         field.set_hub(Some(address));
