@@ -33,3 +33,5 @@ pub const QUIET_TIME: Duration = Duration::from_millis(700);
 pub const VIOLATIONS_TOLD_MAX: usize = 40;
 /// Events kept for the post mortem; the oldest go.
 pub const HISTORY_EVENTS_MAX: usize = 500_000;
+/// What a disk writes at once or not at all, in bytes.
+pub const PAGE_BYTES: u64 = 4_096;
