@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use muster_simulators::{
-    bench::{self, BenchOptions},
+    bench::{self, BenchOptions, Part},
     demo,
     load::{self, LoadOptions},
     torture::{self, TortureOptions},
@@ -47,9 +47,9 @@ enum Command {
         /// How long each time, in seconds.
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
-        /// Only the hub beside other brokers.
-        #[arg(long)]
-        only_versus: bool,
+        /// One part of the page.
+        #[arg(long, value_enum)]
+        only: Option<Part>,
     },
     /// Load for any MQTT broker: fan-in, fan-out, pairs, latency at a fixed rate, connections.
     ///
@@ -65,8 +65,8 @@ fn main() -> ExitCode {
     let mut out = io::stdout();
     let (name, ended) = match Arguments::parse().command {
         Command::Demo { once } => ("demo", demo::run(once, &mut out).map_err(|error| error.to_string())),
-        Command::Bench { write, date, rounds, seconds, only_versus } => {
-            let options = BenchOptions { write, date, rounds: rounds.into(), seconds, only_versus };
+        Command::Bench { write, date, rounds, seconds, only } => {
+            let options = BenchOptions { write, date, rounds: rounds.into(), seconds, only };
             let measured = bench::run(&options, &mut out);
             ("bench", measured.map(|()| true).map_err(|error| error.to_string()))
         }

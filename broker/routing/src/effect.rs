@@ -184,3 +184,29 @@ pub enum Effect {
     /// had their turn. Asked once until it is called.
     Continue,
 }
+
+impl Effect {
+    /// The session that is told, if one is.
+    pub(crate) fn addressee(&self) -> Option<SubscriberId> {
+        match self {
+            Self::Deliver { to, .. }
+            | Self::Published { to, .. }
+            | Self::Subscribed { to, .. }
+            | Self::Unsubscribed { to, .. }
+            | Self::Denied { to, .. }
+            | Self::Attached { to, .. }
+            | Self::Bound { to, .. }
+            | Self::Released { to, .. }
+            | Self::Forgotten { to, .. }
+            | Self::Close { to, .. } => Some(*to),
+            Self::Append { .. }
+            | Self::KeepRetained { .. }
+            | Self::ForgetRetained { .. }
+            | Self::StoreRow { .. }
+            | Self::Read { .. }
+            | Self::Need { .. }
+            | Self::Lost { .. }
+            | Self::Continue => None,
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! Tests of the router as a whole. Those of one part stand with the part.
 
 mod commits;
+mod durable;
 pub(crate) mod model;
+mod shared;
 mod slices;
 mod stories;
 

@@ -10,12 +10,12 @@ impl Chance {
     /// A generator for one purpose: `of` tells the purposes of one seed apart.
     pub fn new(seed: u64, of: u64) -> Self {
         let mut chance = Self(seed ^ of.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        chance.next();
+        chance.draw();
         chance
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Chance {
 
     /// A number below `end`; 0 if there is none.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next().checked_rem(end).unwrap_or(0)
+        self.draw().checked_rem(end).unwrap_or(0)
     }
 
     /// True once in `n` times.

@@ -20,12 +20,18 @@ impl Session {
         self.flights.len() < limits.flights_max && self.flight_bytes < limits.flight_bytes_max
     }
 
-    /// Gives a record to the connection.
-    pub(super) fn give(&mut self, record: &Record, found: &Match, now_ms: u64, effects: &mut Vec<Effect>) {
-        let Some(to) = self.online else { return };
+    /// Gives a record to the connection, unless it has lost its meaning.
+    pub(super) fn give(
+        &mut self,
+        record: &Record,
+        found: &Match,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(to) = self.online else { return false };
         let expires_ms = record.expires_ms();
         if expires_ms.is_some_and(|at| at <= now_ms) {
-            return;
+            return false;
         }
         let qos = found.qos.min(record.message.qos);
         let tag = self.next_tag;
@@ -46,6 +52,7 @@ impl Session {
                 expires_ms,
             },
         });
+        true
     }
 }
 
@@ -69,24 +76,24 @@ impl Sessions {
     pub(crate) fn feed(&mut self, now_ms: u64, budget: &mut usize, effects: &mut Vec<Effect>) {
         while *budget > 0 {
             let Some(number) = self.line.pop_front() else { return };
-            *budget -= 1;
-            match self.feed_one(number, now_ms, budget, effects) {
+            let fed = self.feed_one(number, now_ms, budget, effects);
+            // Its turn costs something even if it had nothing to get; but it had it, however small the slice.
+            *budget = budget.saturating_sub(1);
+            match fed {
                 Fed::Unfinished => self.line.push_back(number),
-                Fed::Enough => drop(self.leave_line(number)),
+                Fed::Enough => {
+                    if let Some(session) = self.session_mut(number) {
+                        session.in_line = false;
+                    }
+                }
                 Fed::Ask(wanted) => {
-                    let Some(session) = self.leave_line(number) else { continue };
-                    session.reading = true;
-                    effects.push(Effect::Read { session: number, epoch: session.epoch, wanted });
+                    let Some(session) = self.session_mut(number) else { continue };
+                    (session.in_line, session.reading) = (false, true);
+                    let epoch = session.epoch;
+                    effects.push(Effect::Read { session: number, epoch, wanted });
                 }
             }
         }
-    }
-
-    /// An answer of the log that it waits for goes on being waited for.
-    fn leave_line(&mut self, number: u64) -> Option<&mut Session> {
-        let session = self.session_mut(number)?;
-        session.in_line = false;
-        Some(session)
     }
 
     fn feed_one(&mut self, number: u64, now_ms: u64, budget: &mut usize, effects: &mut Vec<Effect>) -> Fed {
@@ -119,19 +126,20 @@ impl Sessions {
             };
             let Some(session) = self.session_mut(number) else { return Fed::Enough };
             session.queue.pop();
-            match record {
+            let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => {
-                    if let Some(found) = session.wants(&record.message.topic, None)
-                        && found.qos.min(record.message.qos) > Qos::AtMostOnce
-                    {
-                        session.give(&record, &found, now_ms, effects);
-                    }
-                }
+                Some(record) => session.wants(&record.message.topic, sequence, false).is_some_and(|found| {
+                    found.qos.min(record.message.qos) > Qos::AtMostOnce
+                        && session.give(&record, &found, now_ms, effects)
+                }),
                 None => {
                     session.missed += 1;
                     self.missed += 1;
+                    false
                 }
+            };
+            if !is_given {
+                self.unassign(number, sequence, effects);
             }
             self.note_change(number, now_ms);
         }
@@ -152,7 +160,7 @@ impl Sessions {
                 Some(Some(record)) => {
                     let session = self.session_mut(number)?;
                     session.resend.pop_front();
-                    let found = session.wants(&record.message.topic, None);
+                    let found = session.wants(&record.message.topic, flight.sequence, false);
                     let delivery = Delivery {
                         qos: flight.qos,
                         retain: record.message.retain
@@ -224,7 +232,7 @@ impl Sessions {
             Wanted::From(from) => {
                 let seen = from..next;
                 for record in records.into_iter().filter(|record| seen.contains(&record.sequence)) {
-                    let found = session.wants(&record.message.topic, Some(record.sequence));
+                    let found = session.wants(&record.message.topic, record.sequence, true);
                     if found.is_some_and(|found| found.qos.min(record.message.qos) > Qos::AtMostOnce) {
                         session.queue.found(record.sequence);
                         session.fetched.insert(record.sequence, Some(record));
@@ -242,6 +250,7 @@ impl Sessions {
         let Some(session) = self.session_mut(number) else { return };
         let Some(flight) = session.flights.remove(&tag) else { return };
         session.flight_bytes = session.flight_bytes.saturating_sub(flight.bytes);
+        self.unassign(number, flight.sequence, effects);
         if let (Some(packet_id), Qos::ExactlyOnce) = (flight.packet_id, flight.qos) {
             // The queue on disk still lists it, so both rows go together.
             self.store(number, RowKind::Outbound(packet_id), None, effects);
@@ -254,11 +263,16 @@ impl Sessions {
 
     /// A QoS 2 delivery gets its packet id, before it is sent.
     pub(crate) fn bind(&mut self, number: u64, packet_id: u16, tag: u64, effects: &mut Vec<Effect>) {
+        let runs_max = self.limits.queue_runs_max;
         let Some(session) = self.session_mut(number) else { return };
         let (Some(to), Some(flight)) = (session.online, session.flights.get_mut(&tag)) else { return };
         flight.packet_id = Some(packet_id);
         flight.stage = Stage::Sent;
-        let value = row::encode_outbound(flight.sequence, false);
+        let sequence = flight.sequence;
+        let value = row::encode_outbound(sequence, false);
+        if session.is_row_too_old(sequence, runs_max) {
+            self.store_queue(number, effects);
+        }
         self.store(number, RowKind::Outbound(packet_id), Some(value), effects);
         self.wait(number, Then::Say(Box::new(Effect::Bound { to, packet_id })));
     }

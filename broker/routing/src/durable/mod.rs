@@ -23,8 +23,8 @@ mod tail;
 pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
-pub(crate) use session::Kept;
 pub use session::Will;
+pub(crate) use session::{Kept, Session};
 pub(crate) use sessions::{Sessions, Then, ends_ms};
 
 use std::sync::Arc;

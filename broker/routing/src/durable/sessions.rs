@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use muster_schemas::{Message, Qos};
+use muster_schemas::{Message, Qos, TopicFilter};
 use smallvec::SmallVec;
 
 use super::{
@@ -81,6 +81,8 @@ pub(crate) struct Sessions {
     flush_ms: Option<u64>,
     /// Every queue row holds as of this sequence.
     checkpoint: u64,
+    /// The row that says so may not be on disk.
+    is_checkpoint_lost: bool,
     /// The last sequence that is on disk.
     pub(super) committed: u64,
     /// Ends and wills, by their time.
@@ -111,6 +113,7 @@ impl Sessions {
             changed: BTreeSet::new(),
             flush_ms: None,
             checkpoint: next_sequence.saturating_sub(1),
+            is_checkpoint_lost: false,
             committed: next_sequence.saturating_sub(1),
             timers: BTreeSet::new(),
             missed: 0,
@@ -170,7 +173,8 @@ impl Sessions {
         let outbound = session.flights.values().filter(|flight| flight.qos == Qos::ExactlyOnce);
         let outbound = outbound.filter_map(|flight| flight.packet_id).map(RowKind::Outbound);
         let inbound = session.received.iter().map(|id| RowKind::Inbound(*id));
-        let rows = [RowKind::Head, RowKind::Queue].into_iter().chain(outbound).chain(inbound);
+        let assigned = session.assigned.keys().map(|sequence| RowKind::Assigned(*sequence));
+        let rows = [RowKind::Head, RowKind::Queue].into_iter().chain(outbound).chain(inbound).chain(assigned);
         for kind in rows.chain(session.suspect.iter().copied()) {
             self.store(number, kind, None, effects);
         }
@@ -212,6 +216,8 @@ impl Sessions {
     }
 
     pub(crate) fn store_head(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        // An earlier session of the same client may still be on disk; there is never more than one.
+        self.store_orphans(effects);
         if let Some(session) = self.all.get(&number) {
             let head = session.head().encode();
             self.store(number, RowKind::Head, Some(head), effects);
@@ -219,11 +225,19 @@ impl Sessions {
     }
 
     pub(crate) fn store_queue(&mut self, number: u64, effects: &mut Vec<Effect>) {
-        if let Some(session) = self.all.get(&number) {
-            let queue = row::encode_queue(self.committed, &session.queue_on_disk());
+        // It leaves out what has a row of its own, so that these rows have to be there.
+        self.store_suspects(number, effects);
+        if let Some(queue) = self.queue_row(number) {
             self.store(number, RowKind::Queue, Some(queue), effects);
             self.changed.remove(&number);
         }
+    }
+
+    fn queue_row(&mut self, number: u64) -> Option<Vec<u8>> {
+        let session = self.all.get_mut(&number)?;
+        let queue = session.queue_on_disk();
+        session.row = (self.committed, queue.search_from());
+        Some(row::encode_queue(self.committed, &queue))
     }
 
     /// Writes again what an earlier commit may have failed to write.
@@ -233,7 +247,7 @@ impl Sessions {
             let Some(session) = self.all.get(&number) else { return };
             let value = match kind {
                 RowKind::Head => Some(session.head().encode()),
-                RowKind::Queue => Some(row::encode_queue(self.committed, &session.queue_on_disk())),
+                RowKind::Queue => self.queue_row(number),
                 RowKind::Outbound(id) => {
                     let is_it =
                         |flight: &&Flight| flight.packet_id == Some(id) && flight.qos == Qos::ExactlyOnce;
@@ -241,9 +255,25 @@ impl Sessions {
                     flight.map(|f| row::encode_outbound(f.sequence, f.stage == Stage::Released))
                 }
                 RowKind::Inbound(id) => session.received.contains(&id).then(Vec::new),
+                RowKind::Assigned(sequence) => {
+                    session.assigned.get(&sequence).map(|filter| filter.as_str().as_bytes().to_vec())
+                }
                 RowKind::Checkpoint => None,
             };
             self.store(number, kind, value, effects);
+        }
+    }
+
+    /// Removes again what an earlier commit may have failed to remove.
+    fn store_orphans(&mut self, effects: &mut Vec<Effect>) {
+        if self.orphans.is_empty() {
+            return;
+        }
+        for (number, kind) in std::mem::take(&mut self.orphans) {
+            self.store(number, kind, None, effects);
+        }
+        if self.all.is_empty() {
+            self.wait(0, Then::Need(u64::MAX));
         }
     }
 
@@ -268,14 +298,18 @@ impl Sessions {
             match then {
                 Then::Say(effect) => effects.push(*effect),
                 Then::Start { to, session_present } => self.start(number, to, session_present, effects),
-                Then::Need(sequence) => effects.push(Effect::Need { from: sequence }),
+                Then::Need(sequence) => {
+                    // A session that began since may need more than those of then.
+                    effects.push(Effect::Need { from: sequence.min(self.needed_from()) });
+                }
             }
         }
     }
 
-    /// A batch is not on disk, nor is any after it. Their sessions' connections are to be closed: returns them.
-    pub(crate) fn failed(&mut self, batch: u64) -> Vec<SubscriberId> {
-        let mut lost = BTreeSet::new();
+    /// A batch is not on disk, nor is any after it. Whoever waits for it is to be closed, and whoever has one of its
+    /// sessions: returns them. The rows are written again before long.
+    pub(crate) fn failed(&mut self, batch: u64, now_ms: u64) -> BTreeSet<SubscriberId> {
+        let (mut lost, mut closing) = (BTreeSet::new(), BTreeSet::new());
         let (open, written) = (self.batch, &mut self.written);
         let failed =
             written.partition_point(|row| row.batch < batch)..written.partition_point(|row| row.batch < open);
@@ -287,7 +321,9 @@ impl Sessions {
                         session.received.remove(&id);
                     }
                     session.suspect.insert(kind);
+                    self.changed.insert(number);
                 }
+                None if kind == RowKind::Checkpoint => self.is_checkpoint_lost = true,
                 None if number > 0 => drop(self.orphans.insert((number, kind))),
                 None => {}
             }
@@ -295,8 +331,17 @@ impl Sessions {
         let waiting = &mut self.waiting;
         let failed =
             waiting.partition_point(|w| w.batch < batch)..waiting.partition_point(|w| w.batch < open);
-        lost.extend(waiting.drain(failed).map(|waiting| waiting.number));
-        lost.iter().filter_map(|number| self.all.get(number)?.online).collect()
+        for Waiting { number, then, .. } in waiting.drain(failed) {
+            lost.insert(number);
+            closing.extend(match then {
+                Then::Say(effect) => effect.addressee(),
+                Then::Start { to, .. } => Some(to),
+                Then::Need(_) => None,
+            });
+        }
+        closing.extend(lost.iter().filter_map(|number| self.all.get(number)?.online));
+        self.ask_for_flush(now_ms);
+        closing
     }
 
     fn start(&mut self, number: u64, to: SubscriberId, session_present: bool, effects: &mut Vec<Effect>) {
@@ -334,6 +379,7 @@ impl Sessions {
     pub(crate) fn committed(&mut self, up_to: u64, now_ms: u64, effects: &mut Vec<Effect>) {
         self.committed = self.committed.max(up_to);
         let mut budget = self.limits.fanout_slice_max;
+        let mut over = Vec::new();
         while let Some(Uncommitted { record, wanted }) =
             self.uncommitted.pop_front_if(|uncommitted| uncommitted.record.sequence <= up_to)
         {
@@ -342,7 +388,9 @@ impl Sessions {
                 let Some(session) = self.all.get_mut(&number) else { continue };
                 if budget > 0 && session.is_caught_up() && session.has_room(&self.limits) {
                     budget -= 1;
-                    session.give(&record, &found, now_ms, effects);
+                    if !session.give(&record, &found, now_ms, effects) {
+                        over.push((number, record.sequence));
+                    }
                 } else {
                     session.queue.push(record.sequence, self.limits.queue_runs_max);
                     if session.started && !session.in_line && !session.reading {
@@ -355,12 +403,81 @@ impl Sessions {
             let Limits { tail_records_max, tail_bytes_max, .. } = self.limits;
             self.tail.push(record, tail_records_max, tail_bytes_max);
         }
+        for (number, sequence) in over {
+            self.unassign(number, sequence, effects);
+        }
         self.ask_for_flush(now_ms);
     }
 
-    /// No record from a sequence on is or will be on disk.
+    /// A record is for this member of a share.
+    pub(crate) fn assign(
+        &mut self,
+        number: u64,
+        sequence: u64,
+        filter: &TopicFilter,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        session.assigned.insert(sequence, filter.clone());
+        let value = filter.as_str().as_bytes().to_vec();
+        self.store(number, RowKind::Assigned(sequence), Some(value), effects);
+    }
+
+    /// A record that was for this member of a share is over.
+    pub(super) fn unassign(&mut self, number: u64, sequence: u64, effects: &mut Vec<Effect>) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        if session.assigned.remove(&sequence).is_some() {
+            self.store(number, RowKind::Assigned(sequence), None, effects);
+        }
+    }
+
+    /// Takes from a member of a share what was assigned by it and not begun at QoS 2: it is for others now.
+    pub(crate) fn take_assigned(
+        &mut self,
+        number: u64,
+        filter: &TopicFilter,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<u64> {
+        let Some(session) = self.all.get_mut(&number) else { return Vec::new() };
+        let begun = |sequence: &u64| {
+            let flight = session.flights.values().find(|flight| flight.sequence == *sequence);
+            flight.is_some_and(|flight| flight.qos == Qos::ExactlyOnce && flight.packet_id.is_some())
+        };
+        let of_share = session.assigned.iter().filter(|(_, by)| *by == filter).map(|(sequence, _)| *sequence);
+        let taken: Vec<u64> = of_share.filter(|sequence| !begun(sequence)).collect();
+        for sequence in &taken {
+            self.unassign(number, *sequence, effects);
+        }
+        taken
+    }
+
+    /// The record of a sequence, if it is among the newest.
+    pub(crate) fn recent(&self, sequence: u64) -> Option<&Record> {
+        self.tail.find(sequence)
+    }
+
+    /// Lists a record for a session out of its order, as one that another member of a share did not take.
+    pub(crate) fn list(&mut self, number: u64, sequence: u64, now_ms: u64) {
+        if let Some(session) = self.all.get_mut(&number) {
+            session.queue.put_back(sequence);
+            self.note_change(number, now_ms);
+            self.line_up(number);
+        }
+    }
+
+    /// No record from a sequence on is or will be on disk, and the sequences are given out again: subscriptions that were
+    /// made after those records are for the records that take their places.
     pub(crate) fn uncommitted_failed(&mut self, from: u64) {
-        while self.uncommitted.pop_back_if(|uncommitted| uncommitted.record.sequence >= from).is_some() {}
+        let subscriptions = self.all.values_mut().flat_map(|session| &mut session.subscriptions);
+        subscriptions.for_each(|kept| kept.since = kept.since.min(from));
+        while let Some(lost) = self.uncommitted.pop_back_if(|uncommitted| uncommitted.record.sequence >= from)
+        {
+            for found in lost.wanted {
+                if let Some(session) = self.all.get_mut(&found.subscriber.durable_number()) {
+                    session.assigned.remove(&lost.record.sequence);
+                }
+            }
+        }
     }
 
     /// Puts a session into the line of those to be fed.
@@ -381,7 +498,7 @@ impl Sessions {
     }
 
     fn ask_for_flush(&mut self, now_ms: u64) {
-        let is_wanted = !self.changed.is_empty() || !self.orphans.is_empty();
+        let is_wanted = !self.changed.is_empty() || !self.orphans.is_empty() || self.is_checkpoint_lost;
         if is_wanted && self.flush_ms.is_none() {
             self.flush_ms = Some(now_ms + FLUSH_INTERVAL_MS);
         }
@@ -397,10 +514,8 @@ impl Sessions {
         for number in old {
             self.store_queue(number, effects);
         }
-        for (number, kind) in std::mem::take(&mut self.orphans) {
-            self.store(number, kind, None, effects);
-        }
-        if self.changed.is_empty() && self.committed > self.checkpoint {
+        self.store_orphans(effects);
+        if self.changed.is_empty() && (self.committed > self.checkpoint || self.is_checkpoint_lost) {
             self.move_checkpoint(effects);
         }
         self.ask_for_flush(now_ms);
@@ -409,6 +524,7 @@ impl Sessions {
     /// Every queue row holds as of what is committed.
     pub(crate) fn move_checkpoint(&mut self, effects: &mut Vec<Effect>) {
         self.checkpoint = self.committed;
+        self.is_checkpoint_lost = false;
         self.store(0, RowKind::Checkpoint, Some(row::encode_checkpoint(self.checkpoint)), effects);
         let from = self.needed_from();
         self.wait(0, Then::Need(from));
