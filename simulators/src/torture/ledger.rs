@@ -1,11 +1,11 @@
 //! What was published, acknowledged and delivered, and the judge of it. It knows nothing of connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use muster_mqtt::ReasonCode;
 use muster_schemas::{Qos, TopicFilter, TopicName};
 
-use super::limits::{BACKLOG_MESSAGES_MAX, VIOLATIONS_TOLD_MAX};
+use super::limits::{BACKLOG_MESSAGES_MAX, HISTORY_EVENTS_MAX, VIOLATIONS_TOLD_MAX};
 
 /// The topic of that number of a publisher.
 #[expect(clippy::expect_used, reason = "letters and digits are a topic")]
@@ -108,6 +108,27 @@ pub struct Ledger {
     pub numbers: Numbers,
     /// Grows with everything that happens.
     pub progress: u64,
+    /// The latest events, for the post mortem.
+    history: VecDeque<Event>,
+}
+
+/// One line of the post mortem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// What happened to the hub.
+    Hub(String),
+    /// A client's connection stands, and whether its session goes on.
+    Connected(String, bool),
+    /// A publisher sent a message for the first time.
+    Published(usize, u32),
+    /// A publisher sent it again.
+    Again(usize, u32),
+    /// A publisher had its last acknowledgement.
+    Answered(usize, u32, ReasonCode),
+    /// A subscriber got publisher's message.
+    Delivered(usize, (usize, u32), Qos),
+    /// Something must not be.
+    Violation(String),
 }
 
 impl Ledger {
@@ -127,12 +148,28 @@ impl Ledger {
         }
         let all = self.publishers.entry(publisher).or_default();
         all.push(Published { topic, at: self.clock, fate: Fate::OnItsWay });
-        u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+        let sequence = u32::try_from(all.len() - 1).unwrap_or(u32::MAX);
+        self.note(Event::Published(publisher, sequence));
+        sequence
+    }
+
+    /// Keeps an event for the post mortem.
+    pub fn note(&mut self, event: Event) {
+        if self.history.len() >= HISTORY_EVENTS_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(event);
+    }
+
+    /// The latest events, line by line.
+    pub fn history(&self) -> impl Iterator<Item = String> {
+        self.history.iter().map(|event| format!("{event:?}\n"))
     }
 
     /// The hub has taken a message over, or refused it.
     pub fn answered(&mut self, publisher: usize, sequence: u32, code: ReasonCode) {
         self.progress += 1;
+        self.note(Event::Answered(publisher, sequence, code));
         let message =
             self.publishers.get_mut(&publisher).and_then(|messages| messages.get_mut(sequence as usize));
         let Some(message) = message else { return };
@@ -168,6 +205,7 @@ impl Ledger {
         qos: Qos,
     ) {
         self.progress += 1;
+        self.note(Event::Delivered(subscriber, (publisher, sequence), qos));
         let message = self.publishers.get(&publisher).and_then(|messages| messages.get(sequence as usize));
         let (Some(message), Some(subscription)) = (message, self.subscriptions.get_mut(&subscriber)) else {
             return self.violated(format!(
@@ -193,8 +231,12 @@ impl Ledger {
             }
             return;
         }
-        subscription.got += u64::from(subscription.is_owed(publisher, message));
         self.numbers.delivered += 1;
+        if !subscription.is_owed(publisher, message) {
+            // It was first sent before the subscription stood, and what came here may be that or the same sent again.
+            return;
+        }
+        subscription.got += 1;
         let last = subscription.last.insert((publisher, message.topic), sequence);
         if let Some(last) = last.filter(|last| *last > sequence) {
             self.violated(format!("subscriber {subscriber} got {name} after message {last}"));
@@ -210,6 +252,7 @@ impl Ledger {
     /// Something must not be.
     pub fn violated(&mut self, what: String) {
         self.numbers.violations += 1;
+        self.note(Event::Violation(what.clone()));
         if self.violations.len() < VIOLATIONS_TOLD_MAX {
             self.violations.push(what);
         }
@@ -324,5 +367,19 @@ mod tests {
         deliver(&mut ledger, 0, 1, Qos::ExactlyOnce);
         deliver(&mut ledger, 0, 0, Qos::ExactlyOnce);
         assert_eq!(ledger.numbers.violations, 1);
+    }
+
+    #[test]
+    fn order_begins_with_what_was_sent_after_the_subscription() {
+        let mut ledger = ledger();
+        ledger.published(5, 1);
+        ledger.granted(1);
+        ledger.published(5, 1);
+        deliver(&mut ledger, 1, 1, Qos::AtLeastOnce);
+        deliver(&mut ledger, 1, 0, Qos::AtLeastOnce);
+        assert_eq!(
+            ledger.numbers.violations, 0,
+            "its publisher had no answer for the first and sent it again"
+        );
     }
 }

@@ -31,3 +31,7 @@ pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(15);
 pub const QUIET_TIME: Duration = Duration::from_millis(700);
 /// Violations that are told; more are counted.
 pub const VIOLATIONS_TOLD_MAX: usize = 40;
+/// Events kept for the post mortem; the oldest go.
+pub const HISTORY_EVENTS_MAX: usize = 500_000;
+/// What a disk writes at once or not at all, in bytes.
+pub const PAGE_BYTES: u64 = 4_096;

@@ -11,6 +11,7 @@
 pub mod cast;
 pub mod chance;
 pub mod client;
+pub mod cut;
 pub mod ledger;
 pub mod limits;
 pub mod link;
@@ -34,6 +35,8 @@ pub use self::report::Report;
 use self::{
     chance::Chance,
     client::{Client, Field, Phase, wait},
+    cut::Cuts,
+    ledger::{Event, Ledger},
     limits::{
         LIFE_TIME_MAX, LIFE_TIME_MIN, LONG_LIFE_TIME_MAX, QUIET_TIME, READ_TIME, SETTLE_TIME_MAX,
         STUMBLE_TIME_MAX,
@@ -51,6 +54,12 @@ pub struct TortureOptions {
     /// How often the hub is killed with SIGKILL.
     #[arg(long, default_value_t = 200)]
     pub kills: u32,
+    /// How often the power is cut: the hub is killed, and what it had not synced is lost. Needs a C compiler.
+    #[arg(long, default_value_t = 200)]
+    pub cuts: u32,
+    /// At a power cut even what was synced is lost: a test of this test, which then has to fail.
+    #[arg(long)]
+    pub disk_lies: bool,
     /// Decides moments and workload. The interleaving of processes it cannot decide.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -86,17 +95,20 @@ const TENANT: &str = "torture";
 /// # Errors
 /// The hub did not come back, or the folder cannot be written.
 pub fn run(options: &TortureOptions, out: &mut dyn Write) -> Result<Report, TortureError> {
-    writeln!(out, "torture: seed {}, {} kills", options.seed, options.kills)?;
+    writeln!(out, "torture: seed {}, {} kills, {} power cuts", options.seed, options.kills, options.cuts)?;
     let folder = tempfile::Builder::new().prefix("muster-torture-").tempdir()?;
     let mut torture = Torture::prepare(options, &folder)?;
     let outcome = torture.run(out);
     torture.hub.kill();
     if !matches!(&outcome, Ok(report) if report.is_well()) {
-        let place = options.keep.clone().unwrap_or_else(|| folder.keep());
-        if let Some(from) = options.keep.is_some().then(|| torture.hub.folder().to_owned()) {
-            let _ = fs::rename(&from, place.join("hub"));
+        let folder = folder.keep();
+        let place = options.keep.clone().unwrap_or(folder);
+        fs::create_dir_all(&place)?;
+        if torture.hub.folder().parent() != Some(&place) {
+            fs::rename(torture.hub.folder(), place.join("hub"))?;
         }
         fs::write(place.join("hub.log"), torture.log.join("\n"))?;
+        fs::write(place.join("history"), torture.history.concat())?;
         writeln!(out, "torture: the hub's folder and log are kept in {}", place.display())?;
     }
     outcome
@@ -105,8 +117,11 @@ pub fn run(options: &TortureOptions, out: &mut dyn Write) -> Result<Report, Tort
 struct Torture<'a> {
     options: &'a TortureOptions,
     hub: Hub,
+    /// None if the power is never cut.
+    cuts: Option<Cuts>,
     chance: Chance,
     log: Vec<String>,
+    history: Vec<String>,
     restarts: Vec<Duration>,
 }
 
@@ -119,12 +134,15 @@ impl<'a> Torture<'a> {
         hub.stop();
         hub.open_plain(TENANT);
         let chance = Chance::new(options.seed, 1);
-        Ok(Self { options, hub, chance, log: Vec::new(), restarts: Vec::new() })
+        let cuts = (options.cuts > 0)
+            .then(|| Cuts::prepare(hub.folder(), folder.path(), options.disk_lies))
+            .transpose()?;
+        Ok(Self { options, hub, cuts, chance, log: Vec::new(), history: Vec::new(), restarts: Vec::new() })
     }
 
     fn run(&mut self, out: &mut dyn Write) -> Result<Report, TortureError> {
-        let rounds = self.options.kills;
-        let mut first = ledger::Ledger::default();
+        let rounds = self.options.kills + self.options.cuts;
+        let mut first = Ledger::default();
         let clients = cast::cast(self.options.seed, rounds, &mut first);
         let field = Field::new(clients.len());
         *field.ledger() = first;
@@ -151,10 +169,13 @@ impl<'a> Torture<'a> {
             }
         }
         ledger.judge();
-        Ok(Report::new(self.options, &ledger, &self.restarts))
+        self.history = ledger.history().collect();
+        let unsynced = self.cuts.as_ref().map_or((0, 0), |cuts| cuts.unsynced);
+        Ok(Report::new(self.options, &ledger, &self.restarts, unsynced))
     }
 
     fn rounds(&mut self, rounds: u32, field: &Field, out: &mut dyn Write) -> Result<(), TortureError> {
+        let mut cuts_left = u64::from(self.options.cuts);
         for round in 1..=rounds {
             let life = match self.chance.once_in(8) {
                 true => self.chance.time(LIFE_TIME_MAX, LONG_LIFE_TIME_MAX),
@@ -164,7 +185,14 @@ impl<'a> Torture<'a> {
             self.kill(field);
             if self.chance.once_in(8) {
                 let after = self.chance.time(Duration::ZERO, STUMBLE_TIME_MAX);
+                self.watch();
                 self.hub.stumble(after)?;
+            }
+            let is_cut = self.chance.below(u64::from(rounds - round) + 1) < cuts_left;
+            if let Some(cuts) = self.cuts.as_mut().filter(|_| is_cut) {
+                cuts_left -= 1;
+                field.ledger().note(Event::Hub("power cut".to_owned()));
+                cuts.cut(&mut self.chance)?;
             }
             self.start(field)?;
             let violations = field.ledger().numbers.violations;
@@ -172,6 +200,7 @@ impl<'a> Torture<'a> {
                 let delivered = field.ledger().numbers.delivered;
                 writeln!(out, "  round {round}: {delivered} delivered, {violations} violations")?;
             }
+            // A few more kills would only bury what was found.
             if violations > 0 {
                 writeln!(out, "  round {round}: ending early, something is wrong")?;
                 break;
@@ -188,6 +217,7 @@ impl<'a> Torture<'a> {
     }
 
     fn kill(&mut self, field: &Field) {
+        field.ledger().note(Event::Hub("killed".to_owned()));
         field.set_hub(None);
         if let Some(process) = self.hub.process() {
             process.kill();
@@ -196,9 +226,17 @@ impl<'a> Torture<'a> {
         self.hub.kill();
     }
 
+    fn watch(&mut self) {
+        if let Some(cuts) = &mut self.cuts {
+            cuts.watch(&mut self.hub);
+        }
+    }
+
     fn start(&mut self, field: &Field) -> Result<(), TortureError> {
+        self.watch();
         let took = self.hub.start().inspect_err(|error| self.log.push(error.to_string()))?;
         self.restarts.push(took);
+        field.ledger().note(Event::Hub(format!("ready after {took:.0?}")));
         let plain = self.hub.plain();
         let address = plain.parse().map_err(|_| TortureError::Address(plain.to_owned()))?;
         field.set_hub(Some(address));

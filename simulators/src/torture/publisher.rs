@@ -8,7 +8,7 @@ use muster_schemas::{Message, Qos};
 
 use super::{
     chance::Chance,
-    ledger::{Ledger, qos_of, topic_name},
+    ledger::{Event, Ledger, qos_of, topic_name},
     limits::{PADDING_BYTES_MAX, TOPICS_PER_PUBLISHER},
 };
 
@@ -53,7 +53,7 @@ impl Publisher {
     }
 
     /// A connection stands: what is on its way goes again.
-    pub fn connected(&mut self, session_present: bool, out: &mut Vec<Packet>) {
+    pub fn connected(&mut self, session_present: bool, ledger: &mut Ledger, out: &mut Vec<Packet>) {
         let flights: Vec<Flight> = self.flights.drain(..).collect();
         for mut flight in flights {
             if session_present && flight.is_released {
@@ -64,6 +64,7 @@ impl Publisher {
                     flight.is_released = false;
                     flight.packet_id = self.free_id();
                 }
+                ledger.note(Event::Again(self.number, flight.sequence));
                 out.push(self.publish(&flight, session_present));
             }
             self.flights.push_back(flight);

@@ -12,6 +12,9 @@ use super::{
 pub struct Report {
     seed: u64,
     kills: u32,
+    cuts: u32,
+    /// Changes of files that were not synced at a power cut, and those of them that were lost.
+    pub unsynced: (u64, u64),
     /// Its numbers.
     pub numbers: Numbers,
     /// What must not be, in words; the first ones.
@@ -21,7 +24,12 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(options: &TortureOptions, ledger: &Ledger, restarts: &[Duration]) -> Self {
+    pub(super) fn new(
+        options: &TortureOptions,
+        ledger: &Ledger,
+        restarts: &[Duration],
+        unsynced: (u64, u64),
+    ) -> Self {
         let mut restarts = restarts.to_vec();
         restarts.sort_unstable();
         let median = restarts.get(restarts.len() / 2).copied().unwrap_or_default();
@@ -29,6 +37,8 @@ impl Report {
         Self {
             seed: options.seed,
             kills: options.kills,
+            cuts: options.cuts,
+            unsynced,
             numbers: ledger.numbers,
             violations: ledger.violations.clone(),
             restart: (median, longest),
@@ -46,11 +56,12 @@ impl fmt::Display for Report {
         let Numbers { acknowledged: [qos_1, qos_2], delivered, .. } = self.numbers;
         let Numbers { duplicates_qos_1, repeated_qos_2, refused, violations, .. } = self.numbers;
         let (median, longest) = self.restart;
-        let Self { seed, kills, .. } = self;
+        let Self { seed, kills, cuts, unsynced: (unsynced, lost), .. } = self;
         writeln!(
             f,
-            "seed {seed}: {kills} kills, ready after {median:.0?} (median), {longest:.0?} (longest)"
+            "seed {seed}: {kills} kills; {cuts} power cuts, {lost} of {unsynced} unsynced changes lost"
         )?;
+        writeln!(f, "  ready after {median:.0?} (median), {longest:.0?} (longest)")?;
         writeln!(f, "  acknowledged: {qos_1} at QoS 1, {qos_2} at QoS 2; refused: {refused}")?;
         writeln!(
             f,
