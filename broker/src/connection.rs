@@ -114,11 +114,14 @@ pub(crate) async fn carry<S>(
                 Box::pin(sleep(CLOSE_TIME_MAX)).await;
             };
             tokio::select! {
+                biased;
                 result = write_chunks(&mut write, &outbox, session) => result,
                 () = too_late => Err(io::ErrorKind::TimedOut.into()),
             }
         });
+        // In this order, so that the same story goes the same way each time.
         tokio::select! {
+            biased;
             () = &mut reading => writing.await,
             // The session has closed, or the peer takes no more bytes. What it still sends means nothing to anybody.
             result = &mut writing => result,

@@ -19,6 +19,7 @@ use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
+use tokio::task::JoinError;
 use tracing::{error, info};
 
 use crate::{
@@ -293,7 +294,7 @@ impl Router {
         {
             self.reads_under_way += 1;
             let (reader, tenant) = (recovered.log.reader(1), self.parts.tenant.tenant().clone());
-            let reading = tokio::task::spawn_blocking(move || {
+            let reading = aside(&self.parts.store, move || {
                 let (records, next) = recovered::read(reader, &wanted, &tenant);
                 Input::Records { session, epoch, wanted, records, next }
             });
@@ -339,6 +340,26 @@ impl Router {
     }
 }
 
+/// Runs what waits for the disk where it holds up nobody.
+fn aside<T, W>(store: &Store, work: W) -> impl Future<Output = Result<T, JoinError>> + use<T, W>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    #[cfg(test)]
+    let is_simulated = store.is_stepped();
+    #[cfg(not(test))]
+    let (is_simulated, _) = (false, store);
+    async move {
+        if is_simulated {
+            // There is no other thread, but it takes its time all the same.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return Ok(work());
+        }
+        tokio::task::spawn_blocking(work).await
+    }
+}
+
 impl Actor for Router {
     type Context = Context<Self>;
 
@@ -360,7 +381,7 @@ impl Actor for Router {
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
         let now_ms = self.parts.clock.unix_ms();
         let recovering =
-            tokio::task::spawn_blocking(move || Recovered::from_disk(tenant, &store, durable, now_ms));
+            aside(&self.parts.store, move || Recovered::from_disk(tenant, &store, durable, now_ms));
         ctx.wait(wrap_future(recovering).map(|outcome, router: &mut Self, ctx: &mut Context<Self>| {
             let outcome = match outcome {
                 Ok(recovered) => recovered.map_err(Cause::from),

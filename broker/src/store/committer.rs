@@ -102,12 +102,44 @@ pub(super) enum Order {
     Close,
 }
 
+/// The way to the committer.
+#[derive(Clone)]
+pub(super) struct Orders {
+    channel: SyncSender<Order>,
+    /// In a simulated world there is no thread: whoever tells the story says when the disk works.
+    #[cfg(test)]
+    pub stepped: Option<Arc<Mutex<Committer>>>,
+}
+
+impl Orders {
+    pub fn new(channel: SyncSender<Order>) -> Self {
+        Self {
+            channel,
+            #[cfg(test)]
+            stepped: None,
+        }
+    }
+
+    /// Sees to it that what was sent is answered, for who is about to wait for it.
+    pub fn hurry(&self) {
+        #[cfg(test)]
+        if let Some(committer) = &self.stepped {
+            while locked(committer).step() {}
+        }
+    }
+
+    /// Wakes the committer if it sleeps.
+    pub fn close(&self) {
+        drop(self.channel.try_send(Order::Close));
+    }
+}
+
 /// Sends a commit to the committer, or answers it at once.
-pub(super) fn send(orders: &SyncSender<Order>, commit: Commit) {
+pub(super) fn send(orders: &Orders, commit: Commit) {
     let Commit { writes, fence, permit, done } = commit;
     let order = Order::Commit(writes, Answer { done: Some(done), permit, fence });
     // When the receiver is gone, the order is dropped and answers that the store is closed.
-    if let Err(TrySendError::Full(Order::Commit(_, answer))) = orders.try_send(order) {
+    if let Err(TrySendError::Full(Order::Commit(_, answer))) = orders.channel.try_send(order) {
         answer.give(Err(CommitError::Busy { waiting_max: COMMITS_WAITING_MAX }));
     }
 }
@@ -184,6 +216,18 @@ impl Committer {
         if let Err(error) = self.witness.sync() {
             tracing::warn!(%error, "failed to sync the witness of acknowledged commits");
         }
+    }
+
+    /// Stores what has arrived, as one group. Whether there was anything.
+    #[cfg(test)]
+    pub fn step(&mut self) -> bool {
+        let first = self.orders.try_recv();
+        let is_work = first.is_ok();
+        if let Ok(first) = first {
+            let group = self.gather(first);
+            self.settle(group);
+        }
+        is_work
     }
 
     fn gather(&self, first: Order) -> Vec<(Vec<Write>, Answer)> {

@@ -4,15 +4,12 @@
 //! Three things make a loss visible: the numbers have no gaps, which the committer enforces; each record is sealed for
 //! its number; and the marks of the log (first kept, last appended) are stored in another table with the same batch.
 
-use std::sync::{
-    Arc,
-    mpsc::{SyncSender, sync_channel},
-};
+use std::sync::{Arc, mpsc::sync_channel};
 
 use fjall::{Guard, Keyspace, Readable as _, Snapshot};
 
 use super::{
-    committer::{self, Commit, Fence, Order},
+    committer::{self, Commit, Fence, Orders},
     error::{CommitError, DamageKind, LogDamage, StoreError},
     keys::Handle,
     limits::LOG_TRIM_RECORDS_MAX,
@@ -54,7 +51,7 @@ impl std::fmt::Debug for Place {
 
 impl TenantLog {
     /// Waits for what is on the way to the disk, then finds the end of the log there and compares it with the mark.
-    pub(super) fn open(place: Place, orders: &SyncSender<Order>) -> Result<Self, StoreError> {
+    pub(super) fn open(place: Place, orders: &Orders) -> Result<Self, StoreError> {
         let (log, damage) = Self::find(place, orders)?;
         match damage {
             Some(damage) => Err(StoreError::Log(damage)),
@@ -64,7 +61,7 @@ impl TenantLog {
 
     /// As [`TenantLog::open`], but goes on after a lost tail: new records are numbered past it, and a reader still names
     /// the gap.
-    pub(super) fn open_past_damage(place: Place, orders: &SyncSender<Order>) -> Result<Self, StoreError> {
+    pub(super) fn open_past_damage(place: Place, orders: &Orders) -> Result<Self, StoreError> {
         let (log, damage) = Self::find(place, orders)?;
         match damage {
             Some(damage) if matches!(damage.why, DamageKind::PastMark) => Err(StoreError::Log(damage)),
@@ -72,7 +69,7 @@ impl TenantLog {
         }
     }
 
-    fn find(place: Place, orders: &SyncSender<Order>) -> Result<(Self, Option<LogDamage>), StoreError> {
+    fn find(place: Place, orders: &Orders) -> Result<(Self, Option<LogDamage>), StoreError> {
         commit_blocking(orders, Vec::new())?;
         let now = place.table.snapshot();
         let (low, high) = place.marks(&now)?;
@@ -268,10 +265,11 @@ impl Place {
 }
 
 /// Sends the writes and waits for the outcome. Not for the committer's own thread, which would wait for itself.
-pub(super) fn commit_blocking(orders: &SyncSender<Order>, writes: Vec<Write>) -> Result<(), CommitError> {
+pub(super) fn commit_blocking(orders: &Orders, writes: Vec<Write>) -> Result<(), CommitError> {
     let (answer, outcome) = sync_channel(1);
     let done = Box::new(move |result| drop(answer.send(result)));
     committer::send(orders, Commit { writes, fence: None, permit: None, done });
+    orders.hurry();
     outcome.recv().unwrap_or(Err(CommitError::Closed))
 }
 

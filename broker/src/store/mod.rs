@@ -34,7 +34,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::sync_channel,
     },
     thread::JoinHandle,
 };
@@ -53,7 +53,7 @@ pub use sealing::{Purpose, SEALED_OVERHEAD_BYTES, Sealer};
 pub use table::{Row, Scan, Table, Write};
 pub use tenant::TenantStore;
 
-use committer::{Committer, MARK_NUMBER, Order, Shared};
+use committer::{Committer, MARK_NUMBER, Orders, Shared};
 use keys::{RootKeys, TenantSecret};
 use limits::{
     CACHE_BYTES_MAX, COMMITS_WAITING_MAX, DISK_FREE_BYTES_MIN_DEFAULT, JOURNALS_BYTES_MAX,
@@ -110,7 +110,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    orders: SyncSender<Order>,
+    orders: Orders,
     thread: Mutex<Option<JoinHandle<()>>>,
     root: RootKeys,
     platform: OnceLock<KeyRing>,
@@ -124,6 +124,39 @@ impl Store {
     /// # Errors
     /// The directory is unusable, locked or damaged; acknowledged commits are missing; the root key is another one.
     pub fn open(dir: &Path, root: RootKey, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(dir, root, options, |committer, orders| {
+            let thread = std::thread::Builder::new().name("committer".to_owned());
+            thread.spawn(move || committer.run()).map(|thread| (orders, Some(thread)))
+        })
+    }
+
+    /// As [`Store::open`], but the committer works when [`Store::step`] is called, in its caller's thread.
+    #[cfg(test)]
+    pub(crate) fn open_stepped(dir: &Path, root: RootKey, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(dir, root, options, |committer, mut orders| {
+            orders.stepped = Some(Arc::new(Mutex::new(committer)));
+            Ok((orders, None))
+        })
+    }
+
+    /// Stores what was sent, as one group, and answers it. Whether there was anything.
+    #[cfg(test)]
+    pub(crate) fn step(&self) -> bool {
+        self.0.orders.stepped.as_ref().is_some_and(|committer| locked(committer).step())
+    }
+
+    /// Whether this is the store of a simulated world, where all is one thread.
+    #[cfg(test)]
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.0.orders.stepped.is_some()
+    }
+
+    fn open_with(
+        dir: &Path,
+        root: RootKey,
+        options: StoreOptions,
+        start: impl FnOnce(Committer, Orders) -> io::Result<(Orders, Option<JoinHandle<()>>)>,
+    ) -> Result<Self, StoreError> {
         let io = |what| move |source| StoreError::Io { what, path: dir.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("create directory"))?;
         let db = open_engine(&dir.join(ENGINE_DIRECTORY))?;
@@ -171,11 +204,11 @@ impl Store {
             witness,
             tails: BTreeMap::new(),
         };
-        let thread = std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run());
+        let (orders, thread) = start(committer, Orders::new(orders)).map_err(io("start the committer of"))?;
         let store = Self(Arc::new(Inner {
             shared,
             orders,
-            thread: Mutex::new(Some(thread.map_err(io("start the committer of"))?)),
+            thread: Mutex::new(thread),
             root,
             platform: OnceLock::new(),
             log: Table::new(LOG_TABLE, Role::Log, log, db),
@@ -359,7 +392,7 @@ impl Inner {
     fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
         // If the channel is full, the committer is awake and sees the flag; this only wakes it.
-        drop(self.orders.try_send(Order::Close));
+        self.orders.close();
         let Some(thread) = locked(&self.thread).take() else { return };
         // A `done` may hold the last clone of the store: then the committer ends by itself, right after it.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {

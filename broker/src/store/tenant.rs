@@ -1,15 +1,12 @@
 //! What a tenant's actors hold of the store: its keys and its log. It reaches no other tenant's.
 
-use std::{
-    fmt,
-    sync::{Arc, mpsc::SyncSender},
-};
+use std::{fmt, sync::Arc};
 
 use fjall::Keyspace;
 use muster_schemas::TenantId;
 
 use super::{
-    committer::Order,
+    committer::Orders,
     error::StoreError,
     log::{Place, TenantLog},
     sealing::{KeyRing, Purpose, Sealer},
@@ -23,7 +20,7 @@ pub struct TenantStore {
     pub(super) keys: Arc<KeyRing>,
     pub(super) log: Table,
     pub(super) marks: Keyspace,
-    pub(super) orders: SyncSender<Order>,
+    pub(super) orders: Orders,
 }
 
 impl TenantStore {

@@ -224,7 +224,10 @@ impl Router {
                 self.sessions.flush(now_ms, effects);
                 self.end_what_is_due(effects);
                 self.clear_expired(effects);
-                self.work(effects);
+                // A will that was due is delivered, or all that comes would wait behind it.
+                if !self.asked_to_continue {
+                    self.work(effects);
+                }
             }
             Input::Continue => {
                 self.asked_to_continue = false;

@@ -5,7 +5,7 @@ mod crash;
 mod log;
 mod secrets;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use muster_schemas::TenantId;
 

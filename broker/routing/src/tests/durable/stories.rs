@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::world::World;
 use crate::{
-    Access, Effect, Input, Limits, Refusal, SubscriberId,
-    tests::{Bus, publisher},
+    Access, Effect, Input, Limits, Refusal, SubscriberId, Will,
+    tests::{Bus, NOW_MS, model::message, publisher},
 };
 
 /// Everybody has a session and listens to everything.
@@ -202,4 +202,23 @@ fn who_wanted_no_session_any_more_is_told_to_go_if_that_could_not_be_stored() {
     let removed = rows.iter().position(|row| *row == (1, b'h', false)).expect("removed");
     let written = rows.iter().position(|row| *row == (2, b'h', true)).expect("written");
     assert!(removed < written, "{rows:?}");
+}
+
+#[test]
+fn wills_that_are_due_together_hold_up_nobody() {
+    let mut bus = Bus::new();
+    for number in [1, 2] {
+        let (subscriber, client_id) = (SubscriberId(number), "c".parse().expect("client id"));
+        let will = Some(Will { message: message("gone", "x", 1), delay_s: 1 });
+        bus.join(number);
+        bus.handle(Input::Attach { subscriber, client_id, clean_start: false, expiry_s: 100, will });
+        let (batch, _) = bus.router.seal();
+        bus.handle(Input::Stored { batch }).leave(number);
+    }
+    bus.join(3).subscribe(3, "gone", 0).take();
+    bus.router.handle(NOW_MS + 1_000, Input::DeadlineReached, &mut bus.effects);
+    bus.finish();
+    assert_eq!(bus.told().len(), 2);
+    bus.publish(3, 1, message("gone", "y", 0));
+    assert_eq!(bus.told().len(), 1);
 }
