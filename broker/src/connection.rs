@@ -36,8 +36,9 @@ use crate::{
         READ_BYTES_MAX, WRITE_STALL_TIME_MAX,
     },
     outbox::{OutboxReader, outbox},
+    pace::Cost,
     session::{Arrived, Inbound},
-    tenant::OpenSession,
+    tenant::{OpenSession, Opened},
 };
 
 /// Most chunks offered to one vectored write.
@@ -66,9 +67,8 @@ where
     entry.supervisor.do_send(OpenSession { admitted, peer, outbox: sender, reply });
     let refusal = match timeout(HANDSHAKE_TIME_MAX, opened).await {
         Ok(Ok(Ok(opened))) => {
-            let packets = surroundings.packets.clone();
             let shares = [&entry.credit, surroundings.directory.hub()];
-            return carry(stream, packets, &opened.session, reader, shares).await;
+            return carry(stream, &opened, &reader, shares, surroundings).await;
         }
         Ok(Ok(Err(refusal))) => refusal,
         // The supervisor ended with the question, or is too busy to answer.
@@ -80,18 +80,19 @@ where
 /// Carries bytes both ways until either end has had enough.
 pub(crate) async fn carry<S>(
     stream: S,
-    packets: PacketLimits,
-    session: &Recipient<Inbound>,
-    outbox: OutboxReader,
+    opened: &Opened,
+    outbox: &OutboxReader,
     shares: [&Credit; 2],
+    surroundings: &Surroundings,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let session = &opened.session;
     let stream = RefCell::new(stream);
     let (mut read, mut write) = halves(&stream);
     let written = {
         let mut reading = pin!(async {
-            let ended = read_packets(&mut read, packets, session, &outbox, shares).await;
+            let ended = read_packets(&mut read, opened, outbox, shares, surroundings).await;
             // A report: it never waits, and there is one of it per connection.
             session.do_send(Inbound { arrived: Arrived::Closed(ended.err()), permit: None });
         });
@@ -101,7 +102,7 @@ pub(crate) async fn carry<S>(
                 sleep(CLOSE_TIME_MAX).await;
             };
             tokio::select! {
-                result = write_chunks(&mut write, &outbox, session) => result,
+                result = write_chunks(&mut write, outbox, session) => result,
                 () = too_late => Err(io::ErrorKind::TimedOut.into()),
             }
         });
@@ -139,18 +140,18 @@ where
 /// Reads, decodes and hands on batches, at the pace that the session, its tenant and the peer's own reading allow.
 async fn read_packets<R>(
     read: &mut R,
-    packets: PacketLimits,
-    session: &Recipient<Inbound>,
+    Opened { session, throttle }: &Opened,
     outbox: &OutboxReader,
     shares: [&Credit; 2],
+    Surroundings { packets, clock, .. }: &Surroundings,
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
 {
     let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
-    let mut decoder = Decoder::new(packets);
+    let mut decoder = Decoder::new(packets.clone());
     loop {
-        outbox.room().await?;
+        outbox.not_reading(clock, outbox.room()).await?;
         if read_some(read, decoder.buffer()).await? == 0 {
             return Ok(());
         }
@@ -162,10 +163,14 @@ where
         if !packets.is_empty() {
             // The narrowest first: who waits holds nothing that a wider circle waits for.
             let [tenant, hub] = shares;
-            let permit =
-                Some([own.acquire(bytes).await, tenant.acquire(bytes).await, hub.acquire(bytes).await]);
+            let acquiring =
+                async { [own.acquire(bytes).await, tenant.acquire(bytes).await, hub.acquire(bytes).await] };
+            let permit = Some(outbox.not_reading(clock, acquiring).await);
+            let cost = Cost::of(&packets, bytes);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
             session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
+            // What was read goes its way; who was ahead of its pace is not read for a while.
+            outbox.not_reading(clock, throttle.keep(clock, cost)).await;
         }
         if let Some(error) = malformed {
             session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });

@@ -2,6 +2,7 @@
 
 mod commits;
 pub(crate) mod model;
+mod quotas;
 mod slices;
 mod stories;
 

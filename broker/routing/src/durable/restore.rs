@@ -28,6 +28,7 @@ struct Rows {
     head: Option<Head>,
     as_of: u64,
     queue: Queue,
+    missed: u64,
     outbound: Vec<(u16, u64, bool)>,
     inbound: Vec<u16>,
 }
@@ -49,11 +50,11 @@ impl Sessions {
         }
         let mut as_of = BTreeMap::new();
         let checkpoint = self.checkpoint();
-        for (number, rows) in found {
+        for (number, mut rows) in found {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
-            let Some(head) = rows.head else { continue };
+            let Some(head) = rows.head.take() else { continue };
             as_of.insert(number, rows.as_of.max(checkpoint));
-            self.restore_one(number, head, rows.queue, rows.outbound, rows.inbound, (low, now_ms));
+            self.restore_one(number, head, rows, (low, now_ms));
         }
         Ok(as_of)
     }
@@ -72,7 +73,7 @@ impl Sessions {
         let rows = found.entry(number).or_default();
         match kind {
             RowKind::Head => rows.head = Some(Head::decode(value)?),
-            RowKind::Queue => (rows.as_of, rows.queue) = row::decode_queue(value)?,
+            RowKind::Queue => (rows.as_of, rows.queue, rows.missed) = row::decode_queue(value)?,
             RowKind::Outbound(id) => {
                 let (sequence, is_released) = row::decode_outbound(value)?;
                 rows.outbound.push((id, sequence, is_released));
@@ -87,9 +88,7 @@ impl Sessions {
         &mut self,
         number: u64,
         head: Head,
-        mut queue: Queue,
-        mut outbound: Vec<(u16, u64, bool)>,
-        inbound: Vec<u16>,
+        Rows { mut queue, missed, mut outbound, inbound, .. }: Rows,
         (low, now_ms): (u64, u64),
     ) {
         let mut session = Session::new(head.key);
@@ -102,8 +101,9 @@ impl Sessions {
             session.flights.insert(session.next_tag, flight);
             session.next_tag += 1;
         }
-        session.missed = queue.drop_below(low);
-        self.missed += session.missed;
+        let dropped = queue.drop_below(low);
+        session.missed = missed + dropped;
+        self.missed += dropped;
         session.expiry_s = head.expiry_s;
         session.will = head.will;
         session.subscriptions = head.subscriptions;

@@ -97,6 +97,12 @@ impl Router {
                 let refusal = Refusal::SessionQuota { max: self.limits.durable_sessions_max };
                 return effects.push(Effect::Attached { to, outcome: Err(refusal) });
             }
+            None if self.has_all_sessions(&key.publisher) => {
+                let (who, max) =
+                    (key.publisher.kind, self.limits.of(key.publisher.kind).durable_sessions_max);
+                let refusal = Refusal::PrincipalSessionQuota { who, max };
+                return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+            }
             None => self.begin(key, effects),
         };
         self.take_up(number, to, expiry_s, will, existing.is_some(), effects);
@@ -104,6 +110,7 @@ impl Router {
 
     fn begin(&mut self, key: SessionKey, effects: &mut Vec<Effect>) -> u64 {
         let is_first = self.sessions.is_empty();
+        self.usage.session_began(&key.publisher);
         let number = self.sessions.create(key);
         if is_first {
             // Queue rows of nobody hold as of now, and from now on the log is needed.
@@ -136,6 +143,7 @@ impl Router {
         // What it may no longer subscribe to is taken from it.
         let id = SubscriberId::durable(number);
         let index = &mut self.index;
+        let before = index.subscriptions_of(id);
         session.subscriptions.retain(|kept| {
             let is_allowed = access.check_subscribe(&kept.filter).is_ok();
             if !is_allowed {
@@ -143,6 +151,7 @@ impl Router {
             }
             is_allowed
         });
+        self.usage.subscriptions(&session.key.publisher, before, index.subscriptions_of(id));
         session.suspect.remove(&crate::durable::HEAD);
         self.sessions.store_head(number, effects);
         self.sessions.store_suspects(number, effects);
@@ -158,6 +167,8 @@ impl Router {
         }
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.ground(&ending.unacknowledged);
+        self.sessions.lose(number, effects);
+        let Some(session) = self.sessions.session_mut(number) else { return };
         if ending.graceful {
             session.will = None;
         }
@@ -194,7 +205,12 @@ impl Router {
 
     /// Ends a session for good; a will that still waits is published [MQTT-3.1.2-8].
     fn end_session(&mut self, number: u64, effects: &mut Vec<Effect>) {
-        self.index.remove(SubscriberId::durable(number));
+        let id = SubscriberId::durable(number);
+        if let Some(session) = self.sessions.session(number) {
+            self.usage.subscriptions(&session.key.publisher, self.index.subscriptions_of(id), 0);
+            self.usage.session_ended(&session.key.publisher);
+        }
+        self.index.remove(id);
         if let Some((key, will)) = self.sessions.end(number, effects) {
             self.publish_will(key.publisher, Some(will), effects);
         }
@@ -217,8 +233,34 @@ impl Router {
 
     pub(super) fn end_subscriptions(&mut self, subscriber: SubscriberId) {
         self.fanout.leave_out(subscriber);
+        if let Some(member) = self.members.get(&subscriber) {
+            self.usage.subscriptions(&member.publisher, self.index.subscriptions_of(subscriber), 0);
+        }
         self.index.remove(subscriber);
         self.replays.retain(|replay| replay.to != subscriber);
+    }
+}
+
+/// What a principal may have over all of its sessions.
+impl Router {
+    /// The refusal of one more subscription, if its principal has as many as it may.
+    pub(super) fn principal_subscription_quota(&self, subscriber: SubscriberId) -> Option<Refusal> {
+        let publisher = &self.members.get(&subscriber)?.publisher;
+        let (who, max) = (publisher.kind, self.limits.of(publisher.kind).subscriptions_max);
+        let is_reached = self.usage.of(publisher).subscriptions >= max;
+        is_reached.then_some(Refusal::PrincipalSubscriptionQuota { who, max })
+    }
+
+    /// A connection's session had `before` subscriptions until now.
+    pub(super) fn count_subscriptions(&mut self, subscriber: SubscriberId, before: usize) {
+        let after = self.index.subscriptions_of(self.index_id(subscriber));
+        if let Some(member) = self.members.get(&subscriber) {
+            self.usage.subscriptions(&member.publisher, before, after);
+        }
+    }
+
+    fn has_all_sessions(&self, publisher: &Publisher) -> bool {
+        self.usage.of(publisher).sessions >= self.limits.of(publisher.kind).durable_sessions_max
     }
 }
 

@@ -24,7 +24,13 @@ impl Router {
     ) {
         let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
         let access = member.access.clone();
-        let outcomes = filters.into_iter().map(|request| self.subscribe_to(to, &access, request)).collect();
+        let subscribe_one = |request| {
+            let before = self.index.subscriptions_of(self.index_id(to));
+            let outcome = self.subscribe_to(to, &access, request);
+            self.count_subscriptions(to, before);
+            outcome
+        };
+        let outcomes = filters.into_iter().map(subscribe_one).collect();
         self.tell_when_kept(to, Effect::Subscribed { to, ticket, outcomes }, effects);
     }
 
@@ -42,7 +48,7 @@ impl Router {
         } else if self.index.len() >= all {
             Some(Refusal::TenantSubscriptionQuota { max: all })
         } else {
-            None
+            self.principal_subscription_quota(to)
         };
         if let Some(refusal) = refusal
             && !self.index.contains(id, &filter)
@@ -91,6 +97,7 @@ impl Router {
             return;
         }
         let id = self.index_id(to);
+        let before = self.index.subscriptions_of(id);
         let mut existed = Vec::with_capacity(filters.len());
         for filter in filters {
             let did_exist = self.index.unsubscribe(id, filter);
@@ -102,6 +109,7 @@ impl Router {
             }
             existed.push(did_exist);
         }
+        self.count_subscriptions(to, before);
         self.tell_when_kept(to, Effect::Unsubscribed { to, ticket, existed }, effects);
     }
 
