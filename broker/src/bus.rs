@@ -30,6 +30,7 @@ use crate::{
         TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
+    quota::TenantQuotas,
     router::LogWatch,
     session::CloseSession,
     store::{Store, TenantStore},
@@ -48,6 +49,8 @@ pub struct BusOptions {
     pub log_grew: LogWatch,
     /// Threads that carry tenants and sockets: at least 1, at best one per core.
     pub arbiters: usize,
+    /// What each tenant, and each principal within it, may have and do.
+    pub quotas: TenantQuotas,
     /// Most connections of each listener.
     pub connections_max: usize,
     /// Largest MQTT packet, in bytes.
@@ -78,6 +81,7 @@ pub struct Bus {
     store: Store,
     durable: Vec<TopicFilter>,
     log_grew: LogWatch,
+    quotas: TenantQuotas,
     connections_max: usize,
     packets: PacketLimits,
     clock: SharedClock,
@@ -100,6 +104,7 @@ impl Bus {
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
+            quotas: options.quotas,
             connections_max: options.connections_max,
             packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
             clock: options.clock,
@@ -139,6 +144,7 @@ impl Bus {
             return Err(AddTenantError::Full);
         };
         let parts = TenantParts {
+            quotas: self.quotas.of(tenant.tenant()),
             tenant,
             store: self.store.clone(),
             durable: self.durable.clone(),

@@ -36,6 +36,7 @@ use crate::{
         READ_BYTES_MAX, WRITE_STALL_TIME_MAX,
     },
     outbox::{OutboxReader, outbox},
+    pace::Cost,
     session::{Arrived, Inbound},
     tenant::{OpenSession, Opened},
 };
@@ -67,7 +68,7 @@ pub(crate) async fn serve<S>(
     match Box::pin(open(peer, admitted, surroundings)).await {
         Ok((entry, opened, reader)) => {
             let shares = [&entry.credit, surroundings.directory.hub()];
-            carry(&stream, &surroundings.packets, &opened.session, reader, shares).await;
+            carry(&stream, &opened, &reader, shares, surroundings).await;
         }
         Err(refusal) => Box::pin(tell(&stream, peer, refusal, surroundings)).await,
     }
@@ -94,17 +95,18 @@ async fn open(
 /// Carries bytes both ways until either end has had enough.
 pub(crate) async fn carry<S>(
     stream: &RefCell<S>,
-    packets: &PacketLimits,
-    session: &Recipient<Inbound>,
-    outbox: OutboxReader,
+    opened: &Opened,
+    outbox: &OutboxReader,
     shares: [&Credit; 2],
+    surroundings: &Surroundings,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let session = &opened.session;
     let (mut read, mut write) = halves(stream);
     let written = {
         let mut reading = pin!(async {
-            let ended = read_packets(&mut read, packets, session, &outbox, shares).await;
+            let ended = read_packets(&mut read, opened, outbox, shares, surroundings).await;
             // A report: it never waits, and there is one of it per connection.
             session.do_send(Inbound { arrived: Arrived::Closed(ended.err()), permit: None });
         });
@@ -115,7 +117,7 @@ pub(crate) async fn carry<S>(
             };
             tokio::select! {
                 biased;
-                result = write_chunks(&mut write, &outbox, session) => result,
+                result = write_chunks(&mut write, outbox, session) => result,
                 () = too_late => Err(io::ErrorKind::TimedOut.into()),
             }
         });
@@ -155,10 +157,10 @@ where
 /// Reads, decodes and hands on batches, at the pace that the session, its tenant and the peer's own reading allow.
 async fn read_packets<R>(
     read: &mut R,
-    packets: &PacketLimits,
-    session: &Recipient<Inbound>,
+    Opened { session, throttle }: &Opened,
     outbox: &OutboxReader,
     shares: [&Credit; 2],
+    Surroundings { packets, clock, .. }: &Surroundings,
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
@@ -166,7 +168,7 @@ where
     let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
     let mut decoder = Decoder::new(packets.clone());
     loop {
-        outbox.room().await?;
+        outbox.not_reading(clock, outbox.room()).await?;
         if read_some(read, decoder.buffer()).await? == 0 {
             return Ok(());
         }
@@ -178,10 +180,15 @@ where
         if !packets.is_empty() {
             // The narrowest first: who waits holds nothing that a wider circle waits for.
             let [tenant, hub] = shares;
-            let permit =
-                Some([acquire(&own, bytes).await, acquire(tenant, bytes).await, acquire(hub, bytes).await]);
+            let acquiring = async {
+                [acquire(&own, bytes).await, acquire(tenant, bytes).await, acquire(hub, bytes).await]
+            };
+            let permit = Some(outbox.not_reading(clock, acquiring).await);
+            let cost = Cost::of(&packets, bytes);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
             session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
+            // What was read goes its way; who was ahead of its pace is not read for a while.
+            outbox.not_reading(clock, throttle.keep(clock, cost)).await;
         }
         if let Some(error) = malformed {
             session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });

@@ -92,6 +92,28 @@ counters! {
         messages_dropped: "muster_messages_dropped_total", "counter";
         /// Publishes and subscriptions that were refused.
         refused: "muster_requests_refused_total", "counter";
+        /// Connections refused at a quota of connections.
+        quota_connections: "muster_quota_connections_refused_total", "counter";
+        /// Reads put off because a principal or the tenant was ahead of its rate of messages.
+        quota_messages: "muster_quota_messages_throttled_total", "counter";
+        /// Reads put off because a principal or the tenant was ahead of its rate of bytes.
+        quota_bytes: "muster_quota_bytes_throttled_total", "counter";
+        /// How long these reads were put off, together.
+        throttled_ms: "muster_throttled_milliseconds_total", "counter";
+        /// Subscriptions refused at a quota of subscriptions.
+        quota_subscriptions: "muster_quota_subscriptions_refused_total", "counter";
+        /// Publishes refused at a quota of retained messages.
+        quota_retained_messages: "muster_quota_retained_messages_refused_total", "counter";
+        /// Publishes refused at a quota of bytes of retained messages.
+        quota_retained_bytes: "muster_quota_retained_bytes_refused_total", "counter";
+        /// CONNECTs refused at a quota of sessions that outlive their connection.
+        quota_durable_sessions: "muster_quota_durable_sessions_refused_total", "counter";
+        /// Connections closed because their delivery queue was full.
+        quota_queue: "muster_quota_queue_closed_total", "counter";
+        /// Messages that durable sessions did not get because retention had taken them, at most.
+        messages_missed: "muster_messages_missed_total", "counter";
+        /// Bytes of the log that durable sessions keep from being trimmed.
+        log_held_bytes: "muster_log_held_bytes", "gauge";
         /// Packets that broke the protocol.
         malformed: "muster_protocol_errors_total", "counter";
         /// Records appended to the tenant log.

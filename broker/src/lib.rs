@@ -10,6 +10,7 @@
 
 mod address;
 mod admission;
+mod bucket;
 mod bus;
 mod connection;
 mod counters;
@@ -19,6 +20,8 @@ mod inspection;
 pub mod limits;
 mod listener;
 mod outbox;
+mod pace;
+mod quota;
 mod refusal;
 mod router;
 mod session;
@@ -32,6 +35,7 @@ mod websocket;
 
 pub use address::PeerAddress;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};
+pub use bucket::Rate;
 pub use bus::{AddTenantError, Bus, BusOptions};
 pub use counters::{Counter, ListenerCounters, TenantCounters};
 pub use inspection::{
@@ -41,5 +45,6 @@ pub use inspection::{
 pub use listener::{Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Socket, bind, bind_unix};
 pub use muster_mqtt::{ReasonCode, Version};
 pub use muster_routing::Access;
+pub use quota::{PrincipalQuota, Quota, Quotas, TenantQuotas};
 pub use router::{LogGrew, LogWatch};
 pub use tls::{Accepted, Protocol};

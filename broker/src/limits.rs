@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster_actors::{OverBudget, Plan};
 
-use crate::store::limits::COMMITS_WAITING_MAX;
+use crate::{bucket::Rate, store::limits::COMMITS_WAITING_MAX};
 
 /// Most TLS handshakes under way at once. At the bound the accept loop waits, and the kernel's backlog fills.
 pub const HANDSHAKES_MAX: usize = 256;
@@ -59,6 +59,44 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 /// the connection, and the peer would not hear why.
 pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Connections of one tenant, unless configured otherwise.
+pub const TENANT_CONNECTIONS_MAX: usize = 10_000;
+/// Messages of one tenant, unless configured otherwise: more than one core routes.
+pub const TENANT_MESSAGES: Rate = Rate { per_s_max: 1_000_000, burst_max: 1_000_000 };
+/// Bytes of one tenant, unless configured otherwise.
+pub const TENANT_BYTES: Rate = Rate { per_s_max: GIB, burst_max: GIB };
+/// Connections of one device, unless configured otherwise: some clients of its, and what they left behind half open.
+pub const DEVICE_CONNECTIONS_MAX: usize = 32;
+/// Messages of one device, unless configured otherwise.
+pub const DEVICE_MESSAGES: Rate = Rate { per_s_max: 5_000, burst_max: 20_000 };
+/// Bytes of one device, unless configured otherwise.
+pub const DEVICE_BYTES: Rate = Rate { per_s_max: 8 * MIB, burst_max: 32 * MIB };
+/// Subscriptions of one device, unless configured otherwise.
+pub const DEVICE_SUBSCRIPTIONS_MAX: usize = 2_000;
+/// Retained messages of one device, unless configured otherwise.
+pub const DEVICE_RETAINED_MESSAGES_MAX: usize = 10_000;
+/// Bytes of retained messages of one device, unless configured otherwise.
+pub const DEVICE_RETAINED_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Durable sessions of one device, unless configured otherwise.
+pub const DEVICE_DURABLE_SESSIONS_MAX: usize = 32;
+/// Messages that wait in memory for one connection of a device, unless configured otherwise.
+pub const DEVICE_QUEUE_MESSAGES_MAX: usize = 10_000;
+/// Bytes that wait in memory for one connection of a device, unless configured otherwise.
+pub const DEVICE_QUEUE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Messages that wait in memory for one connection of an app, unless configured otherwise.
+pub const QUEUE_MESSAGES_MAX: usize = 10_000;
+/// Bytes that wait in memory for one connection of an app, unless configured otherwise.
+pub const QUEUE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Bytes of a tenant's log that durable sessions may keep, unless configured otherwise.
+pub const LOG_BYTES_MAX: u64 = GIB;
+/// How long durable sessions may keep a record of the log, unless configured otherwise.
+pub const LOG_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Principals that are gone and whose pace is remembered until they owe nothing any more. Beyond it, new ones begin
+/// with a full bucket once too often.
+pub const PACES_KEPT_MAX: usize = 1_024;
+/// How often one connection's being throttled is logged, at most.
+pub const THROTTLED_LOG_TIME: Duration = Duration::from_secs(60);
+
 /// Reads of a tenant's log for durable sessions that run at once; the others wait in turn.
 pub const LOG_READS_MAX: usize = 4;
 /// Records that one search of the log looks at.
@@ -103,6 +141,9 @@ pub const TENANT_RESTARTS: Plan = Plan {
     over_budget: OverBudget::Park,
 };
 
+const MIB: u64 = 1_024 * 1_024;
+const GIB: u64 = 1_024 * MIB;
+
 const _: () =
     assert!(TENANT_RESTARTS.budget_is_reachable(), "a plan that can never be exhausted never parks");
 const _: () = assert!(
@@ -112,6 +153,10 @@ const _: () = assert!(
 const _: () = assert!(
     CONNECTION_BYTES_MAX <= TENANT_BYTES_MAX,
     "one connection must fit within its tenant's share, or it would always travel alone"
+);
+const _: () = assert!(
+    READ_BYTES_MAX as u64 <= DEVICE_BYTES.burst_max && DEVICE_BYTES.burst_max <= TENANT_BYTES.burst_max,
+    "one read never makes a quiet device wait, and one device fits its tenant"
 );
 const _: () = assert!(
     OUTBOX_DELIVERIES_BYTES_MAX < OUTBOX_PAUSE_BYTES && OUTBOX_RESUME_BYTES < OUTBOX_DELIVERIES_BYTES_MAX,

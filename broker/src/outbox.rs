@@ -6,14 +6,19 @@
 //! [`OUTBOX_DELIVERIES_BYTES_MAX`]: crate::limits::OUTBOX_DELIVERIES_BYTES_MAX
 
 use std::{
+    future::poll_fn,
     io, mem,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
+    time::Instant,
 };
 
 use bytes::Bytes;
+use muster_actors::SharedClock;
 use muster_mqtt::Outgoing;
 use tokio::sync::Notify;
 
@@ -38,6 +43,17 @@ struct Shared {
     drained: Notify,
     /// The outbox was closed.
     ended: Notify,
+    /// Whether the peer is read, and until when it was not.
+    pause: Mutex<Pause>,
+}
+
+/// The peer is not read while its batches, its pace or its own reading make us wait. Its silence is ours then.
+#[derive(Debug, Clone, Copy, Default)]
+enum Pause {
+    #[default]
+    Never,
+    Now,
+    Until(Instant),
 }
 
 #[derive(Default)]
@@ -50,6 +66,10 @@ impl Shared {
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
         // A panic cannot leave the queue half changed: every critical section is a single assignment or append.
         change(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn pause(&self, pause: Pause) {
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
     }
 
     fn is_closed(&self) -> bool {
@@ -69,6 +89,15 @@ impl Outbox {
             outgoing.drain_into(&mut queue.chunks);
         });
         self.0.filled.notify_one();
+    }
+
+    /// Until when the peer was not read, by our own choice; `now` if it is not read now.
+    pub(crate) fn not_read_until(&self, now: Instant) -> Option<Instant> {
+        match *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner) {
+            Pause::Never => None,
+            Pause::Now => Some(now),
+            Pause::Until(at) => Some(at),
+        }
     }
 
     /// Bytes pushed and not yet written to the socket.
@@ -133,6 +162,20 @@ impl OutboxReader {
             }
             self.0.drained.notified().await;
         }
+    }
+
+    /// Waits for what the reader has to wait for before it reads on. If that is not there at once, the session may know
+    /// that the peer is not read meanwhile.
+    pub(crate) async fn not_reading<T>(&self, clock: &SharedClock, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = pin!(waiting);
+        let first = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = first {
+            return output;
+        }
+        self.0.pause(Pause::Now);
+        let output = waiting.await;
+        self.0.pause(Pause::Until(clock.now()));
+        output
     }
 
     /// Waits until the session has closed. What it said before may still be there.

@@ -13,6 +13,9 @@ use tracing::{info, warn};
 
 use crate::counters::TenantCounters;
 
+/// The user property of a CONNACK that tells a client how many messages its session missed, at most.
+const MISSED: &str = "muster-missed";
+
 /// A SUBSCRIBE's filter as the router takes it.
 pub(crate) fn subscription(request: SubscriptionRequest) -> routing::Request {
     let SubscriptionRequest { filter, options, subscription_id } = request;
@@ -40,7 +43,8 @@ pub(crate) fn detach(subscriber: SubscriberId, closing: &Closing) -> routing::In
 
 /// What the router gave a connection, as the session core takes it.
 pub(crate) fn admission(client_id: ClientId, assigned_client_id: bool, attached: Attached) -> Admission {
-    let Attached { session_present, expiry_s, in_flight, received, missed: _ } = attached;
+    let Attached { session_present, expiry_s, in_flight, received, missed } = attached;
+    let told = (missed > 0).then(|| Box::new(vec![(MISSED.into(), missed.to_string().into())]));
     let ids = |ids: Vec<u16>| ids.into_iter().filter_map(PacketId::new).collect();
     Admission {
         session_present,
@@ -48,6 +52,7 @@ pub(crate) fn admission(client_id: ClientId, assigned_client_id: bool, attached:
         session_expiry_s: Some(expiry_s),
         in_flight: ids(in_flight),
         received: ids(received),
+        user_properties: told,
         ..Admission::new(client_id)
     }
 }
@@ -58,6 +63,10 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         Refusal::NotAuthorized { .. } => ReasonCode::NotAuthorized,
         Refusal::SubscriptionQuota { .. }
         | Refusal::TenantSubscriptionQuota { .. }
+        | Refusal::PrincipalSubscriptionQuota { .. }
+        | Refusal::PrincipalSessionQuota { .. }
+        | Refusal::PrincipalRetainedQuota { .. }
+        | Refusal::PrincipalRetainedBytesQuota { .. }
         | Refusal::SessionQuota { .. }
         | Refusal::RetainedQuota { .. }
         | Refusal::RetainedBytesQuota { .. }
@@ -70,6 +79,26 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
     }
 }
 
+/// Counts a refusal, and the quota that it names.
+pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
+    counters.refused.add(1);
+    match refusal {
+        Refusal::SubscriptionQuota { .. }
+        | Refusal::TenantSubscriptionQuota { .. }
+        | Refusal::PrincipalSubscriptionQuota { .. } => counters.quota_subscriptions.add(1),
+        Refusal::SessionQuota { .. } | Refusal::PrincipalSessionQuota { .. } => {
+            counters.quota_durable_sessions.add(1);
+        }
+        Refusal::RetainedQuota { .. } | Refusal::PrincipalRetainedQuota { .. } => {
+            counters.quota_retained_messages.add(1);
+        }
+        Refusal::RetainedBytesQuota { .. } | Refusal::PrincipalRetainedBytesQuota { .. } => {
+            counters.quota_retained_bytes.add(1);
+        }
+        _ => {}
+    }
+}
+
 /// What the router says, as the session core hears it. Refusals are counted and logged here, once.
 pub(crate) fn answer(
     effect: Effect,
@@ -78,7 +107,7 @@ pub(crate) fn answer(
     clock: &SharedClock,
 ) -> Option<Input> {
     let refused = |refusal: &Refusal, what: &'static str| {
-        counters.refused.add(1);
+        count(refusal, counters);
         let Principal { tenant, kind, id, .. } = principal;
         match refusal {
             Refusal::DiskFull | Refusal::StorageFailed => {

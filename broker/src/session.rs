@@ -215,7 +215,7 @@ impl Session {
                 self.input(Input::Admitted(admission));
             }
             Err(refusal) => {
-                self.parts.counters.refused.add(1);
+                refusal::count(&refusal, &self.parts.counters);
                 info!(%tenant, %kind, %id, client = %client_id, why = %refusal, "session refused");
                 self.input(Input::Refused(refusal::code(&refusal), Some(refusal.to_string())));
             }
@@ -274,6 +274,9 @@ impl Session {
         }
         if matches!(reason, CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. }) {
             self.parts.counters.malformed.add(1);
+        }
+        if matches!(reason, CloseReason::QueueFull { .. }) {
+            self.parts.counters.quota_queue.add(1);
         }
         ctx.stop();
     }
@@ -424,6 +427,9 @@ impl Handler<DeadlineReached> for Session {
             let reason = "the certificate of this session has expired; renew it and connect again".to_owned();
             self.input(Input::Shutdown(ReasonCode::NotAuthorized, Some(reason)));
         } else {
+            if let Some(until) = self.parts.outbox.not_read_until(now) {
+                self.input(Input::NotRead { until });
+            }
             self.input(Input::DeadlineReached);
         }
         self.carry_out(ctx);

@@ -12,15 +12,17 @@ use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
 use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter};
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     address::PeerAddress,
     admission::{Admitted, NotAdmitted},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, SeenMember},
-    limits::{OUTBOX_DELIVERIES_BYTES_MAX, TENANT_RESTARTS},
+    limits::{OUTBOX_DELIVERIES_BYTES_MAX, PACES_KEPT_MAX, TENANT_RESTARTS},
     outbox::Outbox,
+    pace::{Pace, Throttle},
+    quota::Quotas,
     router::{FromSession, LogWatch, Membership, Router, RouterParts},
     session::{Arrived, ClientIdClaimed, CloseSession, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
@@ -40,6 +42,8 @@ pub(crate) struct OpenSession {
 /// came about.
 pub(crate) struct Opened {
     pub(crate) session: Recipient<Inbound>,
+    /// Keeps its reader to the pace of its principal and its tenant.
+    pub(crate) throttle: Throttle,
 }
 
 impl Drop for Opened {
@@ -85,6 +89,7 @@ pub(crate) struct TenantParts {
     pub(crate) tenant: TenantStore,
     pub(crate) store: Store,
     pub(crate) durable: Vec<TopicFilter>,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) log_grew: LogWatch,
     /// From where on durable sessions need the log. 0 until the router knows.
     pub(crate) log_needed_from: Arc<AtomicU64>,
@@ -104,6 +109,16 @@ struct Member {
     claimed: Recipient<ClientIdClaimed>,
     principal: Principal,
     client: Option<ClientKey>,
+}
+
+/// A principal, as its tenant knows it.
+type PrincipalKey = (Kind, DeviceId);
+
+/// A principal's connections, and the pace of all of them together. It is remembered until it is even, or whoever is
+/// throttled would only have to connect again.
+struct Present {
+    connections: usize,
+    pace: Pace,
 }
 
 /// The connections that want one client identifier: who has it, and the last who came since. Only when the first has
@@ -135,12 +150,16 @@ pub(crate) struct TenantSupervisor {
     parked: bool,
     members: BTreeMap<SubscriberId, Member>,
     clients: HashMap<ClientKey, Claimants>,
+    principals: HashMap<PrincipalKey, Present>,
+    pace: Pace,
     next_subscriber: u64,
 }
 
 impl TenantSupervisor {
     pub(crate) fn new(parts: TenantParts) -> Self {
         Self {
+            pace: Pace::new(&parts.quotas.tenant),
+            principals: HashMap::new(),
             parts,
             router: None,
             supervised: None,
@@ -159,11 +178,17 @@ impl TenantSupervisor {
         outbox: Outbox,
     ) -> Result<Opened, NotAdmitted> {
         let Some(router) = self.router.clone() else { return Err(self.unavailable()) };
+        self.check_connections(&admitted.principal, peer)?;
         let subscriber = SubscriberId(self.next_subscriber);
         self.next_subscriber += 1;
         let publisher = Publisher { kind: admitted.principal.kind, id: admitted.principal.id.clone() };
-        let limits =
-            SessionLimits { outgoing_bytes_max: OUTBOX_DELIVERIES_BYTES_MAX, ..SessionLimits::default() };
+        let quota = self.parts.quotas.of(admitted.principal.kind);
+        let limits = SessionLimits {
+            outgoing_bytes_max: OUTBOX_DELIVERIES_BYTES_MAX,
+            queued_messages_max: quota.queue_messages_max,
+            queued_bytes_max: quota.queue_bytes_max,
+            ..SessionLimits::default()
+        };
         let parts = SessionParts {
             subscriber,
             principal: admitted.principal.clone(),
@@ -189,12 +214,61 @@ impl TenantSupervisor {
         let Some(session) = supervised.address() else { return Err(self.unavailable()) };
         let outlet = session.clone().recipient();
         router.members.do_send(Membership::Join { subscriber, publisher, access: admitted.access, outlet });
-        let opened = Opened { session: session.clone().recipient() };
+        let throttle = self.comes(&admitted.principal, peer);
+        let opened = Opened { session: session.clone().recipient(), throttle };
         let (closer, claimed) = (session.clone().recipient(), session.recipient());
         let principal = admitted.principal;
         self.members
             .insert(subscriber, Member { _supervised: supervised, closer, claimed, principal, client: None });
         Ok(opened)
+    }
+
+    /// Whether the tenant and the principal may have one more connection.
+    fn check_connections(&self, principal: &Principal, peer: PeerAddress) -> Result<(), NotAdmitted> {
+        let Principal { tenant, kind, id, .. } = principal;
+        let Quotas { tenant: whole, .. } = &*self.parts.quotas;
+        let own_max = self.parts.quotas.of(*kind).quota.connections_max;
+        let own = self.principals.get(&(*kind, id.clone())).map_or(0, |present| present.connections);
+        let reason = if own >= own_max {
+            format!("the {kind} {id} has reached its quota of {own_max} connections; close one first")
+        } else if self.members.len() >= whole.connections_max {
+            let max = whole.connections_max;
+            format!("the tenant has reached its quota of {max} connections; close one first, or ask for more")
+        } else {
+            return Ok(());
+        };
+        self.parts.counters.quota_connections.add(1);
+        info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        Err(NotAdmitted { code: ReasonCode::QuotaExceeded, reason })
+    }
+
+    /// A principal has one connection more.
+    fn comes(&mut self, principal: &Principal, peer: PeerAddress) -> Throttle {
+        let quota = &self.parts.quotas.of(principal.kind).quota;
+        let present = self.principals.entry((principal.kind, principal.id.clone()));
+        let present = present.or_insert_with(|| Present { connections: 0, pace: Pace::new(quota) });
+        present.connections += 1;
+        let paces = [present.pace.clone(), self.pace.clone()];
+        Throttle::new(paces, self.parts.counters.clone(), principal.clone(), peer)
+    }
+
+    /// A principal has one connection less.
+    fn goes(&mut self, principal: &Principal) {
+        let key = (principal.kind, principal.id.clone());
+        let Some(present) = self.principals.get_mut(&key) else { return };
+        present.connections = present.connections.saturating_sub(1);
+        if present.connections > 0 {
+            return;
+        }
+        let now = self.parts.clock.now();
+        if present.pace.is_even(now) {
+            self.principals.remove(&key);
+        } else if self.principals.len() > self.members.len() + PACES_KEPT_MAX {
+            self.principals.retain(|_, present| present.connections > 0 || !present.pace.is_even(now));
+            if self.principals.len() > self.members.len() + PACES_KEPT_MAX {
+                self.principals.retain(|_, present| present.connections > 0);
+            }
+        }
     }
 
     fn unavailable(&self) -> NotAdmitted {
@@ -305,6 +379,7 @@ impl Actor for TenantSupervisor {
                 tenant: parts.tenant.clone(),
                 store: parts.store.clone(),
                 durable: parts.durable.clone(),
+                quotas: parts.quotas.clone(),
                 log_grew: parts.log_grew.clone(),
                 log_needed_from: parts.log_needed_from.clone(),
                 counters: parts.counters.clone(),
@@ -366,6 +441,7 @@ impl Handler<SessionEnded> for TenantSupervisor {
             error!(tenant = %self.parts.tenant.tenant(), cause, "a session panicked; its connection is closed");
         }
         let Some(member) = self.members.remove(&subscriber) else { return };
+        self.goes(&member.principal);
         if let Some(router) = &self.router {
             router.members.do_send(Membership::Leave { subscriber });
         }

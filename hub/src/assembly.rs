@@ -132,6 +132,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         durable: vec![telemetry::durable_filter()],
         log_grew: announcements.bell(telemetry.clone()),
         arbiters: available_parallelism().map_or(1, Into::into),
+        quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
         packet_bytes_max: config.limits.packet_bytes_max,
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),

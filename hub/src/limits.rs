@@ -68,6 +68,21 @@ pub const PACKET_BYTES_MAX_MIN: usize = 1_024;
 /// Largest `limits.packet_bytes_max` that may be configured, in bytes: what the store takes as one value.
 pub const PACKET_BYTES_MAX_MAX: usize = 15 * 1024 * 1024;
 
+/// Largest count that a quota may be.
+pub const QUOTA_COUNT_MAX: usize = 100_000_000;
+/// Largest rate, per second, and largest number of bytes that a quota may be: 64 GiB.
+pub const QUOTA_RATE_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Smallest `quotas.log_bytes_max` that may be configured, in bytes.
+pub const LOG_BYTES_MAX_MIN: u64 = 1024 * 1024;
+/// Largest `quotas.log_bytes_max` that may be configured, in bytes: 1 TiB.
+pub const LOG_BYTES_MAX_MAX: u64 = 1024 * 1024 * 1024 * 1024;
+/// Smallest `quotas.log_age_s_max` that may be configured, in seconds.
+pub const LOG_AGE_S_MIN: u64 = 60;
+/// Largest `quotas.log_age_s_max` that may be configured, in seconds: a year.
+pub const LOG_AGE_S_MAX: u64 = YEAR_S;
+/// Most tenants with quotas of their own.
+pub const TENANTS_QUOTED_MAX: usize = 4_096;
+
 /// Default for `bus.sys_interval_s`: how often tenants are told their numbers on `$SYS/...`, in seconds.
 pub const SYS_INTERVAL_S: u64 = 10;
 /// Largest `bus.sys_interval_s` that may be configured, in seconds.

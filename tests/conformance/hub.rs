@@ -43,6 +43,7 @@ impl Hub {
         let options = StoreOptions { disk_free_bytes_min: 0 };
         let store = Store::open(dir, RootKey::from_bytes([7; 32]), options).expect("a store");
         let bus = Bus::start(BusOptions {
+            quotas: Default::default(),
             store: store.clone(),
             durable: vec!["durable/#".parse().expect("a filter")],
             log_grew: Arc::new(|_| ()),

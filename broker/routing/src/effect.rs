@@ -71,6 +71,8 @@ pub enum Effect {
     KeepRetained {
         /// Its place among the records.
         sequence: u64,
+        /// Who published it, and whose it is until somebody else publishes there.
+        publisher: Publisher,
         /// The message, a compact copy.
         message: Arc<Message>,
     },

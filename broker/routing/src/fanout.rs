@@ -106,7 +106,7 @@ impl Replay {
         effects: &mut Vec<Effect>,
     ) -> bool {
         let Self { to, subscription, cursor } = self;
-        cursor.read(retained, budget, |RetainedMessage { message, expires_ms }| {
+        cursor.read(retained, budget, |RetainedMessage { message, expires_ms, .. }| {
             if expires_ms.is_some_and(|at| at <= now_ms) {
                 return;
             }

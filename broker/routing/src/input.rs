@@ -107,6 +107,11 @@ pub enum Input {
         /// The sequence before which everything that was asked for has been looked at.
         next: u64,
     },
+    /// Retention has given up all records below a sequence, also those that durable sessions had yet to get.
+    Trimmed {
+        /// The first that is kept.
+        below: u64,
+    },
     /// The rows of a batch are on disk, see [`Router::seal`](crate::Router::seal), and those of all before it.
     Stored {
         /// Its number.

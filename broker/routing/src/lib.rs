@@ -56,13 +56,14 @@ mod router;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use access::{Access, Denial, Rule};
 pub use durable::{Attached, InvalidRow, Record, RestoreError, SessionKey, Wanted, Will};
 pub use effect::{Delivery, Effect, Outcome};
 pub use index::{Index, Match, Matches};
 pub use input::{Input, Request};
-pub use limits::Limits;
+pub use limits::{Limits, PrincipalLimits, is_device};
 
 pub use muster_schemas::{RetainHandling, SubscriptionOptions};
 pub use numbers::{NumberHasher, SubscriberMap};

@@ -1,5 +1,7 @@
 //! Bounds of one tenant's router, unit last. What follows from others is computed here; relations are asserted.
 
+use muster_schemas::Kind;
+
 /// Most subscriptions of one subscriber.
 pub const SUBSCRIPTIONS_PER_SUBSCRIBER_MAX: usize = 1_000;
 /// Most subscriptions of all subscribers of a tenant.
@@ -45,6 +47,8 @@ pub const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How old the queue row of a durable session may grow, in milliseconds: what was acknowledged within it comes again
 /// after a crash at QoS 1.
 pub const FLUSH_INTERVAL_MS: u64 = 1_000;
+/// Records after which the checkpoint moves, also if no session wanted one of them: the log keeps what is above it.
+pub const CHECKPOINT_RECORDS_MAX: u64 = 1_024;
 /// Queue rows that one flush writes.
 pub const FLUSH_SESSIONS_MAX: usize = 1_024;
 /// Topics of a publisher whose matches are remembered; with more in turn they are looked up each time.
@@ -63,6 +67,35 @@ const _: () = assert!(
     RETAINED_MESSAGES_MAX * RETAINED_FURNITURE_BYTES <= RETAINED_BYTES_MAX,
     "the furniture alone never reaches the bound in bytes before the bound in count"
 );
+
+/// What one principal may have in the router, over all of its sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrincipalLimits {
+    /// At the bound a new filter is refused, an existing one may change.
+    pub subscriptions_max: usize,
+    /// At the bound a publish that would retain on another topic, or on one that is not its own, is refused.
+    pub retained_messages_max: usize,
+    /// At the bound a publish that would retain more bytes is refused.
+    pub retained_bytes_max: usize,
+    /// At the bound a CONNECT that begins a session which outlives its connection is refused.
+    pub durable_sessions_max: usize,
+}
+
+impl Default for PrincipalLimits {
+    fn default() -> Self {
+        Self {
+            subscriptions_max: SUBSCRIPTIONS_MAX,
+            retained_messages_max: RETAINED_MESSAGES_MAX,
+            retained_bytes_max: RETAINED_BYTES_MAX,
+            durable_sessions_max: DURABLE_SESSIONS_MAX,
+        }
+    }
+}
+
+/// Whether it is a thing in the field, of which there are many, and not somebody who looks after them.
+pub fn is_device(kind: Kind) -> bool {
+    matches!(kind, Kind::Device | Kind::Relay)
+}
 
 /// The bounds of one router; a tenant may be given smaller ones than the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +134,17 @@ pub struct Limits {
     pub tail_records_max: usize,
     /// See [`TAIL_BYTES_MAX`]; at the bound the oldest go.
     pub tail_bytes_max: usize,
+    /// What each device and relay may have.
+    pub device: PrincipalLimits,
+    /// What every other principal may have.
+    pub app: PrincipalLimits,
+}
+
+impl Limits {
+    /// What one principal of this kind may have.
+    pub fn of(&self, kind: Kind) -> &PrincipalLimits {
+        if is_device(kind) { &self.device } else { &self.app }
+    }
 }
 
 impl Default for Limits {
@@ -123,6 +167,8 @@ impl Default for Limits {
             read_records_max: READ_RECORDS_MAX,
             tail_records_max: TAIL_RECORDS_MAX,
             tail_bytes_max: TAIL_BYTES_MAX,
+            device: PrincipalLimits::default(),
+            app: PrincipalLimits::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Why the router did not do what it was asked; each reason is its own variant, and its text says which bound or rule.
 
 use bytestring::ByteString;
+use muster_schemas::Kind;
 
 /// Why a publish or a subscription was refused. The text reads after "failed to publish" or "failed to subscribe".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,42 @@ pub enum Refusal {
     #[error("the tenant has reached its quota of {max} subscriptions")]
     TenantSubscriptionQuota {
         /// The bound, a count.
+        max: usize,
+    },
+    /// All sessions of the principal together have as many subscriptions as they may.
+    #[error(
+        "the {who} has reached its quota of {max} subscriptions over all its sessions; unsubscribe from one first"
+    )]
+    PrincipalSubscriptionQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, a count.
+        max: usize,
+    },
+    /// The principal has as many sessions that outlive their connections as it may.
+    #[error(
+        "the {who} has reached its quota of {max} sessions that outlive their connection; connect without one, or end another first"
+    )]
+    PrincipalSessionQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, a count.
+        max: usize,
+    },
+    /// As many topics as may hold a retained message of the principal do.
+    #[error("the {who} has reached its quota of {max} retained messages; clear one first")]
+    PrincipalRetainedQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, a count.
+        max: usize,
+    },
+    /// The retained messages of the principal hold as many bytes as they may.
+    #[error("the {who} has reached its quota of {max} bytes of retained messages; clear one first")]
+    PrincipalRetainedBytesQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, in bytes.
         max: usize,
     },
     /// As many topics as may hold a retained message do.

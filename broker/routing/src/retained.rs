@@ -9,9 +9,14 @@ use std::{
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use muster_schemas::{Message, MessageProperties, TopicFilter, TopicName};
+use muster_schemas::{Message, MessageProperties, Publisher, TopicFilter, TopicName};
 
-use crate::{effect::expires_ms, limits::RETAINED_FURNITURE_BYTES, refusal::Refusal};
+use crate::{
+    effect::expires_ms,
+    limits::{PrincipalLimits, RETAINED_FURNITURE_BYTES},
+    refusal::Refusal,
+    usage::Shares,
+};
 
 const STRIDE_BYTES: usize = 8;
 
@@ -53,12 +58,14 @@ pub struct RetainedMessage {
     pub message: Arc<Message>,
     /// When it loses its meaning, in Unix milliseconds [MQTT-3.3.2-5].
     pub expires_ms: Option<u64>,
+    /// Whose quota it counts for: who published it. None for what the broker itself says.
+    pub owner: Option<Arc<Publisher>>,
 }
 
 impl RetainedMessage {
-    fn new(message: Message, received_ms: u64) -> Self {
+    fn new(message: Message, received_ms: u64, owner: Option<Arc<Publisher>>) -> Self {
         let expires_ms = expires_ms(&message, received_ms);
-        Self { message: Arc::new(message), expires_ms }
+        Self { message: Arc::new(message), expires_ms, owner }
     }
 }
 
@@ -72,6 +79,7 @@ pub struct Retained {
     /// Those that expire, by when.
     expiring: BTreeSet<(u64, Key)>,
     bytes: usize,
+    shares: Shares,
     messages_max: usize,
     bytes_max: usize,
 }
@@ -79,7 +87,8 @@ pub struct Retained {
 impl Retained {
     /// None yet, and how many messages and bytes there may be.
     pub fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, messages_max, bytes_max }
+        let (messages, expiring, shares) = Default::default();
+        Self { messages, expiring, bytes: 0, shares, messages_max, bytes_max }
     }
 
     /// Keeps a compact copy as its topic's retained message, and returns the copy and what it replaced. The message came in
@@ -88,9 +97,25 @@ impl Retained {
     /// # Errors
     /// [`Refusal::RetainedQuota`] or [`Refusal::RetainedBytesQuota`] at the bound; then nothing has changed.
     pub fn keep(&mut self, message: &Message, now_ms: u64) -> Result<(Arc<Message>, Previous), Refusal> {
+        self.keep_for(None, message, now_ms)
+    }
+
+    /// As [`Retained::keep`], on somebody's account.
+    ///
+    /// # Errors
+    /// As [`Retained::keep`], and [`Refusal::PrincipalRetainedQuota`] or [`Refusal::PrincipalRetainedBytesQuota`].
+    pub fn keep_for(
+        &mut self,
+        owner: Option<(&Publisher, &PrincipalLimits)>,
+        message: &Message,
+        now_ms: u64,
+    ) -> Result<(Arc<Message>, Previous), Refusal> {
         let full = self.messages.len() >= self.messages_max;
         let after = size(message);
         let key = Key::of(&message.topic);
+        if let Some((owner, limits)) = owner {
+            self.check_share(owner, limits, self.messages.get(&key), after)?;
+        }
         let topic = match self.messages.get(&key) {
             None if full => return Err(Refusal::RetainedQuota { max: self.messages_max }),
             None if self.bytes + after > self.bytes_max => {
@@ -105,7 +130,8 @@ impl Retained {
                 kept.message.topic.clone()
             }
         };
-        let kept = RetainedMessage::new(compact(message, topic), now_ms);
+        let owner = owner.map(|(owner, _)| self.shares.name(owner));
+        let kept = RetainedMessage::new(compact(message, topic), now_ms, owner);
         let message = kept.message.clone();
         Ok((message, self.put(kept)))
     }
@@ -114,6 +140,9 @@ impl Retained {
     pub fn forget(&mut self, topic: &TopicName) -> Previous {
         let previous = self.messages.remove(&Key::of(topic))?;
         self.bytes -= size(&previous.message);
+        if let Some(owner) = &previous.owner {
+            self.shares.take(owner, size(&previous.message));
+        }
         if let Some(at) = previous.expires_ms {
             self.expiring.remove(&(at, Key::of(&previous.message.topic)));
         }
@@ -122,9 +151,10 @@ impl Retained {
 
     /// Puts back a compact copy of a message that storage kept. Not refused at the bound: it was accepted once.
     /// It came in at `received_ms`, in Unix milliseconds.
-    pub fn restore(&mut self, message: &Message, received_ms: u64) {
+    pub fn restore(&mut self, owner: Option<&Publisher>, message: &Message, received_ms: u64) {
         let message = compact(message, compact_topic(&message.topic));
-        self.put(RetainedMessage::new(message, received_ms));
+        let owner = owner.map(|owner| self.shares.name(owner));
+        self.put(RetainedMessage::new(message, received_ms, owner));
     }
 
     /// Puts back what a change replaced.
@@ -176,11 +206,34 @@ impl Retained {
         self.bytes
     }
 
+    /// Whether the owner may have one that takes `after` bytes in place of what is there.
+    fn check_share(
+        &self,
+        owner: &Publisher,
+        limits: &PrincipalLimits,
+        before: Option<&RetainedMessage>,
+        after: usize,
+    ) -> Result<(), Refusal> {
+        let (share, who) = (self.shares.of(owner), owner.kind);
+        let own = before.filter(|kept| kept.owner.as_deref() == Some(owner));
+        let own_bytes = own.map_or(0, |kept| size(&kept.message));
+        if own.is_none() && share.messages >= limits.retained_messages_max {
+            return Err(Refusal::PrincipalRetainedQuota { who, max: limits.retained_messages_max });
+        }
+        if after > own_bytes && share.bytes - own_bytes + after > limits.retained_bytes_max {
+            return Err(Refusal::PrincipalRetainedBytesQuota { who, max: limits.retained_bytes_max });
+        }
+        Ok(())
+    }
+
     fn put(&mut self, kept: RetainedMessage) -> Previous {
         // The key shares the compact topic. An old key would stay, so it goes first.
         let previous = self.forget(&kept.message.topic);
         let key = Key::of(&kept.message.topic);
         self.bytes += size(&kept.message);
+        if let Some(owner) = &kept.owner {
+            self.shares.add(owner, size(&kept.message));
+        }
         self.expiring.extend(kept.expires_ms.map(|at| (at, key.clone())));
         self.messages.insert(key, kept);
         previous
@@ -429,7 +482,7 @@ mod tests {
     fn a_reserved_topic_is_found_only_by_its_name() {
         let mut retained = Retained::new(10, 10_000);
         for topic in ["!", "$SYS/a", "a", "~"] {
-            retained.restore(&message(topic, "1", 0), 0);
+            retained.restore(None, &message(topic, "1", 0), 0);
         }
         assert_eq!(topics(&retained, "#", 1), ["!", "a", "~"]);
         assert_eq!(topics(&retained, "+", 1), ["!", "a", "~"]);

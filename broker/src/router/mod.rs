@@ -26,6 +26,8 @@ use crate::{
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
+    quota::Quotas,
+    refusal,
     session::Permits,
     store::{Commit, CommitError, Store, TenantStore, Write},
 };
@@ -88,6 +90,7 @@ pub(crate) struct RouterParts {
     pub(crate) tenant: TenantStore,
     pub(crate) store: Store,
     pub(crate) durable: Vec<TopicFilter>,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) log_grew: LogWatch,
     /// From where on durable sessions need the log, for whoever trims it.
     pub(crate) log_needed_from: Arc<AtomicU64>,
@@ -237,7 +240,9 @@ impl Router {
                 Effect::Append { sequence, publisher, message } => {
                     writes.append(sequence, &publisher, &message)
                 }
-                Effect::KeepRetained { sequence, message } => writes.keep(sequence, &message),
+                Effect::KeepRetained { sequence, publisher, message } => {
+                    writes.keep(sequence, &publisher, &message)
+                }
                 Effect::ForgetRetained { sequence, topic } => writes.forget(sequence, topic),
                 Effect::StoreRow { key, value } => writes.session_row(&key, value.as_deref()),
                 Effect::Read { session, epoch, wanted } => {
@@ -245,7 +250,7 @@ impl Router {
                 }
                 Effect::Need { from } => self.parts.log_needed_from.store(from, Ordering::Release),
                 Effect::Lost { publisher, refusal } => {
-                    self.parts.counters.refused.add(1);
+                    refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
                     info!(%tenant, %kind, %id, why = %refusal, "will refused");
                 }
@@ -378,10 +383,11 @@ impl Actor for Router {
         }
         let RouterParts { tenant, store, durable, .. } = &self.parts;
         let (tenant, store, durable) = (tenant.clone(), store.clone(), durable.clone());
+        let limits = self.parts.quotas.limits();
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
         let now_ms = self.parts.clock.unix_ms();
         let recovering =
-            aside(&self.parts.store, move || Recovered::from_disk(tenant, &store, durable, now_ms));
+            aside(&self.parts.store, move || Recovered::from_disk(tenant, &store, durable, limits, now_ms));
         ctx.wait(wrap_future(recovering).map(|outcome, router: &mut Self, ctx: &mut Context<Self>| {
             let outcome = match outcome {
                 Ok(recovered) => recovered.map_err(Cause::from),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_routing::{Record, RestoreError, Router as Core, RouterOptions, Wanted};
+use muster_routing::{Limits, Record, RestoreError, Router as Core, RouterOptions, Wanted};
 use muster_schemas::{
     InvalidId, TenantId, TopicFilter,
     stored::{InvalidStored, StoredMessage},
@@ -29,17 +29,17 @@ impl Recovered {
         tenant: TenantStore,
         store: &Store,
         durable: Vec<TopicFilter>,
+        limits: Limits,
         now_ms: u64,
     ) -> Result<Self, RecoverError> {
         let name = tenant.tenant().clone();
         let log = tenant.log()?;
         let retained = Retained::open(store, tenant.clone())?;
         let sessions = Sessions::open(store, tenant)?;
-        let options =
-            RouterOptions { durable, next_sequence: log.next_sequence(), ..RouterOptions::default() };
+        let options = RouterOptions { limits, durable, next_sequence: log.next_sequence() };
         let mut core = Core::new(options);
-        for StoredMessage { message, received_ms, .. } in retained.load()? {
-            core.restore_retained(message, received_ms);
+        for StoredMessage { publisher, message, received_ms } in retained.load()? {
+            core.restore_retained(&publisher, &message, received_ms);
         }
         let low = log.first()?.unwrap_or_else(|| log.next_sequence());
         let mut restoring = core.restore_sessions(sessions.load()?, low, now_ms)?;

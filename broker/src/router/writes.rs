@@ -51,10 +51,10 @@ impl<'a> Writes<'a> {
         self.last = Some(sequence);
     }
 
-    pub(super) fn keep(&mut self, sequence: u64, message: &BusMessage) {
+    pub(super) fn keep(&mut self, sequence: u64, publisher: &Publisher, message: &BusMessage) {
         self.record(sequence, message);
         let received_ms = self.received_ms();
-        self.writes.push(self.recovered.retained.keep(received_ms, message));
+        self.writes.push(self.recovered.retained.keep(received_ms, publisher, message));
     }
 
     pub(super) fn forget(&mut self, sequence: u64, topic: TopicName) {
@@ -102,10 +102,10 @@ impl Retained {
         [self.tenant.handle(), topic].concat()
     }
 
-    fn keep(&self, received_ms: u64, message: &BusMessage) -> Write {
+    fn keep(&self, received_ms: u64, publisher: &Publisher, message: &BusMessage) -> Write {
         let key = self.key(&message.topic);
         let mut plaintext = Vec::new();
-        stored::encode_parts(received_ms, &self.publisher, message, &mut plaintext);
+        stored::encode_parts(received_ms, publisher, message, &mut plaintext);
         let value = self.sealer.seal(&key, &plaintext);
         Write::Put { table: self.table.clone(), key, value }
     }

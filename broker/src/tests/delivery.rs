@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use muster_mqtt::{Ack, PacketLimits, ReasonCode, Version};
+use muster_mqtt::{Ack, ReasonCode, Version};
 use muster_schemas::{Kind, Qos};
 
 use super::{site::admitted, *};
@@ -109,10 +109,10 @@ fn a_peer_is_heard_while_its_session_has_a_full_mailbox() {
         let session = opened.session.clone();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let credit = site.credit("acme").clone();
+        let surroundings = site.surroundings.clone();
         actix_rt::spawn(async move {
             let shares = [&credit, &credit];
-            connection::carry(&RefCell::new(ours), &PacketLimits::default(), &opened.session, reader, shares)
-                .await;
+            connection::carry(&RefCell::new(ours), &opened, &reader, shares, &surroundings).await;
         });
         let mut peer = Peer::new(theirs, "dashboard").connected().await;
         // The reader comes with several batches at once, to a mailbox with more in it than actix likes to see.

@@ -164,6 +164,7 @@ impl House {
             Store::open(dir, RootKey::from_bytes([7; 32]), StoreOptions { disk_free_bytes_min: 0 }).unwrap();
         let tenant = store.create_tenant(&"acme".parse().unwrap()).unwrap();
         let bus = Bus::start(BusOptions {
+            quotas: Default::default(),
             store,
             durable: vec!["devices/+/telemetry/#".parse().unwrap()],
             log_grew: Arc::new(|_| ()),

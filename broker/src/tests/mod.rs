@@ -12,6 +12,7 @@ mod inspection;
 mod listener;
 mod peer;
 mod plain;
+mod pressure;
 mod refusal;
 mod site;
 mod storage;

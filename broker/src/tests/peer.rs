@@ -72,6 +72,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self
     }
 
+    pub(super) fn keeps_alive(mut self, seconds: u16) -> Self {
+        self.connect.keep_alive_s = seconds;
+        self
+    }
+
     pub(super) fn leaves_behind(self, message: Message) -> Self {
         self.leaves_behind_after(message, 0)
     }

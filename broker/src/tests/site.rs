@@ -27,6 +27,7 @@ use crate::{
     inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     outbox::{OutboxReader, outbox},
+    quota::Quotas,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::{OpenSession, Opened, TenantParts},
 };
@@ -39,7 +40,8 @@ pub(super) struct Site {
     pub(super) clock: Arc<BrittleClock>,
     /// The log's watch panics at every call.
     pub(super) log_watch_breaks: Arc<AtomicBool>,
-    surroundings: Arc<Surroundings>,
+    pub(super) surroundings: Arc<Surroundings>,
+    quotas: Arc<Quotas>,
     tenants: Vec<Tenant>,
 }
 
@@ -53,6 +55,13 @@ struct Tenant {
 impl Site {
     /// Opens the store in `dir` and serves these tenants. Telemetry is durable.
     pub(super) fn open(dir: &Path, tenants: &[&str]) -> Self {
+        Self::open_with(dir, tenants, |_| {})
+    }
+
+    /// With other quotas than usual, the same for each tenant.
+    pub(super) fn open_with(dir: &Path, tenants: &[&str], change: impl FnOnce(&mut Quotas)) -> Self {
+        let mut quotas = Quotas::default();
+        change(&mut quotas);
         let store =
             Store::open(dir, RootKey::from_bytes([7; 32]), StoreOptions { disk_free_bytes_min: 0 }).unwrap();
         let clock = Arc::<BrittleClock>::default();
@@ -60,10 +69,16 @@ impl Site {
             directory: Arc::default(),
             packets: PacketLimits::default(),
             counters: Arc::default(),
-            clock: clock.clone(),
+            clock: SystemClock::shared(),
         });
-        let mut site =
-            Self { store, clock, log_watch_breaks: Arc::default(), surroundings, tenants: Vec::new() };
+        let mut site = Self {
+            store,
+            clock,
+            log_watch_breaks: Arc::default(),
+            surroundings,
+            quotas: Arc::new(quotas),
+            tenants: Vec::new(),
+        };
         for tenant in tenants {
             site.serve(&tenant.parse().unwrap());
         }
@@ -80,6 +95,7 @@ impl Site {
             tenant: store.clone(),
             store: self.store.clone(),
             durable: vec!["devices/+/telemetry/#".parse().unwrap()],
+            quotas: self.quotas.clone(),
             log_grew: {
                 let breaks = self.log_watch_breaks.clone();
                 Arc::new(move |_| assert!(!breaks.load(Ordering::SeqCst), "broken by a test"))

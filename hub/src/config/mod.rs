@@ -36,6 +36,15 @@
 //! connections_max = 10000
 //! packet_bytes_max = 1048576
 //!
+//! [quotas]                              # of each tenant; all keys are in docs/operations.md
+//! connections_max = 500
+//!
+//! [quotas.device]                       # of each device of a tenant
+//! messages_per_s_max = 100
+//!
+//! [quotas.tenants.acme]                 # of this tenant instead
+//! connections_max = 5000
+//!
 //! [bus]
 //! sys_interval_s = 10                   # how often tenants are told their numbers on $SYS/...; 0 is never
 //! ```
@@ -45,12 +54,14 @@
 
 mod layout;
 mod listeners;
+mod quotas;
 mod reader;
 
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::ServerName;
 
+use muster_broker::TenantQuotas;
 use muster_schemas::{DeviceId, TrustDomain};
 use muster_tpm::endorsement::TpmClass;
 
@@ -91,6 +102,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// Bounds that differ from hub to hub.
     pub limits: Limits,
+    /// What tenants may have and do.
+    pub quotas: TenantQuotas,
     /// How the bus behaves.
     pub bus: Bus,
 }
@@ -185,6 +198,8 @@ impl Config {
             limits.size("packet_bytes_max", PACKET_BYTES_MAX, PACKET_BYTES_MAX_MIN..=PACKET_BYTES_MAX_MAX)?;
         limits.finish()?;
 
+        let quotas = quotas::read(top.section("quotas")?)?;
+
         let mut bus = top.section("bus")?;
         let sys_interval_s = bus.number("sys_interval_s", SYS_INTERVAL_S, 0..=SYS_INTERVAL_S_MAX)?;
         bus.finish()?;
@@ -204,6 +219,7 @@ impl Config {
             listeners,
             certificates: Certificates { device_validity_s },
             limits: Limits { connections_max, packet_bytes_max },
+            quotas,
             bus: Bus { sys_interval_s },
         })
     }

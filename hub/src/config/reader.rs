@@ -303,6 +303,19 @@ impl<'a> Section<'a> {
         Ok(is_there.then_some(section))
     }
 
+    /// All that is left, as tables with names of their own.
+    pub(super) fn named_sections(&mut self) -> Result<Vec<(String, Section<'a>)>, ConfigError> {
+        let mut sections = Vec::with_capacity(self.left.len());
+        for (name, value) in std::mem::take(&mut self.left) {
+            let Value::Table(left) = value else {
+                return Err(self.wrong_value(&name, "a section", &value));
+            };
+            let path = self.full(&name);
+            sections.push((name, Section { reader: self.reader, path, left, asked: Vec::new() }));
+        }
+        Ok(sections)
+    }
+
     /// The tables of a list; none when it is absent.
     pub(super) fn sections(&mut self, key: &'static str) -> Result<Vec<Section<'a>>, ConfigError> {
         let path = self.full(key);

@@ -207,3 +207,47 @@ fn a_file_that_is_absent_is_named() {
     let said = Config::read(Path::new("/nowhere/muster.toml"), [], &[]).expect_err("absent").to_string();
     assert_eq!(said, "read /nowhere/muster.toml");
 }
+
+#[test]
+fn what_a_section_of_quotas_does_not_say_is_as_above_it() {
+    let config = parse(&format!(
+        "{LEAST}[quotas]\nconnections_max = 20\nlog_age_s_max = 3600\n[quotas.device]\nmessages_per_s_max = 7\n\
+         [quotas.tenants.acme]\nconnections_max = 50\n[quotas.tenants.acme.device]\nconnections_max = 40\n"
+    ));
+    let quotas = config.expect("valid").quotas;
+    let usual = &quotas.usual;
+    assert_eq!((usual.tenant.connections_max, usual.device.quota.connections_max), (20, 20));
+    assert_eq!((usual.device.quota.messages.per_s_max, usual.log_age_max.as_secs()), (7, 3_600));
+    let acme = quotas.of(&"acme".parse().expect("id"));
+    assert_eq!((acme.tenant.connections_max, acme.device.quota.connections_max), (50, 40));
+    assert_eq!((acme.device.quota.messages.per_s_max, acme.app.quota.connections_max), (7, 20));
+    assert_eq!(quotas.of(&"globex".parse().expect("id")), *usual);
+    assert_eq!(*parse(LEAST).expect("valid").quotas.usual, muster_broker::Quotas::default());
+}
+
+#[test]
+fn a_principal_gets_no_more_than_its_tenant() {
+    for (text, wanted) in [
+        (
+            "[quotas]\nconnections_max = 20\n[quotas.device]\nconnections_max = 21",
+            "quotas.device.connections_max must be a whole number from 0 to 20",
+        ),
+        (
+            "[quotas.tenants.acme]\nbytes_per_s_max = 99\n[quotas.tenants.acme.app]\nbytes_per_s_max = 100",
+            "quotas.tenants.acme.app.bytes_per_s_max must be a whole number from 1 to 99",
+        ),
+        (
+            "[quotas]\nmessages_per_s_max = 1000\nmessages_burst_max = 9",
+            "quotas.messages_burst_max must be a whole number from 10 to",
+        ),
+        ("[quotas.tenants.acme]\nconection_max = 1", "did you mean \"quotas.tenants.acme.connections_max\""),
+        (
+            "[quotas.tenants.Acme]\nconnections_max = 1",
+            "quotas.tenants.Acme must be a section whose name is the id of a tenant",
+        ),
+        ("[quotas]\nlog_bytes_max = 1", "quotas.log_bytes_max must be"),
+    ] {
+        let said = refused(&format!("{LEAST}{text}\n"));
+        assert!(said.contains(wanted), "{said:?} does not say {wanted:?}");
+    }
+}

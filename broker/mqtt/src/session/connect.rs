@@ -144,15 +144,22 @@ impl Session {
             // Only for a client that asked [MQTT-3.1.2-28].
             response_information: admission
                 .response_information
-                .filter(|_| admitting.wants_response_information),
+                .filter(|_| admitting.wants_response_information)
+                .map(|text| *text),
             authentication_method,
             authentication_data,
+            user_properties: admission.user_properties.map(|said| *said).unwrap_or_default(),
             // Absent means yes for QoS 2, retained messages, wildcards, subscription identifiers and shared subscriptions.
             ..ConnAckProperties::default()
         };
         self.client_id = Some(client_id);
         let code = ReasonCode::Success;
-        let connack = Packet::ConnAck(Box::new(ConnAck { session_present, code, properties }));
+        let mut connack = Box::new(ConnAck { session_present, code, properties });
+        let says_more = !connack.properties.user_properties.is_empty();
+        if says_more && !self.fits(&Packet::ConnAck(connack.clone())) {
+            connack.properties.user_properties.clear();
+        }
+        let connack = Packet::ConnAck(connack);
         if !self.fits(&connack) {
             // [MQTT-3.1.2-24]. Not one of our answers would be sure to reach such a client.
             let reason = Some("CONNACK would be larger than the client takes".to_owned());

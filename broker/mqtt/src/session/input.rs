@@ -12,7 +12,7 @@ use muster_schemas::{ClientId, Message, Qos};
 use super::AuthenticationOutcome;
 use crate::{
     decode::DecodeError,
-    packet::{Packet, PacketId, SubscriptionIds},
+    packet::{Packet, PacketId, SubscriptionIds, UserProperties},
     reason::ReasonCode,
 };
 
@@ -84,6 +84,12 @@ pub enum Input {
         /// Bytes taken from [`super::Effects::outgoing`] and not yet written to the socket.
         bytes_left: usize,
     },
+    /// The broker chose not to read from the client until this moment, or still does not: silence until then says nothing
+    /// about the client, and the keep alive begins anew at it.
+    NotRead {
+        /// Until when.
+        until: Instant,
+    },
     /// The moment of [`super::Session::next_deadline`] may have come.
     DeadlineReached,
     /// The connection is gone.
@@ -110,7 +116,10 @@ pub struct Admission {
     /// Largest packet to announce, in bytes (MQTT 5); not above what the decoder takes.
     pub packet_bytes_max: Option<NonZeroU32>,
     /// Where replies may be expected, for a client that asked (MQTT 5 §3.2.2.3.15).
-    pub response_information: Option<ByteString>,
+    pub response_information: Option<Box<ByteString>>,
+    /// What else the client is told (MQTT 5 §3.2.2.3.10), if there is room for it in a packet of the size it takes
+    /// [MQTT-3.2.2-20].
+    pub user_properties: Option<Box<UserProperties>>,
     /// Packet ids of the resumed session's deliveries: each comes with [`Input::Deliver`] or [`Input::Released`] before
     /// any other delivery, and none is given to another message before.
     pub in_flight: Vec<PacketId>,
@@ -130,6 +139,7 @@ impl Admission {
             receive_maximum: None,
             packet_bytes_max: None,
             response_information: None,
+            user_properties: None,
             in_flight: Vec::new(),
             received: Vec::new(),
         }

@@ -221,6 +221,7 @@ impl Session {
             }
             Input::PeerClosed => self.close(CloseReason::PeerClosed, effects),
             Input::Shutdown(code, reason) => self.close(CloseReason::Shutdown { code, reason }, effects),
+            Input::NotRead { until } => self.not_read(until),
             Input::DeadlineReached => self.deadline_reached(now, effects),
             Input::OutgoingDrained { bytes_left } => {
                 self.bytes_pending = bytes_left + self.bytes_before;
@@ -348,6 +349,14 @@ impl Session {
         if self.keep_alive_s > 0 {
             let silence_max = Duration::from_millis(u64::from(self.keep_alive_s) * 1_500);
             self.timers.set(Timer::KeepAlive, Some(now + silence_max));
+        }
+    }
+
+    /// Silence that is of our own making is none of the client's.
+    fn not_read(&mut self, until: Instant) {
+        let silence_max = Duration::from_millis(u64::from(self.keep_alive_s) * 1_500);
+        if self.keep_alive_s > 0 && self.is_connected() {
+            self.timers.extend(Timer::KeepAlive, until + silence_max);
         }
     }
 

@@ -30,17 +30,27 @@ impl Timers {
         }
     }
 
+    /// Puts a deadline off, if it is set and would be earlier.
+    pub(super) fn extend(&mut self, timer: Timer, deadline: Instant) {
+        if self.deadline(timer).is_some_and(|earlier| earlier < deadline) {
+            self.set(timer, Some(deadline));
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     pub(super) fn is_reached(&self, timer: Timer, now: Instant) -> bool {
-        let deadline = match timer {
+        self.deadline(timer).is_some_and(|deadline| deadline <= now)
+    }
+
+    fn deadline(&self, timer: Timer) -> Option<Instant> {
+        match timer {
             Timer::Connect => self.connect,
             Timer::KeepAlive => self.keep_alive,
             Timer::Authentication => self.authentication,
-        };
-        deadline.is_some_and(|deadline| deadline <= now)
+        }
     }
 
     pub(super) fn next(&self) -> Option<Instant> {

@@ -28,6 +28,7 @@ struct Rows {
     head: Option<Head>,
     as_of: u64,
     queue: Queue,
+    missed: u64,
     outbound: Vec<(u16, u64, bool)>,
     inbound: Vec<u16>,
     assigned: BTreeMap<u64, TopicFilter>,
@@ -50,10 +51,9 @@ impl Sessions {
         }
         let mut as_of = BTreeMap::new();
         let checkpoint = self.checkpoint();
-        for (number, rows) in found {
+        for (number, mut rows) in found {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
-            let Rows { head: Some(head), .. } = &rows else { continue };
-            let head = head.clone();
+            let Some(head) = rows.head.take() else { continue };
             let listed = rows.as_of.max(checkpoint);
             as_of.insert(number, listed);
             self.restore_one(number, head, rows, (listed, low, now_ms));
@@ -75,7 +75,7 @@ impl Sessions {
         let rows = found.entry(number).or_default();
         match kind {
             RowKind::Head => rows.head = Some(Head::decode(value)?),
-            RowKind::Queue => (rows.as_of, rows.queue) = row::decode_queue(value)?,
+            RowKind::Queue => (rows.as_of, rows.queue, rows.missed) = row::decode_queue(value)?,
             RowKind::Outbound(id) => {
                 let (sequence, is_released) = row::decode_outbound(value)?;
                 rows.outbound.push((id, sequence, is_released));
@@ -90,7 +90,7 @@ impl Sessions {
     }
 
     fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (as_of, low, now_ms): (u64, u64, u64)) {
-        let Rows { mut queue, mut outbound, inbound, mut assigned, .. } = rows;
+        let Rows { mut queue, missed, mut outbound, inbound, mut assigned, .. } = rows;
         assigned.retain(|sequence, _| *sequence >= low);
         // What is older than the queue row stands in it, or is over.
         let since = assigned.range(as_of + 1..);
@@ -105,8 +105,9 @@ impl Sessions {
             session.flights.insert(session.next_tag, flight);
             session.next_tag += 1;
         }
-        session.missed = queue.drop_below(low);
-        self.missed += session.missed;
+        let dropped = queue.drop_below(low);
+        session.missed = missed + dropped;
+        self.missed += dropped;
         session.expiry_s = head.expiry_s;
         session.will = head.will;
         session.subscriptions = head.subscriptions;

@@ -8,7 +8,7 @@
 //! | kind | row | written |
 //! |---|---|---|
 //! | `h` | whose it is, how long it lives, its will and subscriptions | when one of them changes |
-//! | `q` | what it has yet to get, as of a sequence | a moment after it changed |
+//! | `q` | what it has yet to get, as of a sequence, and what it missed | a moment after it changed |
 //! | `o` | a QoS 2 message to the client, by packet id, and whether the client has it | before PUBLISH, before PUBREL |
 //! | `i` | a packet id of the client's QoS 2 message that was answered with PUBREC | with the message |
 //! | `s` | the filter of the share that a record was assigned by, by its sequence | with the record |
@@ -193,10 +193,12 @@ fn number(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// The queue row: what was yet to get when everything up to `as_of` had been listed.
-pub(crate) fn encode_queue(as_of: u64, queue: &Queue) -> Vec<u8> {
+/// The queue row: what was yet to get when everything up to `as_of` had been listed, and how many messages were missed
+/// until then that the client has not been told of.
+pub(crate) fn encode_queue(as_of: u64, queue: &Queue, missed: u64) -> Vec<u8> {
     let mut w = Writer::default();
-    w.array(3).unsigned(as_of).unsigned(queue.search_from().unwrap_or(0)).array(2 * queue.runs().len());
+    w.array(4).unsigned(as_of).unsigned(queue.search_from().unwrap_or(0)).unsigned(missed);
+    w.array(2 * queue.runs().len());
     let mut end = 0;
     for run in queue.runs() {
         w.unsigned(run.first - end).unsigned(run.length);
@@ -205,11 +207,12 @@ pub(crate) fn encode_queue(as_of: u64, queue: &Queue) -> Vec<u8> {
     w.into_bytes()
 }
 
-pub(crate) fn decode_queue(bytes: &[u8]) -> Result<(u64, Queue), InvalidRow> {
+pub(crate) fn decode_queue(bytes: &[u8]) -> Result<(u64, Queue, u64), InvalidRow> {
     let mut r = Reader::strict(bytes);
-    r.tuple(3)?;
+    r.tuple(4)?;
     let as_of = r.unsigned(u64::MAX)?;
     let search_from = Some(r.unsigned(u64::MAX)?).filter(|from| *from > 0);
+    let missed = r.unsigned(u64::MAX)?;
     let mut items = r.array(2 * RUNS_MAX)?;
     let mut runs = Vec::new();
     let mut end = 0_u64;
@@ -223,7 +226,7 @@ pub(crate) fn decode_queue(bytes: &[u8]) -> Result<(u64, Queue), InvalidRow> {
         runs.push(Run { first, length });
     }
     r.finish()?;
-    Ok((as_of, Queue::restore(runs, search_from)))
+    Ok((as_of, Queue::restore(runs, search_from), missed))
 }
 
 /// The filter of the share that a record was assigned by.
@@ -307,7 +310,7 @@ mod tests {
         let mut queue = Queue::default();
         [3, 4, 9].iter().for_each(|sequence| queue.push(*sequence, 2));
         queue.push(20, 2);
-        assert_eq!(decode_queue(&encode_queue(20, &queue)), Ok((20, queue)));
+        assert_eq!(decode_queue(&encode_queue(20, &queue, 7)), Ok((20, queue, 7)));
         assert_eq!(decode_outbound(&encode_outbound(7, true)), Ok((7, true)));
         for kind in [
             RowKind::Head,

@@ -217,9 +217,38 @@ impl Session {
         self.flights.values_mut().for_each(|flight| flight.bytes = 0);
     }
 
-    /// The lowest sequence of the log that the session may still ask for.
+    /// The log no longer has what is below `low`. What an earlier connection sent and nobody can send again any more is
+    /// brought to its end: at QoS 1 it is forgotten, at QoS 2 the client gets PUBREL. What this connection has in memory
+    /// goes on. Returns how many messages the client may have missed, and packet ids and sequences that are released now.
+    pub(crate) fn lose_below(&mut self, low: u64) -> (u64, Vec<(u16, u64)>) {
+        self.fetched.retain(|sequence, _| *sequence >= low);
+        let is_in_memory = self.online.is_some();
+        let waits: BTreeSet<u64> = self.resend.iter().copied().collect();
+        let (mut missed, mut released) = (0, Vec::new());
+        self.flights.retain(|tag, flight| {
+            let is_lost = flight.sequence < low
+                && flight.stage == Stage::Sent
+                && (!is_in_memory || waits.contains(tag));
+            if !is_lost {
+                return true;
+            }
+            missed += 1;
+            if let (Qos::ExactlyOnce, Some(packet_id)) = (flight.qos, flight.packet_id) {
+                flight.stage = Stage::Released;
+                released.push((packet_id, flight.sequence));
+                return true;
+            }
+            self.flight_bytes = self.flight_bytes.saturating_sub(flight.bytes);
+            false
+        });
+        (missed, released)
+    }
+
+    /// The lowest sequence of the log that the session may still ask for. What is released, or in the connection's memory,
+    /// it will not ask for; but a connection that fails puts it back.
     pub(crate) fn needed_from(&self) -> Option<u64> {
-        let flight = self.flights.values().map(|flight| flight.sequence).min();
+        let flights = self.flights.values().filter(|flight| flight.stage != Stage::Released);
+        let flight = flights.map(|flight| flight.sequence).min();
         [flight, self.queue.needed_from()].into_iter().flatten().min()
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     effect::Effect,
     index::Match,
-    limits::{FLUSH_INTERVAL_MS, FLUSH_SESSIONS_MAX, Limits},
+    limits::{CHECKPOINT_RECORDS_MAX, FLUSH_INTERVAL_MS, FLUSH_SESSIONS_MAX, Limits},
     subscription::SubscriberId,
 };
 
@@ -85,6 +85,8 @@ pub(crate) struct Sessions {
     is_checkpoint_lost: bool,
     /// The last sequence that is on disk.
     pub(super) committed: u64,
+    /// The log has given up what is below.
+    low: u64,
     /// Ends and wills, by their time.
     timers: BTreeSet<(u64, u64)>,
     /// Messages that no session will get any more because the log no longer had them.
@@ -115,6 +117,7 @@ impl Sessions {
             checkpoint: next_sequence.saturating_sub(1),
             is_checkpoint_lost: false,
             committed: next_sequence.saturating_sub(1),
+            low: 0,
             timers: BTreeSet::new(),
             missed: 0,
             connected: 0,
@@ -237,7 +240,7 @@ impl Sessions {
         let session = self.all.get_mut(&number)?;
         let queue = session.queue_on_disk();
         session.row = (self.committed, queue.search_from());
-        Some(row::encode_queue(self.committed, &queue))
+        Some(row::encode_queue(self.committed, &queue, session.missed))
     }
 
     /// Writes again what an earlier commit may have failed to write.
@@ -357,6 +360,10 @@ impl Sessions {
             received: session.received.iter().copied().collect(),
             missed: std::mem::take(&mut session.missed),
         };
+        if attached.missed > 0 {
+            // It is told once.
+            self.changed.insert(number);
+        }
         effects.push(Effect::Attached { to, outcome: Ok(Box::new(attached)) });
         self.line_up(number);
     }
@@ -498,7 +505,9 @@ impl Sessions {
     }
 
     fn ask_for_flush(&mut self, now_ms: u64) {
-        let is_wanted = !self.changed.is_empty() || !self.orphans.is_empty() || self.is_checkpoint_lost;
+        let is_far = !self.all.is_empty() && self.committed >= self.checkpoint + CHECKPOINT_RECORDS_MAX;
+        let is_behind = is_far || self.is_checkpoint_lost;
+        let is_wanted = is_behind || !self.changed.is_empty() || !self.orphans.is_empty();
         if is_wanted && self.flush_ms.is_none() {
             self.flush_ms = Some(now_ms + FLUSH_INTERVAL_MS);
         }
@@ -537,6 +546,35 @@ impl Sessions {
         }
         let sessions = self.all.values().filter_map(Session::needed_from).min();
         sessions.unwrap_or(u64::MAX).min(self.checkpoint + 1)
+    }
+
+    /// Retention has given up all records below `low`: whoever had yet to get one of them has missed it.
+    pub(crate) fn trimmed(&mut self, low: u64, now_ms: u64, effects: &mut Vec<Effect>) {
+        self.low = self.low.max(low);
+        let behind =
+            self.all.iter().filter(|(_, session)| session.needed_from().is_some_and(|from| from < low));
+        let behind: Vec<u64> = behind.map(|(number, _)| *number).collect();
+        for number in behind {
+            self.lose(number, effects);
+        }
+        self.ask_for_flush(now_ms);
+    }
+
+    /// A session misses what it had yet to get and the log no longer has.
+    pub(crate) fn lose(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let low = self.low;
+        let Some(session) = self.all.get_mut(&number) else { return };
+        if session.needed_from().is_some_and(|from| from < low) {
+            let (mut missed, released) = session.lose_below(low);
+            missed += session.queue.drop_below(low);
+            session.missed += missed;
+            self.missed += missed;
+            for (packet_id, sequence) in released {
+                let row = row::encode_outbound(sequence, true);
+                self.store(number, RowKind::Outbound(packet_id), Some(row), effects);
+            }
+            self.changed.insert(number);
+        }
     }
 
     pub(super) fn set_checkpoint(&mut self, sequence: u64) {

@@ -112,6 +112,12 @@ impl Router {
                 let refusal = Refusal::SessionQuota { max: self.limits.durable_sessions_max };
                 return effects.push(Effect::Attached { to, outcome: Err(refusal) });
             }
+            None if self.has_all_sessions(&key.publisher) => {
+                let (who, max) =
+                    (key.publisher.kind, self.limits.of(key.publisher.kind).durable_sessions_max);
+                let refusal = Refusal::PrincipalSessionQuota { who, max };
+                return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+            }
             None => self.begin(key, effects),
         };
         self.take_up(number, to, expiry_s, will, existing.is_some(), effects);
@@ -119,6 +125,7 @@ impl Router {
 
     fn begin(&mut self, key: SessionKey, effects: &mut Vec<Effect>) -> u64 {
         let is_first = self.sessions.is_empty();
+        self.usage.session_began(&key.publisher);
         let number = self.sessions.create(key);
         if is_first {
             // Queue rows of nobody hold as of now, and from now on the log is needed.
@@ -155,9 +162,11 @@ impl Router {
         let (kept, lost) = std::mem::take(&mut session.subscriptions).into_iter().partition(is_allowed);
         session.subscriptions = kept;
         let lost: Vec<Kept> = lost;
+        let (publisher, before) = (session.key.publisher.clone(), self.subscriptions_of(id));
         for Kept { filter, .. } in &lost {
             self.drop_subscription(id, filter);
         }
+        self.usage.subscriptions(&publisher, before, self.subscriptions_of(id));
         if let Some(session) = self.sessions.session_mut(number) {
             session.suspect.remove(&HEAD);
         }
@@ -175,6 +184,8 @@ impl Router {
         }
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.ground(&ending.unacknowledged);
+        self.sessions.lose(number, effects);
+        let Some(session) = self.sessions.session_mut(number) else { return };
         if ending.graceful {
             session.will = None;
         }
@@ -218,8 +229,14 @@ impl Router {
             }
             None => return,
         };
-        self.index.remove(SubscriberId::durable(number));
-        self.leave_shares(SubscriberId::durable(number));
+        let id = SubscriberId::durable(number);
+        if let Some(session) = self.sessions.session(number) {
+            let had = self.subscriptions_of(id);
+            self.usage.subscriptions(&session.key.publisher, had, 0);
+            self.usage.session_ended(&session.key.publisher);
+        }
+        self.index.remove(id);
+        self.leave_shares(id);
         for filter in &shares {
             self.reassign(number, filter, effects);
         }
@@ -252,8 +269,34 @@ impl Router {
 
     pub(super) fn end_subscriptions(&mut self, subscriber: SubscriberId) {
         self.fanout.leave_out(subscriber);
+        if let Some(member) = self.members.get(&subscriber) {
+            self.usage.subscriptions(&member.publisher, self.subscriptions_of(subscriber), 0);
+        }
         self.index.remove(subscriber);
         self.replays.retain(|replay| replay.to != subscriber);
+    }
+}
+
+/// What a principal may have over all of its sessions.
+impl Router {
+    /// The refusal of one more subscription, if its principal has as many as it may.
+    pub(super) fn principal_subscription_quota(&self, subscriber: SubscriberId) -> Option<Refusal> {
+        let publisher = &self.members.get(&subscriber)?.publisher;
+        let (who, max) = (publisher.kind, self.limits.of(publisher.kind).subscriptions_max);
+        let is_reached = self.usage.of(publisher).subscriptions >= max;
+        is_reached.then_some(Refusal::PrincipalSubscriptionQuota { who, max })
+    }
+
+    /// A connection's session had `before` subscriptions until now.
+    pub(super) fn count_subscriptions(&mut self, subscriber: SubscriberId, before: usize) {
+        let after = self.subscriptions_of(self.index_id(subscriber));
+        if let Some(member) = self.members.get(&subscriber) {
+            self.usage.subscriptions(&member.publisher, before, after);
+        }
+    }
+
+    fn has_all_sessions(&self, publisher: &Publisher) -> bool {
+        self.usage.of(publisher).sessions >= self.limits.of(publisher.kind).durable_sessions_max
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     refusal::Refusal,
     retained::Retained,
     subscription::{SubscriberId, Subscription},
+    usage::Usage,
 };
 use shared::SharedFlights;
 
@@ -82,6 +83,7 @@ pub struct Router {
     groups: Groups,
     retained: Retained,
     sessions: Sessions,
+    usage: Usage,
     commits: Commits,
     fanout: Fanout,
     /// What waits behind an unfinished fan-out, in order.
@@ -106,6 +108,7 @@ impl Router {
             groups: Groups::default(),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             sessions: Sessions::new(limits.clone(), next_sequence),
+            usage: Usage::default(),
             commits: Commits::new(next_sequence, limits.uncommitted_records_max, limits.undo_bytes_max),
             fanout: Fanout::default(),
             line: VecDeque::new(),
@@ -118,10 +121,10 @@ impl Router {
     }
 
     /// Puts back a retained message from storage, before the first input. It was accepted once and is not refused now.
-    /// It came in at `received_ms`, in Unix milliseconds.
-    pub fn restore_retained(&mut self, message: Message, received_ms: u64) {
+    /// It came from `publisher` at `received_ms`, in Unix milliseconds.
+    pub fn restore_retained(&mut self, publisher: &Publisher, message: &Message, received_ms: u64) {
         if !message.payload.is_empty() {
-            self.retained.restore(&message, received_ms);
+            self.retained.restore(Some(publisher), message, received_ms);
         }
     }
 
@@ -155,6 +158,9 @@ impl Router {
                     _ => drop(self.index.subscribe(subscriber, filter, *subscription)),
                 }
             }
+            let kept = session.subscriptions.len();
+            self.usage.subscriptions(&session.key.publisher, 0, kept);
+            self.usage.session_began(&session.key.publisher);
         }
         Ok(Restoring { from: Sessions::restore_from(&as_of), as_of, matches: Matches::default() })
     }
@@ -194,6 +200,7 @@ impl Router {
                     effects.push(Effect::Close { to, refusal: reason.clone() });
                 }
             }
+            Input::Trimmed { below } => self.sessions.trimmed(below, now_ms, effects),
             Input::Records { session, epoch, wanted, records, next } => {
                 self.sessions.records((session, epoch), wanted, records, next, now_ms);
                 self.feed(effects);
@@ -277,6 +284,11 @@ impl Router {
     /// How many durable sessions have no connection, and how many have ended because none came in time.
     pub fn sessions_waiting(&self) -> (usize, u64) {
         (self.sessions.len() - self.sessions.connected, self.sessions.expired)
+    }
+
+    /// How many messages durable sessions have not got, because the log no longer had them.
+    pub fn messages_missed(&self) -> u64 {
+        self.sessions.missed
     }
 
     /// How many durable sessions there are, connected or not.
@@ -438,6 +450,11 @@ impl Router {
     /// The durable session that a connection has.
     fn session_of(&self, subscriber: SubscriberId) -> Option<u64> {
         self.members.get(&subscriber).and_then(|member| member.session)
+    }
+
+    /// How many subscriptions somebody has, shared ones included.
+    fn subscriptions_of(&self, id: SubscriberId) -> usize {
+        self.index.subscriptions_of(id) + self.groups.count_of(id)
     }
 
     /// Under which number the index knows a connection: its own, or that of its durable session.

@@ -14,6 +14,7 @@ use crate::{
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
+    limits::PrincipalLimits,
     refusal::Refusal,
     retained::Retained,
     subscription::SubscriberId,
@@ -68,7 +69,7 @@ impl Router {
     /// What the broker itself has to say, such as a number of `$SYS`.
     pub(super) fn announce(&mut self, message: Message, effects: &mut Vec<Effect>) {
         if message.retain {
-            self.retained.restore(&message, self.now_ms);
+            self.retained.restore(None, &message, self.now_ms);
         }
         self.index.matches(&message.topic, None, self.fanout.matches());
         let wanted = self.fanout.matches().take_durable();
@@ -147,8 +148,15 @@ impl Router {
         let qos = message.qos;
         let at_once = wanted.iter().filter(|found| found.qos.min(qos) == Qos::AtMostOnce).count();
         let is_kept = is_logged || at_once < wanted.len();
-        let (message, sequence) =
-            accept(publisher, &mut self.retained, &mut self.commits, message, is_kept, self.now_ms, effects)?;
+        let (message, sequence) = accept(
+            (publisher, self.limits.of(publisher.kind)),
+            &mut self.retained,
+            &mut self.commits,
+            message,
+            is_kept,
+            self.now_ms,
+            effects,
+        )?;
         let expires_ms = expires_ms(&message, self.now_ms);
         if at_once > 0 {
             self.give_at_once(&message, expires_ms, &wanted, effects);
@@ -213,7 +221,7 @@ impl Router {
 /// Changes what is retained, and hands the log what it has to keep. Returns the message and the sequence that must be on
 /// disk before it is acknowledged.
 fn accept(
-    publisher: &Publisher,
+    (publisher, limits): (&Publisher, &PrincipalLimits),
     retained: &mut Retained,
     commits: &mut Commits,
     message: Message,
@@ -231,7 +239,7 @@ fn accept(
         let forgotten = retained.forget(&message.topic);
         (Arc::new(message), forgotten.map(Some))
     } else {
-        let (kept, previous) = retained.keep(&message, now_ms)?;
+        let (kept, previous) = retained.keep_for(Some((publisher, limits)), &message, now_ms)?;
         (kept, Some(previous))
     };
     if !is_kept && change.is_none() {
@@ -249,7 +257,7 @@ fn accept(
         effects.push(if message.payload.is_empty() {
             Effect::ForgetRetained { sequence, topic: topic.clone() }
         } else {
-            Effect::KeepRetained { sequence, message: message.clone() }
+            Effect::KeepRetained { sequence, publisher: publisher.clone(), message: message.clone() }
         });
         commits.keep_previous(sequence, topic, previous);
     }

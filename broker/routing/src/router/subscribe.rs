@@ -25,7 +25,13 @@ impl Router {
     ) {
         let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
         let access = member.access.clone();
-        let outcomes = filters.into_iter().map(|request| self.subscribe_to(to, &access, request)).collect();
+        let subscribe_one = |request| {
+            let before = self.subscriptions_of(self.index_id(to));
+            let outcome = self.subscribe_to(to, &access, request);
+            self.count_subscriptions(to, before);
+            outcome
+        };
+        let outcomes = filters.into_iter().map(subscribe_one).collect();
         self.tell_when_kept(to, Effect::Subscribed { to, ticket, outcomes }, effects);
     }
 
@@ -37,13 +43,13 @@ impl Router {
         let subscription = Subscription { options, id: subscription_id };
         let id = self.index_id(to);
         let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
-        let has = self.index.subscriptions_of(id) + self.groups.count_of(id);
+        let has = self.subscriptions_of(id);
         let refusal = if has >= own {
             Some(Refusal::SubscriptionQuota { max: own })
         } else if self.index.len() >= all {
             Some(Refusal::TenantSubscriptionQuota { max: all })
         } else {
-            None
+            self.principal_subscription_quota(to)
         };
         let is_there = match &share {
             Some(share) => self.groups.contains(share, id),
@@ -104,6 +110,7 @@ impl Router {
             return;
         }
         let id = self.index_id(to);
+        let before = self.subscriptions_of(id);
         let mut existed = Vec::with_capacity(filters.len());
         for filter in filters {
             let did_exist = self.drop_subscription(id, filter);
@@ -118,6 +125,7 @@ impl Router {
             }
             existed.push(did_exist);
         }
+        self.count_subscriptions(to, before);
         self.tell_when_kept(to, Effect::Unsubscribed { to, ticket, existed }, effects);
     }
 

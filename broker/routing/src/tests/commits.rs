@@ -50,7 +50,7 @@ fn a_retained_change_is_acknowledged_from_disk() {
     let mut bus = Bus::new();
     bus.join(1).publish(1, 1, retained(message("a", "1", 1)));
     assert!(
-        matches!(&bus.take()[..], [Effect::KeepRetained { sequence: 1, message }] if message.payload == "1")
+        matches!(&bus.take()[..], [Effect::KeepRetained { sequence: 1, message, .. }] if message.payload == "1")
     );
     bus.publish(1, 2, retained(message("a", "", 1)));
     assert!(

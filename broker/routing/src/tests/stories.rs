@@ -4,7 +4,7 @@ use muster_schemas::{Message, Qos};
 
 use crate::{
     Access, Effect, Input, Outcome, Refusal, RetainHandling, SubscriberId, SubscriptionOptions,
-    tests::{Bus, model::message, retained, told},
+    tests::{Bus, model::message, publisher, retained, told},
 };
 
 fn refusal_of_subscribe(bus: &mut Bus) -> Option<Refusal> {
@@ -159,7 +159,7 @@ fn the_retained_quotas_refuse_the_whole_publish() {
 #[test]
 fn a_restored_message_is_kept_even_beyond_the_quota() {
     let mut bus = Bus::with(|limits| limits.retained_messages_max = 0);
-    bus.router.restore_retained(retained(message("a", "1", 1)), 0);
+    bus.router.restore_retained(&publisher(1), &retained(message("a", "1", 1)), 0);
     assert_eq!(bus.join(1).subscribe(1, "a", 0).told().len(), 1);
 }
 

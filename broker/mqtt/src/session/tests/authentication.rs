@@ -228,7 +228,7 @@ fn response_information_goes_only_to_a_client_that_asked() {
             ConnectProperties { request_response_information: wanted, ..ConnectProperties::default() };
         let mut story = Story::opened(SessionLimits::default());
         story.client_sends(connect(Version::V5, properties));
-        let response_information = Some("replies/d1/".into());
+        let response_information = Some(Box::new("replies/d1/".into()));
         story.happens(Input::Admitted(Admission { response_information, ..admission() }));
         let answer = story.answer();
         let [Packet::ConnAck(connack)] = answer.as_slice() else { panic!("a CONNACK: {answer:?}") };

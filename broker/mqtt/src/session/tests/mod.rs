@@ -3,6 +3,7 @@
 mod authentication;
 mod durable;
 mod outbound;
+mod silence;
 
 use std::sync::Arc;
 
