@@ -23,10 +23,8 @@ mod tail;
 pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
-pub(crate) use session::Kept;
-#[cfg(test)]
-pub(crate) use session::Session;
 pub use session::Will;
+pub(crate) use session::{Kept, OFF_LOG, Session};
 pub(crate) use sessions::{Sessions, Then, ends_ms};
 
 use std::sync::Arc;

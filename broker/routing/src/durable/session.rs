@@ -42,6 +42,10 @@ pub(crate) enum Stage {
     Released,
 }
 
+/// The sequence of a flight that is not on the log: a retained message that a new subscription asked for. Its packet id is
+/// kept like any other's, for the client takes what comes under it for a repetition until the exchange is over.
+pub(crate) const OFF_LOG: u64 = 0;
+
 /// A message between its delivery and its last acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flight {
@@ -134,7 +138,8 @@ impl Session {
     pub(crate) fn queue_on_disk(&self) -> Queue {
         let mut queue = self.queue.clone();
         let bound = |flight: &&Flight| flight.qos == Qos::ExactlyOnce && flight.packet_id.is_some();
-        for flight in self.flights.values().rev().filter(|flight| !bound(flight)) {
+        let listed = |flight: &&Flight| !bound(flight) && flight.sequence != OFF_LOG;
+        for flight in self.flights.values().rev().filter(listed) {
             queue.put_back(flight.sequence);
         }
         queue
@@ -190,7 +195,9 @@ impl Session {
             .map(|(tag, _)| *tag)
             .collect();
         for tag in unsent.into_iter().rev() {
-            if let Some(flight) = self.flights.remove(&tag) {
+            if let Some(flight) = self.flights.remove(&tag)
+                && flight.sequence != OFF_LOG
+            {
                 self.queue.put_back(flight.sequence);
             }
         }
@@ -200,7 +207,8 @@ impl Session {
 
     /// The lowest sequence of the log that the session may still ask for.
     pub(crate) fn needed_from(&self) -> Option<u64> {
-        let flight = self.flights.values().map(|flight| flight.sequence).min();
+        let on_log = self.flights.values().map(|flight| flight.sequence).filter(|at| *at != OFF_LOG);
+        let flight = on_log.min();
         [flight, self.queue.needed_from()].into_iter().flatten().min()
     }
 
