@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use muster_schemas::Message;
+use muster_schemas::{Message, Qos};
 
 use crate::{
     commit::Answer,
+    durable::{OFF_LOG, Session},
     effect::{Delivery, Effect},
     index::Matches,
     limits::FANOUT_SLICE_MAX,
@@ -97,11 +98,13 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// Delivers until the end, which it tells by true, or until `budget` is used up.
+    /// Delivers until the end, which it tells by true, or until `budget` is used up. With the durable session of whoever
+    /// subscribed, if there is one.
     pub(crate) fn deliver(
         &mut self,
         retained: &Retained,
         now_ms: u64,
+        mut session: Option<&mut Session>,
         budget: &mut usize,
         effects: &mut Vec<Effect>,
     ) -> bool {
@@ -110,13 +113,15 @@ impl Replay {
             if expires_ms.is_some_and(|at| at <= now_ms) {
                 return;
             }
+            let qos = subscription.options.qos.min(message.qos);
+            let session = session.as_mut().filter(|_| qos == Qos::ExactlyOnce);
             let delivery = Delivery {
                 message: message.clone(),
-                qos: subscription.options.qos.min(message.qos),
+                qos,
                 // Whatever Retain As Published says [MQTT-3.3.1-8].
                 retain: true,
                 subscription_ids: subscription.id.into_iter().collect(),
-                tag: None,
+                tag: session.map(|session| session.begin_flight(OFF_LOG, qos, message)),
                 resent_as: None,
                 expires_ms: *expires_ms,
             };

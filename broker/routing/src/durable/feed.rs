@@ -1,11 +1,11 @@
 //! From the queue of a session to its connection, and what comes back.
 
-use muster_schemas::Qos;
+use muster_schemas::{Message, Qos};
 
 use super::{
     Record, Wanted,
     row::{self, RowKind},
-    session::{Flight, Session, Stage},
+    session::{Flight, OFF_LOG, Session, Stage},
     sessions::{Sessions, Then},
 };
 use crate::{
@@ -18,6 +18,17 @@ impl Session {
     /// Whether the connection may have one more.
     pub(super) fn has_room(&self, limits: &Limits) -> bool {
         self.flights.len() < limits.flights_max && self.flight_bytes < limits.flight_bytes_max
+    }
+
+    /// Notes a message that the connection is about to get. Returns its tag.
+    pub(crate) fn begin_flight(&mut self, sequence: u64, qos: Qos, message: &Message) -> u64 {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        let bytes = message.topic.as_str().len() + message.payload.len();
+        self.flight_bytes += bytes;
+        let flight = Flight { sequence, qos, packet_id: None, stage: Stage::Given, bytes };
+        self.flights.insert(tag, flight);
+        tag
     }
 
     /// Gives a record to the connection, unless it has lost its meaning.
@@ -34,12 +45,7 @@ impl Session {
             return false;
         }
         let qos = found.qos.min(record.message.qos);
-        let tag = self.next_tag;
-        self.next_tag += 1;
-        let bytes = record.message.topic.as_str().len() + record.message.payload.len();
-        self.flight_bytes += bytes;
-        let flight = Flight { sequence: record.sequence, qos, packet_id: None, stage: Stage::Given, bytes };
-        self.flights.insert(tag, flight);
+        let tag = self.begin_flight(record.sequence, qos, &record.message);
         effects.push(Effect::Deliver {
             to,
             delivery: Delivery {
@@ -154,7 +160,8 @@ impl Sessions {
         };
         let (to, packet_id) = (session.online?, flight.packet_id?);
         let mut is_lost = false;
-        if flight.stage != Stage::Released {
+        // What was never on the log is not sent again: whoever has it ends the exchange, and else it is as if it was lost.
+        if flight.stage != Stage::Released && flight.sequence != OFF_LOG {
             match self.take_record(number, flight.sequence) {
                 None => return Some(self.next_of(number)),
                 Some(Some(record)) => {
@@ -205,7 +212,8 @@ impl Sessions {
     fn next_of(&self, number: u64) -> Wanted {
         let Some(session) = self.session(number) else { return Wanted::These(Vec::new()) };
         let again = session.resend.iter().filter_map(|tag| session.flights.get(tag));
-        let again = again.filter(|flight| flight.stage != Stage::Released).map(|flight| flight.sequence);
+        let again = again.filter(|flight| flight.stage != Stage::Released && flight.sequence != OFF_LOG);
+        let again = again.map(|flight| flight.sequence);
         let known = |sequence: &u64| session.fetched.contains_key(sequence);
         let wanted = again.chain(session.queue.iter()).filter(|sequence| !known(sequence));
         Wanted::These(wanted.take(self.limits.read_records_max).collect())

@@ -24,7 +24,7 @@ pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
 pub use session::Will;
-pub(crate) use session::{Kept, Session};
+pub(crate) use session::{Kept, OFF_LOG, Session};
 pub(crate) use sessions::{Sessions, Then, ends_ms};
 
 use std::sync::Arc;

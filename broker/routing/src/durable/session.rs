@@ -53,6 +53,10 @@ pub(crate) enum Stage {
     Released,
 }
 
+/// The sequence of a flight that is not on the log: a retained message that a new subscription asked for. Its packet id is
+/// kept like any other's, for the client takes what comes under it for a repetition until the exchange is over.
+pub(crate) const OFF_LOG: u64 = 0;
+
 /// A message between its delivery and its last acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flight {
@@ -148,7 +152,8 @@ impl Session {
     pub(crate) fn queue_on_disk(&self) -> Queue {
         let mut queue = self.queue.clone();
         let bound = |flight: &&Flight| flight.qos == Qos::ExactlyOnce && flight.packet_id.is_some();
-        for flight in self.flights.values().rev().filter(|flight| !bound(flight)) {
+        let listed = |flight: &&Flight| !bound(flight) && flight.sequence != OFF_LOG;
+        for flight in self.flights.values().rev().filter(listed) {
             queue.put_back(flight.sequence);
         }
         queue
@@ -209,7 +214,9 @@ impl Session {
             .map(|(tag, _)| *tag)
             .collect();
         for tag in unsent.into_iter().rev() {
-            if let Some(flight) = self.flights.remove(&tag) {
+            if let Some(flight) = self.flights.remove(&tag)
+                && flight.sequence != OFF_LOG
+            {
                 self.queue.put_back(flight.sequence);
             }
         }
@@ -248,7 +255,7 @@ impl Session {
     /// it will not ask for; but a connection that fails puts it back.
     pub(crate) fn needed_from(&self) -> Option<u64> {
         let flights = self.flights.values().filter(|flight| flight.stage != Stage::Released);
-        let flight = flights.map(|flight| flight.sequence).min();
+        let flight = flights.map(|flight| flight.sequence).filter(|at| *at != OFF_LOG).min();
         [flight, self.queue.needed_from()].into_iter().flatten().min()
     }
 

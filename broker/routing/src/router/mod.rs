@@ -354,7 +354,9 @@ impl Router {
             && !self.asked_to_continue
             && let Some(replay) = self.replays.front_mut()
         {
-            if replay.deliver(&self.retained, self.now_ms, &mut budget, effects) {
+            let number = self.members.get(&replay.to).and_then(|member| member.session);
+            let session = number.and_then(|number| self.sessions.session_mut(number));
+            if replay.deliver(&self.retained, self.now_ms, session, &mut budget, effects) {
                 self.replays.pop_front();
                 budget = budget.saturating_sub(1);
             } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::World;
 use crate::{
     Access, Effect, Input, Limits, Refusal, SubscriberId, Will,
-    tests::{Bus, NOW_MS, model::message, publisher},
+    tests::{Bus, NOW_MS, model::message, publisher, retained},
 };
 
 /// Everybody has a session and listens to everything.
@@ -221,4 +221,38 @@ fn wills_that_are_due_together_hold_up_nobody() {
     assert_eq!(bus.told().len(), 2);
     bus.publish(3, 1, message("gone", "y", 0));
     assert_eq!(bus.told().len(), 1);
+}
+
+#[test]
+fn a_retained_message_at_qos_2_keeps_its_packet_id_for_the_session() {
+    let mut bus = Bus::new();
+    let attach = |bus: &mut Bus, number: u64| {
+        let (subscriber, client_id) = (SubscriberId(number), "c".parse().expect("client id"));
+        let (publisher, access) = (publisher(1), Arc::new(Access::app()));
+        bus.handle(Input::Join { subscriber, publisher, access });
+        bus.handle(Input::Attach { subscriber, client_id, clean_start: false, expiry_s: 100, will: None });
+        let (batch, _) = bus.router.seal();
+        bus.handle(Input::Stored { batch });
+    };
+    bus.join(9).publish(9, 1, retained(message("a", "x", 2))).handle(Input::Committed { up_to: 1 });
+    attach(&mut bus, 1);
+    bus.take();
+    bus.subscribe(1, "a", 2);
+    let tag = bus.take().iter().find_map(|effect| match effect {
+        Effect::Deliver { delivery, .. } => delivery.tag,
+        _ => None,
+    });
+    let tag = tag.expect("it is tagged");
+    let subscriber = SubscriberId(1);
+    bus.handle(Input::Bind { subscriber, packet_id: 7, tag });
+    let (batch, _) = bus.router.seal();
+    bus.handle(Input::Stored { batch });
+    assert!(bus.take().contains(&Effect::Bound { to: subscriber, packet_id: 7 }));
+    bus.leave(1);
+    attach(&mut bus, 2);
+    // The client may have it. Whether or not, the exchange comes to its end, and then the packet id is free.
+    let (to, packet_id) = (SubscriberId(2), 7);
+    assert!(bus.take().contains(&Effect::Released { to, packet_id, tag }));
+    bus.handle(Input::Complete { subscriber: to, tag });
+    assert!(bus.router.sessions().iter().all(|(_, session)| session.flights.is_empty()));
 }
