@@ -10,10 +10,12 @@ ONCE ?=
 # Set PEERS=1 to install the brokers that `make bench` compares with and that are missing here: Debian's, and from
 # crates.io what has to be built, which takes many minutes the first time. FlashMQ is measured if `flashmq` is on the path.
 PEERS ?=
+# Set SEED to another number for other moments and another load in `make torture`.
+SEED ?=
 # tpm2-tss reads this before its first call: without it, every expected failure is printed.
 export TSS2_LOG ?= all+NONE
 
-.PHONY: help setup demo test lint deny bench conformance fuzz clean
+.PHONY: help setup demo test lint deny bench torture conformance fuzz clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +46,10 @@ bench: setup ## Measure, beside the brokers that are installed (PEERS=1 installs
 	@$(CARGO) build --locked --profile device -p muster-edge
 	@MUSTER_PROGRAMS=target/device MUSTER_PEERS=$(CURDIR)/target/peers/bin \
 		target/release/muster-sim bench --write docs/benchmarks.md
+
+torture: setup ## Kill a hub under load 200 times and cut its power 200 times; nothing acknowledged may be lost (minutes).
+	@$(CARGO) build --locked --release -p muster-hub -p muster-simulators
+	@target/release/muster-sim torture $(if $(SEED),--seed $(SEED))
 
 conformance: setup ## Write docs/conformance.md from the statements, vectors and tests.
 	@MUSTER_WRITE_CONFORMANCE=1 $(CARGO) test --locked -p muster-tests --test conformance -- the_page_is_in_step

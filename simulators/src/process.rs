@@ -28,12 +28,14 @@ pub enum ProcessError {
         source: io::Error,
     },
     /// It ended before.
-    #[error("{name} ended while waiting for {what}; its last lines:\n{tail}")]
+    #[error("{name} ended ({how}) while waiting for {what}; its last lines:\n{tail}")]
     Ended {
         /// The program.
         name: String,
         /// What was waited for.
         what: String,
+        /// Its exit code, or the signal that ended it.
+        how: String,
         /// What it said last.
         tail: String,
     },
@@ -119,9 +121,11 @@ impl Process {
                     });
                 }
                 Err(RecvTimeoutError::Disconnected) => {
+                    let how = self.child.wait().map_or_else(|error| error.to_string(), |how| how.to_string());
                     return Err(ProcessError::Ended {
                         name: self.name.clone(),
                         what: what.to_owned(),
+                        how,
                         tail: self.tail(),
                     });
                 }

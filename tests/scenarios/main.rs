@@ -8,6 +8,7 @@ mod identity;
 mod isolation;
 mod operation;
 mod telemetry;
+mod torture;
 mod world;
 
 /// The stories, as they are written.

@@ -187,8 +187,11 @@ impl Client {
             }
         };
         // The hub may have begun one and gone down before it could say so.
-        let (least, most) = (self.has_session && self.is_persistent(), self.is_persistent());
-        if session_present < least || session_present > most {
+        let is_wrong = match self.is_persistent() {
+            true => self.has_session && !session_present,
+            false => session_present,
+        };
+        if is_wrong {
             field.ledger().violated(format!("{}: session present is {session_present}", self.name));
         }
         self.has_session = true;

@@ -26,6 +26,7 @@ const SOURCE: &str = include_str!("unsynced.c");
 const HEAD_BYTES: usize = 48;
 
 /// Plays power cuts on one folder.
+#[derive(Debug, Clone)]
 pub struct Cuts {
     state: PathBuf,
     library: PathBuf,
@@ -288,4 +289,45 @@ fn inodes(folder: &Path, paths: &mut HashMap<u64, PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What can be left of a file that held `old` once `dd` has written `new` and the power was cut.
+    fn left(dd: &str) -> HashSet<Vec<u8>> {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, file) = (folder.path().join("state"), folder.path().join("state/file"));
+        fs::create_dir(&state).unwrap();
+        let cuts = Cuts::prepare(&state, folder.path(), false).unwrap();
+        let after = |seed| {
+            fs::write(&file, "old").unwrap();
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("printf new | dd {dd} of={}/file", cuts.state.display()));
+            shell.env("LD_PRELOAD", &cuts.library).env("MUSTER_CUT_STATE", &cuts.state);
+            shell.env("MUSTER_CUT_GRAVES", &cuts.graves).env("MUSTER_CUT_RECORDS", cuts.records.join("1"));
+            assert!(shell.output().unwrap().status.success());
+            assert_eq!(fs::read(&file).unwrap(), b"new");
+            cuts.clone().cut(&mut Chance::new(seed, 0)).unwrap();
+            fs::read(&file).unwrap()
+        };
+        (0..12).map(after).collect()
+    }
+
+    #[test]
+    fn what_was_synced_is_left_and_what_was_not_is_left_to_chance() {
+        let unsynced = left("");
+        assert!(unsynced.contains(b"old".as_slice()) && unsynced.contains(b"new".as_slice()), "{unsynced:?}");
+        assert_eq!(left("conv=fdatasync"), HashSet::from([b"new".to_vec()]));
+    }
+
+    #[test]
+    fn a_record_that_is_not_whole_was_not_acted_upon() {
+        let mut bytes = vec![0; HEAD_BYTES];
+        bytes.splice(..8, [b'W', 0, 0, 0, 1, 0, 0, 0]);
+        bytes.push(b'/');
+        assert!(Change::read(&mut &bytes[..HEAD_BYTES]).is_none());
+        assert_eq!(Change::read(&mut bytes.as_slice()).map(|change| change.kind), Some(b'W'));
+    }
 }

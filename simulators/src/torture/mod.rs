@@ -63,7 +63,7 @@ pub struct TortureOptions {
     /// Decides moments and workload. The interleaving of processes it cannot decide.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Where the hub's folder and log are kept if something is wrong; a temporary folder otherwise.
+    /// A folder on the file system of temporary files, where the hub's own and its log are kept if something is wrong.
     #[arg(long, value_name = "FOLDER")]
     pub keep: Option<PathBuf>,
 }
@@ -101,15 +101,8 @@ pub fn run(options: &TortureOptions, out: &mut dyn Write) -> Result<Report, Tort
     let outcome = torture.run(out);
     torture.hub.kill();
     if !matches!(&outcome, Ok(report) if report.is_well()) {
-        let folder = folder.keep();
-        let place = options.keep.clone().unwrap_or(folder);
-        fs::create_dir_all(&place)?;
-        if torture.hub.folder().parent() != Some(&place) {
-            fs::rename(torture.hub.folder(), place.join("hub"))?;
-        }
-        fs::write(place.join("hub.log"), torture.log.join("\n"))?;
-        fs::write(place.join("history"), torture.history.concat())?;
-        writeln!(out, "torture: the hub's folder and log are kept in {}", place.display())?;
+        let place = torture.keep(folder)?;
+        writeln!(out, "torture: the hub's folder, its log and the history are kept in {}", place.display())?;
     }
     outcome
 }
@@ -162,6 +155,7 @@ impl<'a> Torture<'a> {
             outcome.and_then(|()| ended.ok_or(TortureError::Client))
         });
         let mut ledger = field.ledger();
+        self.history = ledger.history().collect();
         for client in outcome? {
             let unfinished = client.unfinished();
             if !unfinished.is_empty() {
@@ -169,7 +163,6 @@ impl<'a> Torture<'a> {
             }
         }
         ledger.judge();
-        self.history = ledger.history().collect();
         let unsynced = self.cuts.as_ref().map_or((0, 0), |cuts| cuts.unsynced);
         Ok(Report::new(self.options, &ledger, &self.restarts, unsynced))
     }
@@ -224,6 +217,21 @@ impl<'a> Torture<'a> {
             self.log.extend(process.all_lines().iter().cloned());
         }
         self.hub.kill();
+    }
+
+    /// Keeps all that a post mortem needs; says where.
+    fn keep(&self, folder: TempDir) -> io::Result<PathBuf> {
+        let place = match &self.options.keep {
+            Some(place) => {
+                fs::create_dir_all(place)?;
+                fs::rename(self.hub.folder(), place.join("hub"))?;
+                place.clone()
+            }
+            None => folder.keep(),
+        };
+        fs::write(place.join("hub.log"), self.log.join("\n"))?;
+        fs::write(place.join("history"), self.history.concat())?;
+        Ok(place)
     }
 
     fn watch(&mut self) {
