@@ -167,13 +167,15 @@ where
 {
     let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
     let mut decoder = Decoder::new(packets.clone());
+    let mut expected = 0;
     loop {
         outbox.not_reading(clock, outbox.room()).await?;
         if read_some(read, decoder.buffer()).await? == 0 {
             return Ok(());
         }
         let buffered = decoder.buffer().len();
-        let (packets, malformed) = decode(&mut decoder);
+        let (packets, malformed) = decode(&mut decoder, expected);
+        expected = packets.len();
         // A packet counts in the batch that completes it, with all of its bytes.
         let bytes = buffered - decoder.buffer().len();
         decoder.release_buffer();
@@ -226,8 +228,9 @@ where
     .await
 }
 
-fn decode(decoder: &mut Decoder) -> (Vec<Packet>, Option<DecodeError>) {
-    let mut packets = Vec::new();
+/// Decodes what has arrived. A batch is about as large as the one before.
+fn decode(decoder: &mut Decoder, expected: usize) -> (Vec<Packet>, Option<DecodeError>) {
+    let mut packets = Vec::with_capacity(expected);
     loop {
         match decoder.next() {
             Ok(Some(packet)) => packets.push(packet),

@@ -120,7 +120,6 @@ pub(crate) fn answer(
         Effect::Deliver { delivery, .. } => {
             let routing::Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires_ms } =
                 delivery;
-            let subscription_ids = subscription_ids.into_iter().collect();
             let resent_as = resent_as.and_then(PacketId::new);
             let left = |at: u64| clock.now() + Duration::from_millis(at.saturating_sub(clock.unix_ms()));
             let expires = expires_ms.map(left);

@@ -135,7 +135,7 @@ impl Session {
 
     fn carry_out(&mut self, ctx: &mut Context<Self>) {
         let mut closing = None;
-        let mut inputs = Vec::new();
+        let mut inputs = Vec::with_capacity(self.effects.requests.len());
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
         for request in self.effects.requests.drain(..) {

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, str::Split};
 
 use muster_schemas::{Qos, TopicFilter, TopicName};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     children::Children,
@@ -309,6 +309,9 @@ impl Matches {
     /// Takes out the groups that share a matching filter, after durable sessions were taken out.
     pub(crate) fn take_groups(&mut self) -> SmallVec<[u64; 2]> {
         let first = self.entries.partition_point(|e| e.subscriber.is_connection());
+        if first == self.entries.len() {
+            return SmallVec::new();
+        }
         let groups = self.entries.drain(first..).map(|e| e.subscriber.group_number());
         let mut groups: SmallVec<[u64; 2]> = groups.collect();
         groups.dedup();
@@ -354,7 +357,7 @@ impl Iterator for Matches {
             subscriber: first.subscriber,
             qos: first.subscription.options.qos,
             retain_as_published: first.subscription.options.retain_as_published,
-            subscription_ids: first.subscription.id.into_iter().collect(),
+            subscription_ids: first.subscription.id.map_or_else(SmallVec::new, |id| smallvec![id]),
         };
         self.taken += 1;
         for Entry { subscription, .. } in rest.take_while(|e| e.subscriber == found.subscriber) {

@@ -155,6 +155,8 @@ impl Committing {
 struct Outlet {
     session: Recipient<ToSession>,
     pending: Vec<Effect>,
+    /// How much the last turn had for it.
+    expected: usize,
 }
 
 impl Router {
@@ -233,6 +235,7 @@ impl Router {
                     if let Some(outlet) = self.outlets.get_mut(&to) {
                         if outlet.pending.is_empty() {
                             self.touched.push(to);
+                            outlet.pending.reserve(outlet.expected);
                         }
                         outlet.pending.push(effect);
                     }
@@ -338,6 +341,7 @@ impl Router {
     fn hand_out(&mut self) {
         for subscriber in self.touched.drain(..) {
             if let Some(outlet) = self.outlets.get_mut(&subscriber) {
+                outlet.expected = outlet.pending.len();
                 // Bounded by what the turn's permits allowed in, times the slice of fan-out.
                 outlet.session.do_send(ToSession { effects: mem::take(&mut outlet.pending) });
             }
@@ -432,7 +436,7 @@ impl Handler<Membership> for Router {
     fn handle(&mut self, membership: Membership, ctx: &mut Context<Self>) {
         match membership {
             Membership::Join { subscriber, publisher, access, outlet } => {
-                self.outlets.insert(subscriber, Outlet { session: outlet, pending: Vec::new() });
+                self.outlets.insert(subscriber, Outlet { session: outlet, pending: Vec::new(), expected: 0 });
                 self.input(Input::Join { subscriber, publisher, access });
             }
             Membership::Leave { subscriber } => {
