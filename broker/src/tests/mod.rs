@@ -13,6 +13,7 @@ mod listener;
 mod peer;
 mod plain;
 mod refusal;
+mod simulation;
 mod site;
 mod storage;
 mod takeover;
