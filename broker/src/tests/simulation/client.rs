@@ -12,7 +12,8 @@ use super::{chance::Chance, ledger::Ledger, ledger::Published};
 use crate::tests::peer::{id, message};
 
 const TOPICS: [&str; 4] = ["t/0", "t/1", "t/2/x", "u"];
-const FILTERS: [&str; 6] = ["t/0", "t/+", "t/#", "u", "#", "r/#"];
+const RETAINED_FILTER: &str = "r/#";
+const FILTERS: [&str; 6] = ["t/0", "t/+", "t/#", "u", "#", RETAINED_FILTER];
 /// Messages that a client has under way at once.
 const SENDING_MAX: usize = 6;
 const SESSION_EXPIRY_S: u32 = 10_000_000;
@@ -224,7 +225,7 @@ impl Client {
         let topic = if is_retained { own.as_str() } else { TOPICS[chance.pick(TOPICS.len())] };
         let mut message = self.new_message(topic, qos, is_retained, ledger);
         let number = ledger.published.len() - 1;
-        if self.version == Version::V5 && chance.happens(50) {
+        if self.version == Version::V5 && !is_retained && chance.happens(50) {
             let expiry_interval_s = Some(u32::try_from(1 + chance.below(3)).unwrap());
             let properties = MessageProperties { expiry_interval_s, ..Default::default() };
             message.properties = Some(properties.into());
@@ -232,6 +233,18 @@ impl Client {
             ledger.published[number].wanted_by = clients.who_wants(&self.tenant, &message);
         }
         self.send(number, message)
+    }
+
+    /// One who comes at the end to see what is retained, and keeps nothing.
+    pub(super) fn auditor(number: usize, tenant: &str) -> Self {
+        let mut auditor = Self::new(number, tenant, &mut Chance::new(0));
+        (auditor.version, auditor.is_durable, auditor.qos) = (Version::V5, false, Qos::AtLeastOnce);
+        auditor
+    }
+
+    /// Asks for what is retained, after CONNECT.
+    pub(super) fn audit(&mut self) -> Packet {
+        self.subscribe_to(RETAINED_FILTER)
     }
 
     /// Publishes to everybody who listens.
@@ -268,7 +281,11 @@ impl Client {
     }
 
     pub(super) fn subscribe(&mut self, chance: &mut Chance) -> Packet {
-        let filter: TopicFilter = FILTERS[chance.pick(FILTERS.len())].parse().unwrap();
+        self.subscribe_to(FILTERS[chance.pick(FILTERS.len())])
+    }
+
+    fn subscribe_to(&mut self, filter: &str) -> Packet {
+        let filter: TopicFilter = filter.parse().unwrap();
         let wish = self.next_wish();
         let subscription = Subscription { wish, is_held: false };
         self.subscriptions.entry(filter.clone()).or_insert(subscription).wish = wish;

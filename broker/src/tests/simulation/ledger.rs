@@ -80,6 +80,36 @@ impl Ledger {
         }
     }
 
+    /// Judges what is retained, by what an auditor of a tenant got: on a topic of one publisher it is the last that was
+    /// accepted, or something later that nobody was told of.
+    pub(super) fn judge_retained(&mut self, tenant_clients: &[usize], auditor: usize) {
+        let found: BTreeMap<&str, usize> =
+            self.got.get(&auditor).into_iter().flatten().fold(BTreeMap::new(), |mut found, got| {
+                found.insert(&self.published[got.number].topic, got.number);
+                found
+            });
+        let mut expected: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+        for (number, published) in self.published.iter().enumerate() {
+            if tenant_clients.contains(&published.by) && published.topic.starts_with("r/") {
+                let last = expected.entry(&published.topic).or_default();
+                if published.is_accepted {
+                    *last = Some(number);
+                }
+            }
+        }
+        let late = |topic: &str| self.published.iter().any(|p| p.topic == topic && p.is_late);
+        let mut faults = Vec::new();
+        for (topic, last) in expected.into_iter().filter(|(topic, _)| !late(topic)) {
+            let found = found.get(topic).copied();
+            if found < last {
+                faults.push(format!("{topic} retains {found:?} and not {last:?}"));
+            }
+        }
+        for fault in faults {
+            self.fault(fault);
+        }
+    }
+
     /// Judges delivery, order and repetition once everything is quiet.
     pub(super) fn judge(&mut self) {
         let mut faults = Vec::new();

@@ -119,6 +119,7 @@ pub(super) async fn live(dir: &Path, cast: Cast, fate: Fate, mut chance: Chance)
             life.call();
             life.becomes_quiet().await;
             life.judge();
+            audit(&life, chance).await;
         }
     }
     life.cast.before_ms.set(life.now_ms() + 1);
@@ -268,6 +269,12 @@ async fn turn_the_disk(life: Rc<Life>, fate: Fate, mut chance: Chance) {
             }
             _ => {}
         }
+        for tenant in &life.tenants {
+            let (batches, bytes) = tenant.credit.in_use();
+            if batches > TENANT_BATCHES_MAX || bytes > TENANT_BYTES_MAX {
+                life.with_ledger(|ledger| ledger.fault(format!("{batches} batches of {bytes} bytes")));
+            }
+        }
         if life.store.step() {
             groups += 1;
             if fate.crash_after == Some(groups) {
@@ -330,6 +337,8 @@ async fn play(life: Rc<Life>, at: usize, mut chance: Chance) {
         (client.number, client.name.clone())
     };
     let mut line: Option<Line> = None;
+    // An earlier connection that nobody listens to any more, and that still stands.
+    let mut overtaken: Option<Line> = None;
     loop {
         let is_calm = life.is_calm.get();
         if life.cast.ledger.borrow().is_disk_failing {
@@ -353,6 +362,9 @@ async fn play(life: Rc<Life>, at: usize, mut chance: Chance) {
                 let mut answers = Vec::new();
                 let mut keeps = true;
                 while let Some(packet) = open.decoder.next().unwrap() {
+                    if matches!(packet, Packet::ConnAck(_)) {
+                        drop(overtaken.take());
+                    }
                     match life.with_ledger(|ledger| client.borrow_mut().hear(packet, ledger)) {
                         Some(packets) => answers.extend(packets),
                         None => keeps = false,
@@ -368,6 +380,10 @@ async fn play(life: Rc<Life>, at: usize, mut chance: Chance) {
             }
             None => match life.act(&client, number, &mut chance) {
                 Act::Send(packets) => open.send(&packets, share).await,
+                Act::Overtake => {
+                    drop(std::mem::replace(&mut overtaken, line.take()));
+                    false
+                }
                 Act::Leave(packets) => {
                     open.send(&packets, None).await;
                     false
@@ -382,8 +398,29 @@ async fn play(life: Rc<Life>, at: usize, mut chance: Chance) {
     }
 }
 
+/// Sees what is retained at the end.
+async fn audit(life: &Rc<Life>, mut chance: Chance) {
+    for (at, tenant) in TENANTS.into_iter().enumerate() {
+        let number = life.cast.clients.len() + at;
+        let mut auditor = Client::auditor(number, tenant);
+        let connect = life.with_ledger(|ledger| auditor.connect(&mut Chance::new(0), ledger));
+        let mut line = life.open_line(&auditor, &mut chance);
+        line.send(&[connect, auditor.audit()], None).await;
+        while let Some(Ok(1..)) = line.read(Duration::from_secs(2)).await {
+            while let Some(packet) = line.decoder.next().unwrap() {
+                life.with_ledger(|ledger| auditor.hear(packet, ledger));
+            }
+        }
+        let clients = life.cast.clients.iter().map(|client| client.borrow());
+        let of_it: Vec<_> = clients.filter(|client| client.tenant == tenant).map(|c| c.number).collect();
+        life.with_ledger(|ledger| ledger.judge_retained(&of_it, number));
+    }
+}
+
 enum Act {
     Send(Vec<Packet>),
+    /// Connects anew while this connection still stands.
+    Overtake,
     /// The last packets on this connection.
     Leave(Vec<Packet>),
 }
@@ -411,6 +448,7 @@ impl Life {
             80..84 => Act::Send(vec![client.unsubscribe(chance, ledger)]),
             84..87 => Act::Leave(vec![client.disconnect()]),
             87..90 => Act::Leave(Vec::new()),
+            91..93 => Act::Overtake,
             90 => {
                 client.begin_anew(ledger);
                 Act::Leave(Vec::new())
