@@ -42,7 +42,7 @@ bench: setup ## Measure, beside the brokers that are installed (PEERS=1 installs
 	@$(if $(PEERS),$(CARGO) install --quiet --locked --root target/peers --target-dir target/peers/build rumqttd@0.20.0 rmqttd@0.24.0)
 	@$(CARGO) build --locked --release -p muster-hub -p muster-simulators
 	@$(CARGO) build --locked --profile device -p muster-edge
-	@MUSTER_PROGRAMS=target/device MUSTER_PEERS=target/peers/bin \
+	@MUSTER_PROGRAMS=target/device MUSTER_PEERS=$(CURDIR)/target/peers/bin \
 		target/release/muster-sim bench --write docs/benchmarks.md
 
 conformance: setup ## Write docs/conformance.md from the statements, vectors and tests.

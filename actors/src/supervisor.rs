@@ -116,17 +116,18 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     }
 
     /// Builds the next incarnation and makes its address known.
-    fn begin(&mut self, life: &watch::Sender<Life<A>>) -> Result<Incarnation<A>, Exit> {
+    fn begin(&mut self, life: &watch::Sender<Life<A>>) -> Result<Box<Incarnation<A>>, Exit> {
         let (incarnation, address) = Incarnation::build(&mut *self.factory)?;
         life.send_replace(Life { phase: Phase::Running, address: Some(address.clone()) });
         (self.on_started)(address);
-        Ok(incarnation)
+        // Boxed, or the task would have room for it wherever it is handed on.
+        Ok(Box::new(incarnation))
     }
 
     /// Life after life, until a verdict says that there is no other.
     async fn supervise(
         mut self,
-        mut next: Result<Incarnation<A>, Exit>,
+        mut next: Result<Box<Incarnation<A>>, Exit>,
         mut stop: StopListener,
         life: watch::Sender<Life<A>>,
     ) {

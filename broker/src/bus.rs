@@ -217,7 +217,7 @@ impl Bus {
     /// It is not served, or is about to start.
     pub fn inspector(&self, tenant: &TenantId) -> Result<Inspector, NotInspected> {
         let found = self.directory.find(tenant);
-        found.map(|entry| entry.inspector).map_err(|_| NotInspected::NotRunning)
+        found.map(|entry| entry.inspector.clone()).map_err(|_| NotInspected::NotRunning)
     }
 
     /// What the listeners counted.

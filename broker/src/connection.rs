@@ -9,19 +9,19 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
 use actix::Recipient;
 use bytes::{Buf, Bytes, BytesMut};
-use muster_actors::{Credit, SharedClock};
+use muster_actors::{Credit, Permit, SharedClock};
 use muster_mqtt::{
     Connection, DecodeError, Decoder, Effects, Input, Packet, PacketLimits, Request, SessionOptions,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     sync::oneshot,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tracing::info;
 
@@ -29,7 +29,7 @@ use crate::{
     address::PeerAddress,
     admission::{Admitted, NotAdmitted},
     counters::ListenerCounters,
-    directory::Directory,
+    directory::{Directory, Entry},
     halves::halves,
     limits::{
         CLOSE_TIME_MAX, CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX, HANDSHAKE_TIME_MAX, LINGER_TIME_MAX,
@@ -37,7 +37,7 @@ use crate::{
     },
     outbox::{OutboxReader, outbox},
     session::{Arrived, Inbound},
-    tenant::OpenSession,
+    tenant::{OpenSession, Opened},
 };
 
 /// Most chunks offered to one vectored write.
@@ -52,43 +52,56 @@ pub(crate) struct Surroundings {
 }
 
 /// Serves one connection whose peer was admitted, to its end.
-pub(crate) async fn serve<S>(stream: S, peer: PeerAddress, admitted: Admitted, surroundings: &Surroundings)
-where
+///
+/// Thousands of these wait at one time, so what happens once in a connection's life is boxed: it takes memory while it
+/// happens only.
+pub(crate) async fn serve<S>(
+    stream: S,
+    peer: PeerAddress,
+    admitted: Box<Admitted>,
+    surroundings: &Surroundings,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let stream = RefCell::new(stream);
+    match Box::pin(open(peer, admitted, surroundings)).await {
+        Ok((entry, opened, reader)) => {
+            let shares = [&entry.credit, surroundings.directory.hub()];
+            carry(&stream, &surroundings.packets, &opened.session, reader, shares).await;
+        }
+        Err(refusal) => Box::pin(tell(&stream, peer, refusal, surroundings)).await,
+    }
+}
+
+/// Introduces a peer to its tenant.
+async fn open(
+    peer: PeerAddress,
+    admitted: Box<Admitted>,
+    surroundings: &Surroundings,
+) -> Result<(Arc<Entry>, Opened, OutboxReader), NotAdmitted> {
     let tenant = admitted.principal.tenant.clone();
-    let entry = match surroundings.directory.find(&tenant) {
-        Ok(entry) => entry,
-        Err(refusal) => return refuse(stream, peer, refusal, surroundings).await,
-    };
+    let entry = surroundings.directory.find(&tenant)?;
     let (sender, reader) = outbox();
     let (reply, opened) = oneshot::channel();
-    entry.supervisor.do_send(OpenSession { admitted, peer, outbox: sender, reply });
-    let refusal = match timeout(HANDSHAKE_TIME_MAX, opened).await {
-        Ok(Ok(Ok(opened))) => {
-            let packets = surroundings.packets.clone();
-            let shares = [&entry.credit, surroundings.directory.hub()];
-            return carry(stream, packets, &opened.session, reader, shares).await;
-        }
-        Ok(Ok(Err(refusal))) => refusal,
+    entry.supervisor.do_send(OpenSession { admitted: *admitted, peer, outbox: sender, reply });
+    match timeout(HANDSHAKE_TIME_MAX, opened).await {
+        Ok(Ok(opened)) => opened.map(|opened| (entry, opened, reader)),
         // The supervisor ended with the question, or is too busy to answer.
-        Ok(Err(_)) | Err(_) => NotAdmitted::restarting(&tenant),
-    };
-    refuse(stream, peer, refusal, surroundings).await;
+        Ok(Err(_)) | Err(_) => Err(NotAdmitted::restarting(&tenant)),
+    }
 }
 
 /// Carries bytes both ways until either end has had enough.
 pub(crate) async fn carry<S>(
-    stream: S,
-    packets: PacketLimits,
+    stream: &RefCell<S>,
+    packets: &PacketLimits,
     session: &Recipient<Inbound>,
     outbox: OutboxReader,
     shares: [&Credit; 2],
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = RefCell::new(stream);
-    let (mut read, mut write) = halves(&stream);
+    let (mut read, mut write) = halves(stream);
     let written = {
         let mut reading = pin!(async {
             let ended = read_packets(&mut read, packets, session, &outbox, shares).await;
@@ -98,7 +111,7 @@ pub(crate) async fn carry<S>(
         let mut writing = pin!(async {
             let too_late = async {
                 outbox.closed().await;
-                sleep(CLOSE_TIME_MAX).await;
+                Box::pin(sleep(CLOSE_TIME_MAX)).await;
             };
             tokio::select! {
                 biased;
@@ -115,7 +128,7 @@ pub(crate) async fn carry<S>(
         }
     };
     match written {
-        Ok(()) => part(&mut read, &mut write).await,
+        Ok(()) => Box::pin(part(&mut read, &mut write)).await,
         Err(error) => session.do_send(Inbound { arrived: Arrived::Closed(Some(error)), permit: None }),
     }
 }
@@ -142,7 +155,7 @@ where
 /// Reads, decodes and hands on batches, at the pace that the session, its tenant and the peer's own reading allow.
 async fn read_packets<R>(
     read: &mut R,
-    packets: PacketLimits,
+    packets: &PacketLimits,
     session: &Recipient<Inbound>,
     outbox: &OutboxReader,
     shares: [&Credit; 2],
@@ -151,7 +164,7 @@ where
     R: AsyncRead + Unpin,
 {
     let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
-    let mut decoder = Decoder::new(packets);
+    let mut decoder = Decoder::new(packets.clone());
     loop {
         outbox.room().await?;
         if read_some(read, decoder.buffer()).await? == 0 {
@@ -166,7 +179,7 @@ where
             // The narrowest first: who waits holds nothing that a wider circle waits for.
             let [tenant, hub] = shares;
             let permit =
-                Some([own.acquire(bytes).await, tenant.acquire(bytes).await, hub.acquire(bytes).await]);
+                Some([acquire(&own, bytes).await, acquire(tenant, bytes).await, acquire(hub, bytes).await]);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
             session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
         }
@@ -174,6 +187,14 @@ where
             session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });
             return Ok(());
         }
+    }
+}
+
+/// Waits for credit, and takes memory for that only if there is something to wait for.
+async fn acquire(credit: &Credit, bytes: usize) -> Permit {
+    match credit.try_acquire(bytes) {
+        Some(permit) => permit,
+        None => Box::pin(credit.acquire(bytes)).await,
     }
 }
 
@@ -217,7 +238,7 @@ where
     while let Some(chunks) = outbox.next().await {
         let mut queue = Chunks { chunks: chunks.into() };
         while queue.has_remaining() {
-            let written = timeout(WRITE_STALL_TIME_MAX, write_some(write, &queue)).await??;
+            let written = in_time(|cx| poll_write(write, cx, &queue)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -227,24 +248,32 @@ where
                 session.do_send(Inbound { arrived: Arrived::Drained, permit: None });
             }
         }
-        timeout(WRITE_STALL_TIME_MAX, write.flush()).await??;
+        in_time(|cx| Pin::new(&mut *write).poll_flush(cx)).await?;
     }
     Ok(())
 }
 
-/// Writes as much as the socket takes at once. The slices are made anew at each poll, so a connection that waits does not
-/// hold them.
-async fn write_some<W>(write: &mut W, queue: &Chunks) -> io::Result<usize>
+/// Waits for a socket that is given up when it makes no progress. The clock is asked only if there is a wait.
+async fn in_time<T>(mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+    let mut stall: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = step(cx) {
+            return Poll::Ready(done);
+        }
+        let stall = stall.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_TIME_MAX)));
+        stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    })
+    .await
+}
+
+/// Writes as much as the socket takes at once.
+fn poll_write<W>(write: &mut W, cx: &mut Context<'_>, queue: &Chunks) -> Poll<io::Result<usize>>
 where
     W: AsyncWrite + Unpin,
 {
-    poll_fn(|cx| {
-        let mut slices = [io::IoSlice::new(&[]); WRITE_SLICES_MAX];
-        let filled = queue.chunks_vectored(&mut slices);
-        let offered = slices.get(..filled).unwrap_or_default();
-        Pin::new(&mut *write).poll_write_vectored(cx, offered)
-    })
-    .await
+    let mut slices = [io::IoSlice::new(&[]); WRITE_SLICES_MAX];
+    let filled = queue.chunks_vectored(&mut slices);
+    Pin::new(write).poll_write_vectored(cx, slices.get(..filled).unwrap_or_default())
 }
 
 /// Chunks of bytes as one buffer.
@@ -283,15 +312,22 @@ impl Buf for Chunks {
     }
 }
 
-/// Tells a peer that is not let in why, in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
+/// Tells a peer that is not let in why.
 pub(crate) async fn refuse<S>(stream: S, peer: PeerAddress, refusal: NotAdmitted, surroundings: &Surroundings)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tell(&RefCell::new(stream), peer, refusal, surroundings).await;
+}
+
+/// Does so in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
+async fn tell<S>(stream: &RefCell<S>, peer: PeerAddress, refusal: NotAdmitted, surroundings: &Surroundings)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     surroundings.counters.not_admitted.add(1);
     info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
-    let stream = RefCell::new(stream);
-    let (mut read, mut write) = halves(&stream);
+    let (mut read, mut write) = halves(stream);
     let telling = async {
         let now = surroundings.clock.now();
         let mut connection = Connection::new(PacketLimits::default(), SessionOptions::default(), now);

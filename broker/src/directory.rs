@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use actix::Recipient;
@@ -21,7 +21,6 @@ use crate::{
 };
 
 /// How to reach one tenant.
-#[derive(Clone)]
 pub(crate) struct Entry {
     /// Opens sessions.
     pub(crate) supervisor: Recipient<OpenSession>,
@@ -48,7 +47,7 @@ impl Default for Directory {
 #[derive(Default)]
 struct Tenants {
     /// None for a tenant that is about to start.
-    entries: BTreeMap<TenantId, Option<Entry>>,
+    entries: BTreeMap<TenantId, Option<Arc<Entry>>>,
     /// The hub shuts down: nobody is let in any more.
     closed: bool,
 }
@@ -71,11 +70,11 @@ impl Directory {
 
     /// Adds a tenant's address, or replaces it after a restart.
     pub(crate) fn announce(&self, tenant: TenantId, entry: Entry) {
-        self.write().entries.insert(tenant, Some(entry));
+        self.write().entries.insert(tenant, Some(Arc::new(entry)));
     }
 
     /// The tenant's address, or what to tell its peer.
-    pub(crate) fn find(&self, tenant: &TenantId) -> Result<Entry, NotAdmitted> {
+    pub(crate) fn find(&self, tenant: &TenantId) -> Result<Arc<Entry>, NotAdmitted> {
         let tenants = self.read();
         let (code, reason) = match tenants.entries.get(tenant) {
             _ if tenants.closed => (

@@ -13,8 +13,8 @@ use crate::store::limits::COMMITS_WAITING_MAX;
 pub const HANDSHAKES_MAX: usize = 256;
 /// Connections the kernel may hold before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 1_024;
-/// How long a peer has from its connection to the end of the TLS handshake and of the upgrade to WebSocket, its tenant to open a session after that, and
-/// a peer that is not let in to hear why.
+/// How long a peer has from its connection to the end of the TLS handshake and of the upgrade to WebSocket, its tenant to
+/// open a session after that, and a peer that is not let in to hear why.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Largest request that asks for WebSocket, in bytes: a browser's, with its cookies. A larger one is declined.

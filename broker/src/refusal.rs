@@ -65,7 +65,7 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::LogBehind { .. }
         | Refusal::DiskFull => ReasonCode::QuotaExceeded,
         Refusal::StorageFailed => ReasonCode::ImplementationSpecificError,
-        Refusal::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
+        Refusal::ShareInvalid(_) => ReasonCode::TopicFilterInvalid,
         Refusal::TopicReserved => ReasonCode::TopicNameInvalid,
     }
 }

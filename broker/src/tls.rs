@@ -14,8 +14,9 @@ use crate::{
 
 /// A peer whose TLS handshake is complete.
 pub struct Accepted {
-    /// The connection. TLS 1.3; the peer's chain, if it showed one, has been verified.
-    pub stream: TlsStream<TcpStream>,
+    /// The connection. TLS 1.3; the peer's chain, if it showed one, has been verified. Boxed, because it is large and is
+    /// handed on several times.
+    pub stream: Box<TlsStream<TcpStream>>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// Its place among the listener's connections; dropping it gives the place back.
@@ -61,7 +62,7 @@ impl Entrance for Tls {
 async fn shake_hands(
     protocols: &[Arc<dyn Protocol>],
     tcp: std::net::TcpStream,
-) -> io::Result<(Arc<dyn Protocol>, TlsStream<TcpStream>)> {
+) -> io::Result<(Arc<dyn Protocol>, Box<TlsStream<TcpStream>>)> {
     let tcp = TcpStream::from_std(tcp)?;
     tcp.set_nodelay(true)?;
     let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
@@ -82,5 +83,5 @@ async fn shake_hands(
     if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) || !is_new {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "not a full handshake of TLS 1.3"));
     }
-    Ok((protocol, stream))
+    Ok((protocol, Box::new(stream)))
 }

@@ -95,7 +95,7 @@ impl Protocol for MqttOverWebSocket {
             drop(handshake);
             // Asked now and not before: the upgrade took the peer's time.
             let admission = mqtt.admission(&stream);
-            serve_admitted(WebSocket::new(stream), peer, admission, &mqtt.surroundings).await;
+            serve_admitted(Box::new(WebSocket::new(stream)), peer, admission, &mqtt.surroundings).await;
             drop(place);
         })
     }
@@ -106,8 +106,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match admission.await {
-        Ok(admitted) => connection::serve(stream, peer, admitted, surroundings).await,
-        Err(refusal) => connection::refuse(stream, peer, refusal, surroundings).await,
+        Ok(admitted) => connection::serve(stream, peer, Box::new(admitted), surroundings).await,
+        Err(refusal) => Box::pin(connection::refuse(stream, peer, refusal, surroundings)).await,
     }
 }
 
@@ -125,7 +125,7 @@ impl Plain {
 
 impl Entrance for Plain {
     fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
-        let (admitted, surroundings) = (self.admitted.clone(), self.surroundings.clone());
+        let (admitted, surroundings) = (Box::new(self.admitted.clone()), self.surroundings.clone());
         let Arrival { socket, peer, place, handshake } = arrival;
         drop(handshake);
         match socket {
@@ -149,7 +149,7 @@ impl Entrance for Plain {
 async fn serve_plain<S>(
     stream: io::Result<S>,
     peer: PeerAddress,
-    admitted: Admitted,
+    admitted: Box<Admitted>,
     surroundings: &Surroundings,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,

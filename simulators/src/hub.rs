@@ -103,13 +103,8 @@ impl Hub {
     /// # Errors
     /// It ended, or was not ready in time.
     pub fn start(&mut self) -> Result<Duration, HubError> {
-        let mut command = Command::new(&self.program);
-        command.args(["serve", "--config"]).arg(self.folder.join("muster.toml"));
-        command.env("MUSTER__LISTENERS__MQTT_TLS__BIND", &self.mqtt);
-        command.env("MUSTER__LISTENERS__HTTPS__BIND", &self.https);
-        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         let started = now();
-        let mut process = Process::start("muster serve", &mut command)?;
+        let mut process = self.launch()?;
         let ready = process.wait_event("ready", WAIT_MAX)?;
         let took = now() - started;
         let address = |key: &str| ready.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -118,6 +113,27 @@ impl Hub {
         self.plain = address("mqtt_plain");
         self.process = Some(process);
         Ok(took)
+    }
+
+    /// Starts it and ends it after so much time as a power cut would, ready or not.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn stumble(&mut self, after: Duration) -> Result<(), HubError> {
+        let mut process = self.launch()?;
+        // It need not get that far.
+        let _ = process.wait_event("ready", after);
+        process.kill();
+        Ok(())
+    }
+
+    fn launch(&self) -> Result<Process, HubError> {
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--config"]).arg(self.folder.join("muster.toml"));
+        command.env("MUSTER__LISTENERS__MQTT_TLS__BIND", &self.mqtt);
+        command.env("MUSTER__LISTENERS__HTTPS__BIND", &self.https);
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
+        Ok(Process::start("muster serve", &mut command)?)
     }
 
     /// Ends it as a power cut would.

@@ -16,3 +16,4 @@ pub mod limits;
 pub mod load;
 pub mod process;
 pub mod programs;
+pub mod torture;

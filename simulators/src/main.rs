@@ -8,9 +8,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use muster_simulators::{
-    bench::{self, BenchOptions},
+    bench::{self, BenchOptions, Part},
     demo,
     load::{self, LoadOptions},
+    torture::{self, TortureOptions},
 };
 
 /// Fleets on one machine.
@@ -46,9 +47,9 @@ enum Command {
         /// How long each time, in seconds.
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
-        /// Only the hub beside other brokers.
-        #[arg(long)]
-        only_versus: bool,
+        /// One part of the page.
+        #[arg(long, value_enum)]
+        only: Option<Part>,
     },
     /// Load for any MQTT broker: fan-in, fan-out, pairs, latency at a fixed rate, connections.
     ///
@@ -56,18 +57,21 @@ enum Command {
     /// work. Counts what is lost, doubled and out of order. With --pid it tells the broker's processor time for each
     /// delivery and its memory; compare such numbers only within the same minutes on the same machine.
     Load(Box<LoadOptions>),
+    /// Kill a hub under load again and again, and see that nothing acknowledged is lost, doubled or out of order.
+    Torture(TortureOptions),
 }
 
 fn main() -> ExitCode {
     let mut out = io::stdout();
     let (name, ended) = match Arguments::parse().command {
         Command::Demo { once } => ("demo", demo::run(once, &mut out).map_err(|error| error.to_string())),
-        Command::Bench { write, date, rounds, seconds, only_versus } => {
-            let options = BenchOptions { write, date, rounds: rounds.into(), seconds, only_versus };
+        Command::Bench { write, date, rounds, seconds, only } => {
+            let options = BenchOptions { write, date, rounds: rounds.into(), seconds, only };
             let measured = bench::run(&options, &mut out);
             ("bench", measured.map(|()| true).map_err(|error| error.to_string()))
         }
         Command::Load(options) => ("load", load_once(&options, &mut out)),
+        Command::Torture(options) => ("torture", torture_once(&options, &mut out)),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -86,4 +90,11 @@ fn load_once(options: &LoadOptions, out: &mut dyn Write) -> Result<bool, String>
     writeln!(out, "{line}").map_err(|error| error.to_string())?;
     let tally = report.tally;
     Ok(tally.lost == 0 && tally.duplicated == 0 && tally.out_of_order == 0 && tally.strange == 0)
+}
+
+/// One run, one report; well when everything promised was kept.
+fn torture_once(options: &TortureOptions, out: &mut dyn Write) -> Result<bool, String> {
+    let report = torture::run(options, out).map_err(|error| error.to_string())?;
+    writeln!(out, "{report}").map_err(|error| error.to_string())?;
+    Ok(report.is_well())
 }

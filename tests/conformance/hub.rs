@@ -24,14 +24,17 @@ use rustls::{
     version::TLS13,
 };
 
+use crate::socket::Transport;
+
 /// The broker and what may come in.
 pub struct Hub {
     store: Store,
     bus: Bus,
     doors: Arc<Doors>,
     authority: Authority,
-    pub address: SocketAddr,
-    _listener: Supervised<Listener>,
+    pub tls: SocketAddr,
+    pub websocket: SocketAddr,
+    _listeners: [Supervised<Listener>; 2],
 }
 
 impl Hub {
@@ -50,11 +53,22 @@ impl Hub {
             clock: SystemClock::shared(),
         });
         let (authority, doors) = (Authority::new(), Arc::<Doors>::default());
-        let tls = Arc::new(ArcSwap::from_pointee(authority.server()));
-        let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-        let address = socket.local_addr().expect("an address");
-        let listener = bus.listen(socket, vec![bus.mqtt(doors.clone(), tls)]);
-        Self { store, bus, doors, authority, address, _listener: listener }
+        let config = Arc::new(ArcSwap::from_pointee(authority.server()));
+        let listen = |protocol| {
+            let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+            let address = socket.local_addr().expect("an address");
+            (address, bus.listen(socket, vec![protocol]))
+        };
+        let (tls, over_tls) = listen(bus.mqtt(doors.clone(), config.clone()));
+        let (websocket, over_websocket) = listen(bus.mqtt_over_websocket(doors.clone(), config, Vec::new()));
+        Self { store, bus, doors, authority, tls, websocket, _listeners: [over_tls, over_websocket] }
+    }
+
+    pub fn address(&self, transport: Transport) -> SocketAddr {
+        match transport {
+            Transport::Tls => self.tls,
+            Transport::WebSocket => self.websocket,
+        }
     }
 
     /// A new tenant.

@@ -17,6 +17,7 @@ mod page;
 mod socket;
 mod statements;
 mod vectors;
+mod websocket;
 mod wire;
 
 use std::path::{Path, PathBuf};

@@ -277,6 +277,15 @@ impl Matches {
         durable
     }
 
+    /// Takes out the groups that share a matching filter, after durable sessions were taken out.
+    pub(crate) fn take_groups(&mut self) -> SmallVec<[u64; 2]> {
+        let first = self.entries.partition_point(|e| e.subscriber.is_connection());
+        let groups = self.entries.drain(first..).map(|e| e.subscriber.group_number());
+        let mut groups: SmallVec<[u64; 2]> = groups.collect();
+        groups.dedup();
+        groups
+    }
+
     /// Gives back memory beyond `entries_max`, after an unusually large match.
     pub fn shrink_to(&mut self, entries_max: usize) {
         self.entries.shrink_to(entries_max);

@@ -44,6 +44,7 @@ mod commit;
 mod durable;
 mod effect;
 mod fanout;
+mod groups;
 mod index;
 mod input;
 pub mod limits;

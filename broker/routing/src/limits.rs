@@ -27,6 +27,9 @@ pub const UNDO_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const DURABLE_SESSIONS_MAX: usize = 100_000;
 /// Longest that a session outlives its connection, in seconds: thirty days. Who asks for longer gets this.
 pub const SESSION_EXPIRY_S_MAX: u32 = 30 * 24 * 3_600;
+/// Messages that one member of shares has not acknowledged, without a durable session; at the bound the others are asked
+/// first.
+pub const SHARED_FLIGHTS_MAX: usize = 256;
 /// Runs of sequences that a durable session lists; beyond it the log is searched.
 pub const QUEUE_RUNS_MAX: usize = 256;
 /// Deliveries of one durable session that are on their way to its client.

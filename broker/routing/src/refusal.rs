@@ -14,9 +14,9 @@ pub enum Refusal {
     /// Topics that begin with `$` are the hub's own.
     #[error("topics that begin with '$' are reserved for the hub")]
     TopicReserved,
-    /// A filter that begins with `$share/` (MQTT 5 §4.8.2).
-    #[error("shared subscriptions are not supported")]
-    SharedNotSupported,
+    /// A filter that begins with `$share/` and is no shared subscription (MQTT 5 §4.8.2).
+    #[error("a shared subscription is $share/<name>/<filter>; what was asked for {0}")]
+    ShareInvalid(muster_schemas::InvalidTopic),
     /// The subscriber has as many subscriptions as it may.
     #[error("the subscriber has reached its quota of {max} subscriptions; unsubscribe from one first")]
     SubscriptionQuota {
@@ -55,7 +55,7 @@ pub enum Refusal {
     },
     /// As many sessions that outlive their connections as there may be.
     #[error(
-        "the tenant has reached its quota of {max} sessions that outlive their connection; connect without one, or end another first"
+        "the tenant has reached its quota of {max} sessions that outlive their connection; end another first"
     )]
     SessionQuota {
         /// The bound, a count.

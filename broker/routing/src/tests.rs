@@ -3,6 +3,7 @@
 mod commits;
 mod durable;
 pub(crate) mod model;
+mod shared;
 mod slices;
 mod stories;
 

@@ -1,5 +1,7 @@
 //! Who gets what.
 
+use std::cell::RefCell;
+
 use muster_mqtt::{Ack, PacketLimits, ReasonCode, Version};
 use muster_schemas::{Kind, Qos};
 
@@ -109,7 +111,8 @@ fn a_peer_is_heard_while_its_session_has_a_full_mailbox() {
         let credit = site.credit("acme").clone();
         actix_rt::spawn(async move {
             let shares = [&credit, &credit];
-            connection::carry(ours, PacketLimits::default(), &opened.session, reader, shares).await;
+            connection::carry(&RefCell::new(ours), &PacketLimits::default(), &opened.session, reader, shares)
+                .await;
         });
         let mut peer = Peer::new(theirs, "dashboard").connected().await;
         // The reader comes with several batches at once, to a mailbox with more in it than actix likes to see.

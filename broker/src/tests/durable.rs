@@ -177,3 +177,20 @@ fn a_takeover_hands_the_session_on_with_what_was_in_flight() {
         assert_eq!(said(second.next().await), (packet_id, true, "!".to_owned()));
     });
 }
+
+#[test]
+fn a_will_waits_for_its_delay_and_for_no_longer_than_its_session() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut app = site.app("acme", "dashboard").connected().await.subscribed("devices/#").await;
+        for (delay_s, expiry_s) in [(1, HOUR_S), (HOUR_S, 1)] {
+            let will = message("devices/pump-1/events/gone", Qos::AtLeastOnce, "vanished");
+            let device = site.device("acme", "pump-1").stays(expiry_s).leaves_behind_after(will, delay_s);
+            drop(device.connected().await);
+            let (packet_id, _, payload) = said(app.next().await);
+            assert_eq!(payload, "vanished");
+            app.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        }
+    });
+}

@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn inspector(site: &Site, tenant: &str) -> Inspector {
-    site.directory().find(&tenant.parse().unwrap()).unwrap().inspector
+    site.directory().find(&tenant.parse().unwrap()).unwrap().inspector.clone()
 }
 
 /// The numbers of `$SYS` that a peer is told, until it is told nothing more.

@@ -72,8 +72,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self
     }
 
-    pub(super) fn leaves_behind(mut self, message: Message) -> Self {
-        self.connect.will = Some(Will { message, delay_interval_s: 0 });
+    pub(super) fn leaves_behind(self, message: Message) -> Self {
+        self.leaves_behind_after(message, 0)
+    }
+
+    pub(super) fn leaves_behind_after(mut self, message: Message, delay_interval_s: u32) -> Self {
+        self.connect.will = Some(Will { message, delay_interval_s });
         self
     }
 

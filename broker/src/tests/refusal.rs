@@ -39,10 +39,9 @@ fn a_suback_tells_each_filter_its_fate() {
     let dir = tempfile::tempdir().unwrap();
     story(async {
         let site = Site::open(dir.path(), &["acme"]);
-        let filters = ["devices/pump-1/commands/#", "#", "$share/group/devices/pump-1/commands/#"];
+        let filters = ["devices/pump-1/commands/#", "#", "$share/group/devices/pump-2/commands/#"];
         let mut device = site.device("acme", "pump-1").connected().await;
-        let codes =
-            [ReasonCode::GrantedQos2, ReasonCode::NotAuthorized, ReasonCode::SharedSubscriptionsNotSupported];
+        let codes = [ReasonCode::GrantedQos2, ReasonCode::NotAuthorized, ReasonCode::NotAuthorized];
         assert_eq!(device.subscribes(&filters).await, codes);
         let mut old = site.device("acme", "pump-1").speaks(Version::V311).connected().await;
         let codes = old.subscribes(&filters).await;

@@ -125,7 +125,9 @@ impl Site {
         client_id: &str,
     ) -> Peer {
         let surroundings = self.surroundings.clone();
-        actix_rt::spawn(async move { connection::serve(ours, address(), admitted, &surroundings).await });
+        actix_rt::spawn(async move {
+            connection::serve(ours, address(), Box::new(admitted), &surroundings).await
+        });
         Peer::new(theirs, client_id)
     }
 

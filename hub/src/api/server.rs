@@ -55,7 +55,7 @@ impl Protocol for Https {
                 .h1(map_config(app.into_factory(), |()| AppConfig::default()));
             match http.new_service(()).await {
                 Ok(service) => {
-                    if let Err(error) = service.call((stream, Some(peer))).await {
+                    if let Err(error) = service.call((*stream, Some(peer))).await {
                         debug!(%peer, %error, "HTTP connection ended");
                     }
                 }

@@ -85,6 +85,15 @@ pub enum BenchError {
     Odd(String),
 }
 
+/// A part of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The hub beside other brokers.
+    Versus,
+    /// What is of the hub alone.
+    Alone,
+}
+
 /// What is wanted.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
@@ -96,8 +105,8 @@ pub struct BenchOptions {
     pub rounds: usize,
     /// How long each time, in seconds.
     pub seconds: f64,
-    /// Leave out what is of the hub alone.
-    pub only_versus: bool,
+    /// One part of the page instead of both.
+    pub only: Option<Part>,
 }
 
 /// Measures everything and writes the page, telling each section as it comes.
@@ -109,9 +118,12 @@ pub fn run(options: &BenchOptions, out: &mut dyn Write) -> Result<(), BenchError
     let machine = Machine::look(folder.path());
     let manufacturer = SimulatedManufacturer::well_known()?;
     let root = publish_root(&manufacturer, folder.path())?;
-    let mut versus = Versus::prepare(folder.path(), &root, options.rounds, options.seconds)?;
-    let mut sections = vec![versus.measure(out)?];
-    if !options.only_versus {
+    let mut sections = Vec::new();
+    if options.only != Some(Part::Alone) {
+        let mut versus = Versus::prepare(folder.path(), &root, options.rounds, options.seconds)?;
+        sections.push(versus.measure(out)?);
+    }
+    if options.only != Some(Part::Versus) {
         let alone = Alone::prepare(&folder.path().join("alone"), &root, manufacturer)?;
         sections.extend(alone.measure(out)?);
     }

@@ -78,7 +78,9 @@ impl Make {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders =
             env::split_paths(&named).chain(env::split_paths(&path)).chain([PathBuf::from("/usr/sbin")]);
-        folders.map(|folder| folder.join(program)).find(|path| path.is_file())
+        // It is started in a folder of its own, from which a relative path leads elsewhere.
+        let found = folders.map(|folder| folder.join(program)).find(|path| path.is_file())?;
+        fs::canonicalize(found).ok()
     }
 
     fn version(self, program: &Path) -> String {

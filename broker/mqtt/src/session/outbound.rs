@@ -240,8 +240,9 @@ impl Session {
 
     /// Whole seconds that a message has left: a second is gone only when all of it is [MQTT-3.3.2-6].
     fn seconds_until(&self, expires: Instant) -> u32 {
-        let left = expires.saturating_duration_since(self.now);
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        // Whoever set it counts in milliseconds.
+        let left_ms = expires.saturating_duration_since(self.now).as_millis();
+        let seconds = left_ms.div_ceil(1_000);
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 

@@ -82,7 +82,10 @@ impl Stub {
             Request::Admit(admit) => {
                 let assigned = admit.client_id.is_none();
                 let client_id = admit.client_id.unwrap_or_else(|| "assigned-1".parse().expect("valid"));
-                let admission = Admission { assigned_client_id: assigned, ..Admission::new(client_id) };
+                // As the hub: a session outlives its connection by what was asked for, and by thirty days at most.
+                let session_expiry_s = Some(admit.session_expiry_s.min(30 * 24 * 3_600));
+                let admission =
+                    Admission { assigned_client_id: assigned, session_expiry_s, ..Admission::new(client_id) };
                 vec![Input::Admitted(admission)]
             }
             Request::Publish { packet_id, message } => {

@@ -31,12 +31,18 @@ impl Session {
         tag
     }
 
-    /// Gives a record to the connection.
-    pub(super) fn give(&mut self, record: &Record, found: &Match, now_ms: u64, effects: &mut Vec<Effect>) {
-        let Some(to) = self.online else { return };
+    /// Gives a record to the connection, unless it has lost its meaning.
+    pub(super) fn give(
+        &mut self,
+        record: &Record,
+        found: &Match,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(to) = self.online else { return false };
         let expires_ms = record.expires_ms();
         if expires_ms.is_some_and(|at| at <= now_ms) {
-            return;
+            return false;
         }
         let qos = found.qos.min(record.message.qos);
         let tag = self.begin_flight(record.sequence, qos, &record.message);
@@ -52,6 +58,7 @@ impl Session {
                 expires_ms,
             },
         });
+        true
     }
 }
 
@@ -125,19 +132,20 @@ impl Sessions {
             };
             let Some(session) = self.session_mut(number) else { return Fed::Enough };
             session.queue.pop();
-            match record {
+            let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => {
-                    if let Some(found) = session.wants(&record.message.topic, None)
-                        && found.qos.min(record.message.qos) > Qos::AtMostOnce
-                    {
-                        session.give(&record, &found, now_ms, effects);
-                    }
-                }
+                Some(record) => session.wants(&record.message.topic, sequence, false).is_some_and(|found| {
+                    found.qos.min(record.message.qos) > Qos::AtMostOnce
+                        && session.give(&record, &found, now_ms, effects)
+                }),
                 None => {
                     session.missed += 1;
                     self.missed += 1;
+                    false
                 }
+            };
+            if !is_given {
+                self.unassign(number, sequence, effects);
             }
             self.note_change(number, now_ms);
         }
@@ -159,7 +167,7 @@ impl Sessions {
                 Some(Some(record)) => {
                     let session = self.session_mut(number)?;
                     session.resend.pop_front();
-                    let found = session.wants(&record.message.topic, None);
+                    let found = session.wants(&record.message.topic, flight.sequence, false);
                     let delivery = Delivery {
                         qos: flight.qos,
                         retain: record.message.retain
@@ -232,7 +240,7 @@ impl Sessions {
             Wanted::From(from) => {
                 let seen = from..next;
                 for record in records.into_iter().filter(|record| seen.contains(&record.sequence)) {
-                    let found = session.wants(&record.message.topic, Some(record.sequence));
+                    let found = session.wants(&record.message.topic, record.sequence, true);
                     if found.is_some_and(|found| found.qos.min(record.message.qos) > Qos::AtMostOnce) {
                         session.queue.found(record.sequence);
                         session.fetched.insert(record.sequence, Some(record));
@@ -250,6 +258,7 @@ impl Sessions {
         let Some(session) = self.session_mut(number) else { return };
         let Some(flight) = session.flights.remove(&tag) else { return };
         session.flight_bytes = session.flight_bytes.saturating_sub(flight.bytes);
+        self.unassign(number, flight.sequence, effects);
         if let (Some(packet_id), Qos::ExactlyOnce) = (flight.packet_id, flight.qos) {
             // The queue on disk still lists it, so both rows go together.
             self.store(number, RowKind::Outbound(packet_id), None, effects);

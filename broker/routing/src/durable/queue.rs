@@ -33,7 +33,7 @@ impl Queue {
         queue
     }
 
-    /// Adds a sequence above all others. At `runs_max` the log is searched from it on.
+    /// Adds a sequence, nearly always above all others. At `runs_max` the log is searched from it on.
     pub(crate) fn push(&mut self, sequence: u64, runs_max: usize) {
         if self.search_from.is_some() {
             return;
@@ -41,14 +41,17 @@ impl Queue {
         let is_full = self.runs.len() >= runs_max;
         match self.runs.back_mut() {
             Some(last) if last.first + last.length == sequence => last.length += 1,
+            Some(last) if last.first + last.length > sequence => self.put_back(sequence),
             _ if is_full => self.search_from = Some(sequence),
             _ => self.runs.push_back(Run { first: sequence, length: 1 }),
         }
     }
 
-    /// Puts a sequence back that was taken out, nearly always before all others. What is to be searched for stays below
-    /// nothing that is listed.
+    /// Puts a sequence back that was taken out, nearly always before all others. What the search will find is left to it.
     pub(crate) fn put_back(&mut self, sequence: u64) {
+        if self.search_from.is_some_and(|from| from <= sequence) {
+            return;
+        }
         let at = self.runs.iter().position(|run| run.first > sequence).unwrap_or(self.runs.len());
         match self.runs.get_mut(at) {
             Some(run) if run.first == sequence + 1 => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use muster_schemas::{Message, Qos};
+use muster_schemas::{Message, Qos, TopicFilter};
 
 use super::{
     queue::Queue,
@@ -30,6 +30,7 @@ struct Rows {
     queue: Queue,
     outbound: Vec<(u16, u64, bool)>,
     inbound: Vec<u16>,
+    assigned: BTreeMap<u64, TopicFilter>,
 }
 
 impl Sessions {
@@ -51,10 +52,11 @@ impl Sessions {
         let checkpoint = self.checkpoint();
         for (number, rows) in found {
             // What is left of a session whose removal was cut short cannot be: rows go in one commit.
-            let Some(head) = rows.head else { continue };
+            let Rows { head: Some(head), .. } = &rows else { continue };
+            let head = head.clone();
             let listed = rows.as_of.max(checkpoint);
             as_of.insert(number, listed);
-            self.restore_one(number, head, rows.queue, rows.outbound, rows.inbound, (listed, low, now_ms));
+            self.restore_one(number, head, rows, (listed, low, now_ms));
         }
         Ok(as_of)
     }
@@ -79,20 +81,20 @@ impl Sessions {
                 rows.outbound.push((id, sequence, is_released));
             }
             RowKind::Inbound(id) => rows.inbound.push(id),
+            RowKind::Assigned(sequence) => {
+                rows.assigned.insert(sequence, row::decode_assigned(value)?);
+            }
             RowKind::Checkpoint => {}
         }
         Ok(())
     }
 
-    fn restore_one(
-        &mut self,
-        number: u64,
-        head: Head,
-        mut queue: Queue,
-        mut outbound: Vec<(u16, u64, bool)>,
-        inbound: Vec<u16>,
-        (as_of, low, now_ms): (u64, u64, u64),
-    ) {
+    fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (as_of, low, now_ms): (u64, u64, u64)) {
+        let Rows { mut queue, mut outbound, inbound, mut assigned, .. } = rows;
+        assigned.retain(|sequence, _| *sequence >= low);
+        // What is older than the queue row stands in it, or is over.
+        let since = assigned.range(as_of + 1..);
+        since.for_each(|(sequence, _)| queue.put_back(*sequence));
         let mut session = Session::new(head.key);
         outbound.sort_unstable_by_key(|(_, sequence, _)| *sequence);
         for (packet_id, sequence, is_released) in outbound {
@@ -110,6 +112,7 @@ impl Sessions {
         session.subscriptions = head.subscriptions;
         session.row = (as_of, queue.search_from());
         session.queue = queue;
+        session.assigned = assigned;
         session.received = inbound.into_iter().collect();
         let ends_ms = head.ends_ms.or_else(|| super::sessions::ends_ms(head.expiry_s, now_ms));
         let will_due_ms = session.will.as_ref().map(|will| {
@@ -137,9 +140,9 @@ impl Sessions {
             let Some(session) = self.session_mut(number) else { continue };
             let last_flight = session.flights.last_key_value().map_or(0, |(_, flight)| flight.sequence);
             let is_in_flight = session.flights.values().any(|flight| flight.sequence == sequence);
-            let wanted = session.wants(&message.topic, Some(sequence));
+            let wanted = session.wants(&message.topic, sequence, true);
             let is_wanted = wanted.is_some_and(|found| found.qos.min(message.qos) > Qos::AtMostOnce);
-            if is_wanted && !is_in_flight {
+            if is_wanted && !is_in_flight && !session.assigned.contains_key(&sequence) {
                 if sequence < last_flight && session.queue.search_from().is_none() {
                     // Not left to a search, which would find the flights after it as well. It is not far to the last.
                     session.queue.found(sequence);

@@ -11,6 +11,7 @@
 //! | `q` | what it has yet to get, as of a sequence | a moment after it changed |
 //! | `o` | a QoS 2 message to the client, by packet id, and whether the client has it | before PUBLISH, before PUBREL |
 //! | `i` | a packet id of the client's QoS 2 message that was answered with PUBREC | with the message |
+//! | `s` | the filter of the share that a record was assigned by, by its sequence | with the record |
 //! | `c` | of session 0: every queue row holds as of this sequence | now and then |
 
 use muster_schemas::{
@@ -37,6 +38,7 @@ pub(crate) enum RowKind {
     Queue,
     Outbound(u16),
     Inbound(u16),
+    Assigned(u64),
     Checkpoint,
 }
 
@@ -80,6 +82,10 @@ pub(crate) fn key(number: u64, kind: RowKind) -> Vec<u8> {
             key.push(b'i');
             key.extend_from_slice(&id.to_be_bytes());
         }
+        RowKind::Assigned(sequence) => {
+            key.push(b's');
+            key.extend_from_slice(&sequence.to_be_bytes());
+        }
     }
     key
 }
@@ -93,6 +99,10 @@ pub(crate) fn split_key(key: &[u8]) -> Result<(u64, RowKind), InvalidRow> {
         [b'c'] => RowKind::Checkpoint,
         [b'o', high, low] => RowKind::Outbound(u16::from_be_bytes([*high, *low])),
         [b'i', high, low] => RowKind::Inbound(u16::from_be_bytes([*high, *low])),
+        [b's', sequence @ ..] => match sequence.try_into() {
+            Ok(sequence) => RowKind::Assigned(u64::from_be_bytes(sequence)),
+            Err(_) => return Err(invalid),
+        },
         _ => return Err(invalid),
     };
     Ok((u64::from_be_bytes(*number), kind))
@@ -124,7 +134,7 @@ impl Head {
             }
         };
         w.array(self.subscriptions.len());
-        for Kept { filter, subscription: Subscription { options, id }, since } in &self.subscriptions {
+        for Kept { filter, subscription: Subscription { options, id }, since, .. } in &self.subscriptions {
             let bits = options.qos as u64
                 | u64::from(options.no_local) << 2
                 | u64::from(options.retain_as_published) << 3
@@ -170,7 +180,7 @@ impl Head {
             };
             let id = Some(number(r.unsigned(u32::MAX.into())?)).filter(|id| *id > 0);
             let since = r.unsigned(u64::MAX)?;
-            subscriptions.push(Kept { filter, subscription: Subscription { options, id }, since });
+            subscriptions.push(Kept::new(filter, Subscription { options, id }, since));
         }
         r.finish()?;
         let key = SessionKey { publisher: Publisher { kind, id }, client_id };
@@ -214,6 +224,12 @@ pub(crate) fn decode_queue(bytes: &[u8]) -> Result<(u64, Queue), InvalidRow> {
     }
     r.finish()?;
     Ok((as_of, Queue::restore(runs, search_from)))
+}
+
+/// The filter of the share that a record was assigned by.
+pub(crate) fn decode_assigned(bytes: &[u8]) -> Result<TopicFilter, InvalidRow> {
+    let filter = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    filter.ok_or(InvalidRow::Value { what: "a topic filter" })
 }
 
 /// A QoS 2 message to the client, and whether PUBREC has come for it.
@@ -271,11 +287,14 @@ mod tests {
                 },
                 delay_s: 30,
             }),
-            subscriptions: vec![Kept {
-                filter: "a/+/#".parse().expect("filter"),
-                subscription: Subscription { options, id: Some(268_435_455) },
-                since: 9,
-            }],
+            subscriptions: vec![
+                Kept::new(
+                    "a/+/#".parse().expect("filter"),
+                    Subscription { options, id: Some(268_435_455) },
+                    9,
+                ),
+                Kept::new("$share/g/a".parse().expect("filter"), Subscription::default(), 1),
+            ],
         }
     }
 
@@ -290,14 +309,23 @@ mod tests {
         queue.push(20, 2);
         assert_eq!(decode_queue(&encode_queue(20, &queue)), Ok((20, queue)));
         assert_eq!(decode_outbound(&encode_outbound(7, true)), Ok((7, true)));
-        for kind in [RowKind::Head, RowKind::Queue, RowKind::Outbound(7), RowKind::Inbound(65_535)] {
+        for kind in [
+            RowKind::Head,
+            RowKind::Queue,
+            RowKind::Outbound(7),
+            RowKind::Inbound(65_535),
+            RowKind::Assigned(9),
+        ] {
             assert_eq!(split_key(&key(5, kind)), Ok((5, kind)));
         }
     }
 
     proptest! {
         #[test]
-        fn arbitrary_rows_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), place in any::<prop::sample::Index>()) {
+        fn arbitrary_rows_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            place in any::<prop::sample::Index>(),
+        ) {
             let _ = (Head::decode(&bytes), decode_queue(&bytes), decode_outbound(&bytes), split_key(&bytes));
             let mut known = head().encode();
             let place = place.index(known.len());

@@ -10,6 +10,7 @@ use super::{
     row::{Head, RowKind},
 };
 use crate::{
+    groups::Share,
     index::Match,
     subscription::{SubscriberId, Subscription},
 };
@@ -26,9 +27,19 @@ pub struct Will {
 /// A subscription, and the first sequence that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
+    /// As it was asked for.
     pub(crate) filter: TopicFilter,
+    /// What is shared, if it is a shared one.
+    pub(crate) share: Option<TopicFilter>,
     pub(crate) subscription: Subscription,
     pub(crate) since: u64,
+}
+
+impl Kept {
+    pub(crate) fn new(filter: TopicFilter, subscription: Subscription, since: u64) -> Self {
+        let share = Share::of(&filter).ok().flatten().map(|share| share.filter);
+        Self { filter, share, subscription, since }
+    }
 }
 
 /// How far a message in flight has come.
@@ -93,6 +104,8 @@ pub(crate) struct Session {
     pub(crate) missed: u64,
     /// Rows that may differ from what stands here, because their commit failed.
     pub(crate) suspect: BTreeSet<RowKind>,
+    /// What it got as a member of a share, by sequence, and the filter of that share.
+    pub(crate) assigned: BTreeMap<u64, TopicFilter>,
     /// It stands in the line of those to be fed.
     pub(crate) in_line: bool,
 }
@@ -120,6 +133,7 @@ impl Session {
             received: BTreeSet::new(),
             missed: 0,
             suspect: BTreeSet::new(),
+            assigned: BTreeMap::new(),
             in_line: false,
         }
     }
@@ -152,12 +166,17 @@ impl Session {
         search_from.is_some_and(|from| from <= sequence) || sequence > as_of.saturating_add(runs_max as u64)
     }
 
-    /// What the session's subscriptions together ask for a message on `topic`, as `Index::matches` would say. With a
-    /// sequence, only those that are old enough for it.
-    pub(crate) fn wants(&self, topic: &TopicName, sequence: Option<u64>) -> Option<Match> {
+    /// What the session's subscriptions together ask for a record on `topic`, as `Index::matches` would say: its shared ones
+    /// if the record was assigned to it, and of the others, for a search, those that are old enough for it.
+    pub(crate) fn wants(&self, topic: &TopicName, sequence: u64, is_search: bool) -> Option<Match> {
         let mut found: Option<Match> = None;
-        for Kept { filter, subscription, since } in &self.subscriptions {
-            if sequence.is_some_and(|sequence| sequence < *since) || !filter.matches(topic) {
+        let is_assigned = self.assigned.contains_key(&sequence);
+        for Kept { filter, share, subscription, since } in &self.subscriptions {
+            let is_for_it = match share {
+                Some(shared) => is_assigned && shared.matches(topic),
+                None => !(is_search && sequence < *since) && filter.matches(topic),
+            };
+            if !is_for_it {
                 continue;
             }
             let options = subscription.options;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use muster_schemas::{Message, Qos};
+use muster_schemas::{Message, Qos, TopicFilter};
 use smallvec::SmallVec;
 
 use super::{
@@ -173,7 +173,8 @@ impl Sessions {
         let outbound = session.flights.values().filter(|flight| flight.qos == Qos::ExactlyOnce);
         let outbound = outbound.filter_map(|flight| flight.packet_id).map(RowKind::Outbound);
         let inbound = session.received.iter().map(|id| RowKind::Inbound(*id));
-        let rows = [RowKind::Head, RowKind::Queue].into_iter().chain(outbound).chain(inbound);
+        let assigned = session.assigned.keys().map(|sequence| RowKind::Assigned(*sequence));
+        let rows = [RowKind::Head, RowKind::Queue].into_iter().chain(outbound).chain(inbound).chain(assigned);
         for kind in rows.chain(session.suspect.iter().copied()) {
             self.store(number, kind, None, effects);
         }
@@ -254,6 +255,9 @@ impl Sessions {
                     flight.map(|f| row::encode_outbound(f.sequence, f.stage == Stage::Released))
                 }
                 RowKind::Inbound(id) => session.received.contains(&id).then(Vec::new),
+                RowKind::Assigned(sequence) => {
+                    session.assigned.get(&sequence).map(|filter| filter.as_str().as_bytes().to_vec())
+                }
                 RowKind::Checkpoint => None,
             };
             self.store(number, kind, value, effects);
@@ -375,6 +379,7 @@ impl Sessions {
     pub(crate) fn committed(&mut self, up_to: u64, now_ms: u64, effects: &mut Vec<Effect>) {
         self.committed = self.committed.max(up_to);
         let mut budget = self.limits.fanout_slice_max;
+        let mut over = Vec::new();
         while let Some(Uncommitted { record, wanted }) =
             self.uncommitted.pop_front_if(|uncommitted| uncommitted.record.sequence <= up_to)
         {
@@ -383,7 +388,9 @@ impl Sessions {
                 let Some(session) = self.all.get_mut(&number) else { continue };
                 if budget > 0 && session.is_caught_up() && session.has_room(&self.limits) {
                     budget -= 1;
-                    session.give(&record, &found, now_ms, effects);
+                    if !session.give(&record, &found, now_ms, effects) {
+                        over.push((number, record.sequence));
+                    }
                 } else {
                     session.queue.push(record.sequence, self.limits.queue_runs_max);
                     if session.started && !session.in_line && !session.reading {
@@ -396,7 +403,66 @@ impl Sessions {
             let Limits { tail_records_max, tail_bytes_max, .. } = self.limits;
             self.tail.push(record, tail_records_max, tail_bytes_max);
         }
+        for (number, sequence) in over {
+            self.unassign(number, sequence, effects);
+        }
         self.ask_for_flush(now_ms);
+    }
+
+    /// A record is for this member of a share.
+    pub(crate) fn assign(
+        &mut self,
+        number: u64,
+        sequence: u64,
+        filter: &TopicFilter,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        session.assigned.insert(sequence, filter.clone());
+        let value = filter.as_str().as_bytes().to_vec();
+        self.store(number, RowKind::Assigned(sequence), Some(value), effects);
+    }
+
+    /// A record that was for this member of a share is over.
+    pub(super) fn unassign(&mut self, number: u64, sequence: u64, effects: &mut Vec<Effect>) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        if session.assigned.remove(&sequence).is_some() {
+            self.store(number, RowKind::Assigned(sequence), None, effects);
+        }
+    }
+
+    /// Takes from a member of a share what was assigned by it and not begun at QoS 2: it is for others now.
+    pub(crate) fn take_assigned(
+        &mut self,
+        number: u64,
+        filter: &TopicFilter,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<u64> {
+        let Some(session) = self.all.get_mut(&number) else { return Vec::new() };
+        let begun = |sequence: &u64| {
+            let flight = session.flights.values().find(|flight| flight.sequence == *sequence);
+            flight.is_some_and(|flight| flight.qos == Qos::ExactlyOnce && flight.packet_id.is_some())
+        };
+        let of_share = session.assigned.iter().filter(|(_, by)| *by == filter).map(|(sequence, _)| *sequence);
+        let taken: Vec<u64> = of_share.filter(|sequence| !begun(sequence)).collect();
+        for sequence in &taken {
+            self.unassign(number, *sequence, effects);
+        }
+        taken
+    }
+
+    /// The record of a sequence, if it is among the newest.
+    pub(crate) fn recent(&self, sequence: u64) -> Option<&Record> {
+        self.tail.find(sequence)
+    }
+
+    /// Lists a record for a session out of its order, as one that another member of a share did not take.
+    pub(crate) fn list(&mut self, number: u64, sequence: u64, now_ms: u64) {
+        if let Some(session) = self.all.get_mut(&number) {
+            session.queue.put_back(sequence);
+            self.note_change(number, now_ms);
+            self.line_up(number);
+        }
     }
 
     /// No record from a sequence on is or will be on disk, and the sequences are given out again: subscriptions that were
@@ -404,7 +470,14 @@ impl Sessions {
     pub(crate) fn uncommitted_failed(&mut self, from: u64) {
         let subscriptions = self.all.values_mut().flat_map(|session| &mut session.subscriptions);
         subscriptions.for_each(|kept| kept.since = kept.since.min(from));
-        while self.uncommitted.pop_back_if(|uncommitted| uncommitted.record.sequence >= from).is_some() {}
+        while let Some(lost) = self.uncommitted.pop_back_if(|uncommitted| uncommitted.record.sequence >= from)
+        {
+            for found in lost.wanted {
+                if let Some(session) = self.all.get_mut(&found.subscriber.durable_number()) {
+                    session.assigned.remove(&lost.record.sequence);
+                }
+            }
+        }
     }
 
     /// Puts a session into the line of those to be fed.

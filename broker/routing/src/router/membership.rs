@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{ClientId, Message, Publisher};
+use muster_schemas::{ClientId, Message, Publisher, TopicFilter};
 
 use super::{Ending, Member, Router};
 use crate::{
     access::Access,
-    durable::{Attached, SessionKey, Then, Will, ends_ms},
+    durable::{Attached, HEAD, Kept, SessionKey, Then, Will, ends_ms},
     effect::Effect,
     input::Input,
     refusal::Refusal,
@@ -25,8 +25,16 @@ impl Router {
         self.leave(subscriber, effects);
         self.memberships += 1;
         let membership = self.memberships;
-        let member =
-            Member { publisher, access, membership, leaving: false, session: None, will: None, ending: None };
+        let member = Member {
+            publisher,
+            access,
+            membership,
+            leaving: false,
+            session: None,
+            will: None,
+            ending: None,
+            shared: None,
+        };
         self.members.insert(subscriber, member);
     }
 
@@ -36,8 +44,14 @@ impl Router {
         if self.members.len() < self.members.capacity() / 4 {
             self.members.shrink_to(2 * self.members.len());
         }
-        let Member { publisher, session, will, ending, .. } = member;
-        let ending = ending.unwrap_or_default();
+        let session = member.session;
+        if session.is_none() {
+            self.leave_shares(subscriber);
+        }
+        let mut member = member;
+        let (publisher, will) = (member.publisher.clone(), member.will.take());
+        let ending = member.ending.take().unwrap_or_default();
+        self.hand_on(member, effects);
         match session {
             Some(number) => self.detach(number, &ending, effects),
             None if ending.graceful => {}
@@ -135,15 +149,17 @@ impl Router {
         session.will = will;
         // What it may no longer subscribe to is taken from it.
         let id = SubscriberId::durable(number);
-        let index = &mut self.index;
-        session.subscriptions.retain(|kept| {
-            let is_allowed = access.check_subscribe(&kept.filter).is_ok();
-            if !is_allowed {
-                index.unsubscribe(id, &kept.filter);
-            }
-            is_allowed
-        });
-        session.suspect.remove(&crate::durable::HEAD);
+        let is_allowed =
+            |kept: &Kept| access.check_subscribe(kept.share.as_ref().unwrap_or(&kept.filter)).is_ok();
+        let (kept, lost) = std::mem::take(&mut session.subscriptions).into_iter().partition(is_allowed);
+        session.subscriptions = kept;
+        let lost: Vec<Kept> = lost;
+        for Kept { filter, .. } in &lost {
+            self.drop_subscription(id, filter);
+        }
+        if let Some(session) = self.sessions.session_mut(number) {
+            session.suspect.remove(&HEAD);
+        }
         self.sessions.store_head(number, effects);
         self.sessions.store_suspects(number, effects);
         self.sessions.wait(number, Then::Start { to, session_present });
@@ -194,7 +210,18 @@ impl Router {
 
     /// Ends a session for good; a will that still waits is published [MQTT-3.1.2-8].
     fn end_session(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let shares: Vec<TopicFilter> = match self.sessions.session(number) {
+            Some(session) => {
+                let shared = session.subscriptions.iter().filter(|kept| kept.share.is_some());
+                shared.map(|kept| kept.filter.clone()).collect()
+            }
+            None => return,
+        };
         self.index.remove(SubscriberId::durable(number));
+        self.leave_shares(SubscriberId::durable(number));
+        for filter in &shares {
+            self.reassign(number, filter, effects);
+        }
         if let Some((key, will)) = self.sessions.end(number, effects) {
             self.publish_will(key.publisher, Some(will), effects);
         }
@@ -212,6 +239,13 @@ impl Router {
             self.line.push_back(input);
         } else {
             self.will(&publisher, message, effects);
+        }
+    }
+
+    /// Takes a subscriber out of all shares, and out of the index those that are empty now.
+    fn leave_shares(&mut self, subscriber: SubscriberId) {
+        for (group, share) in self.groups.leave_all(subscriber) {
+            self.index.unsubscribe(SubscriberId::group(group), &share.filter);
         }
     }
 

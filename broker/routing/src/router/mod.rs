@@ -2,6 +2,7 @@
 
 mod membership;
 mod publish;
+mod shared;
 mod subscribe;
 
 use std::{
@@ -14,16 +15,18 @@ use muster_schemas::{Message, Publisher, TopicFilter};
 use crate::{
     access::Access,
     commit::{Answer, Commits},
-    durable::{RestoreError, Sessions, Will},
+    durable::{Kept, RestoreError, Sessions, Will},
     effect::{Effect, Outcome},
     fanout::{Fanout, Replay},
+    groups::{Groups, Joined, Share, Sharer},
     index::{Index, Matches},
     input::Input,
     limits::{Limits, REPLAY_SHARE_DIVISOR},
     refusal::Refusal,
     retained::Retained,
-    subscription::SubscriberId,
+    subscription::{SubscriberId, Subscription},
 };
+use shared::SharedFlights;
 
 /// What a router is made of.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +54,8 @@ struct Member {
     will: Option<Will>,
     /// How it ended, once it said so.
     ending: Option<Ending>,
+    /// What it got as a member of shares, where no durable session keeps it.
+    shared: Option<Box<SharedFlights>>,
 }
 
 /// How a connection ended.
@@ -70,6 +75,7 @@ pub struct Router {
     members: HashMap<SubscriberId, Member>,
     memberships: u64,
     index: Index,
+    groups: Groups,
     retained: Retained,
     sessions: Sessions,
     commits: Commits,
@@ -93,6 +99,7 @@ impl Router {
             members: HashMap::new(),
             memberships: 0,
             index: Index::new(),
+            groups: Groups::default(),
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             sessions: Sessions::new(limits.clone(), next_sequence),
             commits: Commits::new(next_sequence, limits.uncommitted_records_max, limits.undo_bytes_max),
@@ -127,8 +134,22 @@ impl Router {
     ) -> Result<Restoring, RestoreError> {
         let as_of = self.sessions.restore(rows, low, now_ms)?;
         for (number, session) in self.sessions.iter() {
-            for kept in &session.subscriptions {
-                self.index.subscribe(SubscriberId::durable(number), &kept.filter, kept.subscription);
+            let subscriber = SubscriberId::durable(number);
+            for Kept { filter, subscription, .. } in &session.subscriptions {
+                match Share::of(filter) {
+                    Ok(Some(share)) => {
+                        let member = Sharer { subscriber, subscription: *subscription };
+                        let Joined { group, is_first } = self.groups.join(share.clone(), member);
+                        if is_first {
+                            self.index.subscribe(
+                                SubscriberId::group(group),
+                                &share.filter,
+                                Subscription::of_group(),
+                            );
+                        }
+                    }
+                    _ => drop(self.index.subscribe(subscriber, filter, *subscription)),
+                }
             }
         }
         Ok(Restoring { from: Sessions::restore_from(&as_of), as_of, matches: Matches::default() })
@@ -173,12 +194,13 @@ impl Router {
                 self.sessions.records((session, epoch), wanted, records, next, now_ms);
                 self.feed(effects);
             }
-            Input::Complete { subscriber, tag } => {
-                if let Some(number) = self.session_of(subscriber) {
+            Input::Complete { subscriber, tag } => match self.session_of(subscriber) {
+                Some(number) => {
                     self.sessions.complete(number, tag, now_ms, effects);
                     self.feed(effects);
                 }
-            }
+                None => self.complete_shared(subscriber, tag),
+            },
             Input::Bind { subscriber, packet_id, tag } => {
                 if let Some(number) = self.session_of(subscriber) {
                     self.sessions.bind(number, packet_id, tag, effects);

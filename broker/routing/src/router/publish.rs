@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use muster_schemas::{Message, Publisher, Qos};
 
-use super::{Router, refused};
+use super::{
+    Router, refused,
+    shared::{Chosen, Shared},
+};
 use crate::{
     commit::{Answer, Commits},
     durable::Then,
@@ -110,8 +113,25 @@ impl Router {
             true => Default::default(),
             false => self.fanout.matches().take_durable(),
         };
+        let groups = self.fanout.matches().take_groups();
+        let chosen = match groups.is_empty() {
+            true => Default::default(),
+            false => self.choose(groups, message.qos),
+        };
+        for Chosen { member, .. } in chosen.iter().filter(|chosen| chosen.member.subscriber.is_durable()) {
+            let found = Self::as_match(member);
+            match wanted.iter_mut().find(|known: &&mut Match| known.subscriber == found.subscriber) {
+                Some(known) => {
+                    known.qos = known.qos.max(found.qos);
+                    known.retain_as_published |= found.retain_as_published;
+                    known.subscription_ids.extend(found.subscription_ids);
+                }
+                None => wanted.push(found),
+            }
+        }
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
-        let matched = is_logged || !wanted.is_empty() || !self.fanout.matches().is_empty();
+        let matched =
+            is_logged || !wanted.is_empty() || !chosen.is_empty() || !self.fanout.matches().is_empty();
         let qos = message.qos;
         let at_once = wanted.iter().filter(|found| found.qos.min(qos) == Qos::AtMostOnce).count();
         let is_kept = is_logged || at_once < wanted.len();
@@ -125,7 +145,16 @@ impl Router {
         if let Some(sequence) = sequence
             && !wanted.is_empty()
         {
+            let kept_for =
+                |chosen: &&Chosen| wanted.iter().any(|found| found.subscriber == chosen.member.subscriber);
+            for Chosen { member, filter, .. } in chosen.iter().filter(kept_for) {
+                self.sessions.assign(member.subscriber.durable_number(), sequence, filter, effects);
+            }
             self.sessions.expect(sequence, self.now_ms, &message, wanted);
+        }
+        for chosen in chosen.iter().filter(|chosen| !chosen.member.subscriber.is_durable()) {
+            let shared = Shared { message: &message, publisher, expires_ms };
+            self.give_shared(chosen, shared, effects);
         }
         if let Some((number, packet_id)) = received {
             self.sessions.receive(number, packet_id, effects);

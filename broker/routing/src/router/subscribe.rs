@@ -8,6 +8,7 @@ use crate::{
     durable::{Kept, Then},
     effect::Effect,
     fanout::Replay,
+    groups::{Share, Sharer},
     input::Request,
     refusal::Refusal,
     retained::Retained,
@@ -30,24 +31,36 @@ impl Router {
 
     fn subscribe_to(&mut self, to: SubscriberId, access: &Access, request: Request) -> Result<Qos, Refusal> {
         let Request { filter, options, subscription_id } = request;
-        if filter.levels().next() == Some("$share") {
-            return Err(Refusal::SharedNotSupported);
-        }
-        access.check_subscribe(&filter).map_err(|denial| Refusal::NotAuthorized { rule: denial.rule })?;
+        let share = Share::of(&filter).map_err(Refusal::ShareInvalid)?;
+        let wanted = share.as_ref().map_or(&filter, |share| &share.filter);
+        access.check_subscribe(wanted).map_err(|denial| Refusal::NotAuthorized { rule: denial.rule })?;
         let subscription = Subscription { options, id: subscription_id };
         let id = self.index_id(to);
         let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
-        let refusal = if self.index.subscriptions_of(id) >= own {
+        let has = self.index.subscriptions_of(id) + self.groups.count_of(id);
+        let refusal = if has >= own {
             Some(Refusal::SubscriptionQuota { max: own })
         } else if self.index.len() >= all {
             Some(Refusal::TenantSubscriptionQuota { max: all })
         } else {
             None
         };
-        if let Some(refusal) = refusal
-            && !self.index.contains(id, &filter)
-        {
+        let is_there = match &share {
+            Some(share) => self.groups.contains(share, id),
+            None => self.index.contains(id, &filter),
+        };
+        if let Some(refusal) = refusal.filter(|_| !is_there) {
             return Err(refusal);
+        }
+        if let Some(share) = share {
+            // A share is sent nothing that is retained (MQTT 5 §4.8.2).
+            let shared = share.filter.clone();
+            let joined = self.groups.join(share, Sharer { subscriber: id, subscription });
+            if joined.is_first {
+                self.index.subscribe(SubscriberId::group(joined.group), &shared, Subscription::of_group());
+            }
+            self.keep(to, &filter, subscription);
+            return Ok(options.qos);
         }
         let is_new = self.index.subscribe(id, &filter, subscription).is_none();
         if !is_new {
@@ -75,7 +88,7 @@ impl Router {
             None => {
                 // A copy, for the filter's own bytes are part of a read buffer.
                 let filter = filter.as_str().parse().unwrap_or_else(|_| filter.clone());
-                session.subscriptions.push(Kept { filter, subscription, since });
+                session.subscriptions.push(Kept::new(filter, subscription, since));
             }
         }
     }
@@ -93,16 +106,33 @@ impl Router {
         let id = self.index_id(to);
         let mut existed = Vec::with_capacity(filters.len());
         for filter in filters {
-            let did_exist = self.index.unsubscribe(id, filter);
+            let did_exist = self.drop_subscription(id, filter);
             if did_exist {
                 self.end_replay(to, filter);
-                if let Some(session) = self.session_of(to).and_then(|n| self.sessions.session_mut(n)) {
-                    session.subscriptions.retain(|kept| kept.filter != *filter);
+                if let Some(number) = self.session_of(to) {
+                    if let Some(session) = self.sessions.session_mut(number) {
+                        session.subscriptions.retain(|kept| kept.filter != *filter);
+                    }
+                    self.reassign(number, filter, effects);
                 }
             }
             existed.push(did_exist);
         }
         self.tell_when_kept(to, Effect::Unsubscribed { to, ticket, existed }, effects);
+    }
+
+    /// Takes a subscription out of the index, or a subscriber out of a share.
+    pub(super) fn drop_subscription(&mut self, id: SubscriberId, filter: &TopicFilter) -> bool {
+        let Ok(Some(share)) = Share::of(filter) else { return self.index.unsubscribe(id, filter) };
+        match self.groups.leave(&share, id) {
+            Some((did_exist, gone)) => {
+                if let Some(group) = gone {
+                    self.index.unsubscribe(SubscriberId::group(group), &share.filter);
+                }
+                did_exist
+            }
+            None => false,
+        }
     }
 
     /// Answers at once, or for a durable session when its subscriptions are on disk.

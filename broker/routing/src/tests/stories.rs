@@ -60,7 +60,14 @@ fn a_subscribe_is_answered_wish_by_wish() {
     let rule = "device-own-topics".into();
     assert_eq!(refusal_of_subscribe(&mut bus), Some(Refusal::NotAuthorized { rule }));
     bus.subscribe(1, "$share/group/devices/pump-7/#", 1);
-    assert_eq!(refusal_of_subscribe(&mut bus), Some(Refusal::SharedNotSupported));
+    assert_eq!(refusal_of_subscribe(&mut bus), None);
+    bus.subscribe(1, "$share/group/devices/pump-8/#", 1);
+    let rule = "device-own-topics".into();
+    assert_eq!(
+        refusal_of_subscribe(&mut bus),
+        Some(Refusal::NotAuthorized { rule }),
+        "a share is no way around"
+    );
 }
 
 #[test]

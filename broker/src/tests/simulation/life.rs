@@ -430,7 +430,7 @@ impl Life {
         let (ours, theirs) = duplex(PIPE_BYTES);
         let cable = Cable::new(ours, chance.fork());
         let (surroundings, peer) = (self.surroundings.clone(), SocketAddr::from(([127, 0, 0, 1], 1)).into());
-        let admitted = admitted(&client.tenant, Kind::App, &client.name, Access::app());
+        let admitted = Box::new(admitted(&client.tenant, Kind::App, &client.name, Access::app()));
         actix_rt::spawn(async move { connection::serve(cable, peer, admitted, &surroundings).await });
         Line { stream: theirs, decoder: Decoder::client(client.version), version: client.version }
     }
