@@ -14,6 +14,7 @@ mod peer;
 mod plain;
 mod pressure;
 mod refusal;
+mod simulation;
 mod site;
 mod storage;
 mod takeover;
