@@ -181,6 +181,13 @@ impl Client {
         };
         let session_present = match connack {
             Packet::ConnAck(connack) if connack.code == ReasonCode::Success => connack.session_present,
+            // Right after its start the hub may not have the tenant up yet, and says so.
+            Packet::ConnAck(connack)
+                if matches!(connack.code, ReasonCode::ServerBusy | ReasonCode::ServerUnavailable) =>
+            {
+                field.ledger().numbers.turned_away += 1;
+                return Ok(Left::ForAWhile);
+            }
             other => {
                 field.ledger().violated(format!("{} was refused: {other:?}", self.name));
                 return Ok(Left::ForAWhile);

@@ -92,6 +92,8 @@ pub struct Numbers {
     pub duplicates_qos_1: u64,
     /// PUBLISH packets at QoS 2 that came again before their PUBREL, which a subscriber recognises.
     pub repeated_qos_2: u64,
+    /// Connections that were told to come again in a moment, as they may be right after a start.
+    pub turned_away: u64,
     /// Everything that must not be.
     pub violations: u64,
 }

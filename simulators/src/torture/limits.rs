@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// Topics of each publisher; the even ones are published to at QoS 1, the odd ones at QoS 2.
 pub const TOPICS_PER_PUBLISHER: u8 = 4;
-/// Largest padding of a payload, in bytes; most have far less.
-pub const PADDING_BYTES_MAX: u64 = 6_000;
+/// Largest padding of a payload, in bytes; one in eight may have so much, so that the engine moves on from one journal to
+/// the next several times in a long run.
+pub const PADDING_BYTES_MAX: u64 = 30_000;
 /// Messages that may be published before subscribers have seen them: the load waits above it, so that a slow machine is
 /// not buried. Retention is far above it.
 pub const BACKLOG_MESSAGES_MAX: u64 = 4_000;

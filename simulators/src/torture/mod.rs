@@ -214,7 +214,11 @@ impl<'a> Torture<'a> {
         field.set_hub(None);
         if let Some(process) = self.hub.process() {
             process.kill();
-            self.log.extend(process.all_lines().iter().cloned());
+            let lines = process.all_lines();
+            for line in lines.iter().filter(|line| line.contains("panicked at")) {
+                field.ledger().violated(format!("the hub panicked: {line}"));
+            }
+            self.log.extend(lines.iter().cloned());
         }
         self.hub.kill();
     }

@@ -174,7 +174,7 @@ fn release(packet_id: PacketId) -> Packet {
 /// Says who sent it and as which message; how long it is and what else is in it follows from that.
 pub fn payload(publisher: usize, sequence: u32) -> Bytes {
     let mut chance = Chance::new(u64::from(sequence), publisher as u64 + 1);
-    let most = if chance.once_in(16) { PADDING_BYTES_MAX } else { 200 };
+    let most = if chance.once_in(8) { PADDING_BYTES_MAX } else { 200 };
     let padding = chance.below(most) as usize;
     let mut payload = BytesMut::with_capacity(12 + padding);
     payload.put_u32(u32::try_from(publisher).unwrap_or(u32::MAX));

@@ -54,7 +54,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Numbers { acknowledged: [qos_1, qos_2], delivered, .. } = self.numbers;
-        let Numbers { duplicates_qos_1, repeated_qos_2, refused, violations, .. } = self.numbers;
+        let Numbers { duplicates_qos_1, repeated_qos_2, refused, turned_away, violations, .. } = self.numbers;
         let (median, longest) = self.restart;
         let Self { seed, kills, cuts, unsynced: (unsynced, lost), .. } = self;
         writeln!(
@@ -62,7 +62,10 @@ impl fmt::Display for Report {
             "seed {seed}: {kills} kills; {cuts} power cuts, {lost} of {unsynced} unsynced changes lost"
         )?;
         writeln!(f, "  ready after {median:.0?} (median), {longest:.0?} (longest)")?;
-        writeln!(f, "  acknowledged: {qos_1} at QoS 1, {qos_2} at QoS 2; refused: {refused}")?;
+        writeln!(
+            f,
+            "  acknowledged: {qos_1} at QoS 1, {qos_2} at QoS 2; refused: {refused}; connections told to wait: {turned_away}"
+        )?;
         writeln!(
             f,
             "  delivered: {delivered}; again: {duplicates_qos_1} at QoS 1 (allowed), {repeated_qos_2} at QoS 2 \
