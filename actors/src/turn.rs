@@ -79,7 +79,7 @@ mod tests {
     fn a_turn_ends_once_for_all_messages_that_were_there() {
         world::run(async {
             let mut turns = Recorder::start("turns");
-            let gatherer = Gatherer { gathered: 0, told: turns.recipient() }.start();
+            let gatherer = Gatherer { gathered: 0, told: turns.recipient() }.start().recipient();
             for _ in 0..3 {
                 gatherer.do_send(One);
             }

@@ -10,6 +10,10 @@ use muster_actors::{Clock as _, SystemClock};
 use muster_hub::cli::{self, World};
 use tracing_subscriber::EnvFilter;
 
+/// Messages are born on one thread and end on another, in batches of any size: that is what this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A second call would find the same provider installed: nothing else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
