@@ -22,13 +22,13 @@ const PLAIN: &str = "got %t %q %r %p";
 
 #[test]
 fn mosquitto_clients_do_all_of_3_1_1_and_5_over_tls_and_the_unix_socket() {
-    let stage = Stage::raise();
+    let stage = Stage::raise_with_socket();
     let folder = stage.app.folder.display();
     let tls = format!(
         "-h localhost -p {} --cafile {folder}/ca.pem --cert {folder}/cert.pem --key {folder}/key.pem",
         stage.hub.mqtt_port()
     );
-    let unix = format!("--unix {}", stage.socket.display());
+    let unix = format!("--unix {}", stage.socket().display());
     thread::scope(|scope| {
         for (way, connection) in [("tls", &tls), ("unix", &unix)] {
             for version in ["mqttv311", "mqttv5"] {
@@ -89,7 +89,7 @@ impl Clients {
             let mut late = self.session("expires", "expires", "got %E %p");
             let left = late.next("what has not expired");
             let seconds = left.strip_suffix(" long").and_then(|left| left.parse::<u32>().ok());
-            assert!(seconds.is_some_and(|left| (50..100).contains(&left)), "{}: {left:?}", self.prefix);
+            assert!(seconds.is_some_and(|left| (1..100).contains(&left)), "{}: {left:?}", self.prefix);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A hub with one tenant and one app of it, and every way in.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use muster_simulators::{app::App, chip::publish_root, hub::Hub};
 use muster_tpm::manufacturer::SimulatedManufacturer;
@@ -16,33 +16,53 @@ pub struct Stage {
     pub app: App,
     /// The port of MQTT over WebSocket.
     pub websocket_port: u16,
-    /// Where it takes connections of this machine.
-    pub socket: PathBuf,
     /// For what clients need.
     pub folder: TempDir,
 }
 
 impl Stage {
+    /// One that listens on the network.
     pub fn raise() -> Self {
+        Self::finish(Self::prepare())
+    }
+
+    /// One that listens for this machine, too.
+    pub fn raise_with_socket() -> Self {
+        let (mut hub, folder) = Self::prepare();
+        // The tenant had to be there before a door that leads to it.
+        hub.stop();
+        hub.bind("127.0.0.1:0", "127.0.0.1:0");
+        hub.set("MUSTER__LISTENERS__MQTT_UNIX__PATH", &socket(&folder).display().to_string());
+        hub.set("MUSTER__LISTENERS__MQTT_UNIX__TENANT", TENANT);
+        hub.start().expect("the hub starts again");
+        Self::finish((hub, folder))
+    }
+
+    /// Where it takes connections of this machine.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.folder)
+    }
+
+    fn prepare() -> (Hub, TempDir) {
         let folder = TempDir::new().expect("a folder for the stage");
         let maker = SimulatedManufacturer::well_known().expect("a maker of chips");
         let root = publish_root(&maker, folder.path()).expect("its root");
         let mut hub = Hub::init(&folder.path().join("hub"), &root).expect("a hub");
-        // The tenant has to be there before a door that leads to it.
+        hub.set("MUSTER__LISTENERS__MQTT_WSS__BIND", "127.0.0.1:0");
         hub.start().expect("the hub starts");
         hub.operate(&["tenant", "create", TENANT]).expect("a tenant");
-        hub.stop();
-        let socket = folder.path().join("mqtt.sock");
-        hub.set("MUSTER__LISTENERS__MQTT_UNIX__PATH", &socket.display().to_string());
-        hub.set("MUSTER__LISTENERS__MQTT_UNIX__TENANT", TENANT);
-        hub.set("MUSTER__LISTENERS__MQTT_WSS__BIND", "127.0.0.1:0");
-        hub.bind("127.0.0.1:0", "127.0.0.1:0");
-        hub.start().expect("the hub starts again");
+        (hub, folder)
+    }
+
+    fn finish((mut hub, folder): (Hub, TempDir)) -> Self {
         let ready = hub.process().expect("it runs").events("ready").pop().expect("it is ready");
         let websocket = ready.get("mqtt_wss").and_then(Value::as_str).expect("it listens for WebSocket");
         let websocket_port = websocket.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         let app = App::create(&hub, TENANT, "interop", folder.path().join("app")).expect("an app");
-        assert!(fs::exists(&socket).expect("a folder"), "it listens for this machine");
-        Self { hub, app, websocket_port, socket, folder }
+        Self { hub, app, websocket_port, folder }
     }
+}
+
+fn socket(folder: &TempDir) -> PathBuf {
+    folder.path().join("mqtt.sock")
 }
