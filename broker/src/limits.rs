@@ -91,6 +91,16 @@ pub const QUEUE_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 pub const LOG_BYTES_MAX: u64 = GIB;
 /// How long durable sessions may keep a record of the log, unless configured otherwise.
 pub const LOG_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Into how many segments the bound of a log in bytes is cut: it is kept to within one of them.
+pub const LOG_SEGMENTS: u64 = 1_024;
+/// Into how many segments its bound in age is cut.
+pub const LOG_AGE_SEGMENTS: u64 = 64;
+/// Bytes of a segment below which it is not closed.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 64 * 1_024;
+/// Bytes of a segment at which it is closed.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
+/// What a record takes on the disk beyond its message, in bytes: its key, its seal, rounded up.
+pub const LOG_RECORD_FURNITURE_BYTES: u64 = 64;
 /// Principals that are gone and whose pace is remembered until they owe nothing any more. Beyond it, new ones begin
 /// with a full bucket once too often.
 pub const PACES_KEPT_MAX: usize = 1_024;

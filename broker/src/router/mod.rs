@@ -3,6 +3,7 @@
 //! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit. What it may not do is wait: the log answers when it has answered.
 
 mod recovered;
+mod retention;
 mod writes;
 
 use std::{
@@ -20,7 +21,7 @@ use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, Wake
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
 use tokio::task::JoinError;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     counters::TenantCounters,
@@ -29,7 +30,7 @@ use crate::{
     quota::Quotas,
     refusal,
     session::Permits,
-    store::{Commit, CommitError, Store, TenantStore, Write},
+    store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_RECORDS_MAX},
 };
 use recovered::Recovered;
 use writes::Writes;
@@ -72,7 +73,7 @@ struct Committed {
     outcome: Result<(), CommitError>,
 }
 
-/// New records stand in a tenant's log. Sent at most once until it is taken.
+/// New records stand in a tenant's log, or durable sessions need less of it. Sent at most once until it is taken.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct LogGrew {
@@ -146,7 +147,13 @@ impl Committing {
             router.do_send(committed);
         }
         // After the report, for it is somebody else's code.
-        if is_stored && !self.grew.announced.swap(true, Ordering::AcqRel) {
+        if is_stored {
+            self.announce();
+        }
+    }
+
+    fn announce(&self) {
+        if !self.grew.announced.swap(true, Ordering::AcqRel) {
             (self.log_grew)(self.grew.clone());
         }
     }
@@ -191,6 +198,8 @@ impl Router {
                 info!(%tenant, next_sequence, retained, durable_sessions, "router ready");
                 self.parts.log_needed_from.store(core.needed_from(), Ordering::Release);
                 self.recovered = Some(recovered);
+                // Whoever trims may know of none of this yet, or the log may be too old by now.
+                self.retain();
                 self.carry_out(ctx);
             }
             Err(cause) => {
@@ -219,7 +228,7 @@ impl Router {
     fn carry_out(&mut self, ctx: &mut Context<Self>) {
         let Some(recovered) = &mut self.recovered else { return };
         let mut writes = Writes::new(recovered, &self.parts.clock);
-        let mut unfinished = false;
+        let (mut unfinished, mut needed) = (false, None);
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver { to, .. }
@@ -251,7 +260,7 @@ impl Router {
                 Effect::Read { session, epoch, wanted } => {
                     self.reads.push_back(Read { session, epoch, wanted });
                 }
-                Effect::Need { from } => self.parts.log_needed_from.store(from, Ordering::Release),
+                Effect::Need { from } => needed = Some(from),
                 Effect::Lost { publisher, refusal } => {
                     refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
@@ -259,6 +268,9 @@ impl Router {
                 }
                 Effect::Continue => unfinished = true,
             }
+        }
+        if writes.last.is_some() {
+            writes.clear_segments();
         }
         let Writes { writes, first, last, .. } = writes;
         let (batch, has_batch) = recovered.core.seal();
@@ -275,6 +287,9 @@ impl Router {
         if in_line == 0 {
             self.held.clear();
         }
+        if let Some(from) = needed {
+            self.need(from);
+        }
         self.read_log(ctx);
         if unfinished {
             // A notification to itself would be handled in the same poll, and nobody else would have a turn.
@@ -285,13 +300,44 @@ impl Router {
             }));
         }
         self.hand_out();
-        let Some(Recovered { core, .. }) = &self.recovered else { return };
+        let Some(Recovered { core, retention, .. }) = &self.recovered else { return };
         let (waiting, expired) = core.sessions_waiting();
         self.parts.counters.sessions_waiting.set(waiting as u64);
         self.parts.counters.sessions_expired.set(expired);
-        let deadline = core.next_deadline();
+        let deadline =
+            [core.next_deadline(), retention.next_deadline(core.committed())].into_iter().flatten().min();
+        self.parts.counters.messages_missed.set(core.messages_missed());
+        self.parts.counters.log_held_bytes.set(retention.bytes());
         let (now, now_ms) = (self.parts.clock.now(), self.parts.clock.unix_ms());
         self.timer.arm(ctx, deadline.map(|at| now + Duration::from_millis(at.saturating_sub(now_ms))));
+    }
+
+    /// Durable sessions need the log from here on, but for what retention has given up. Whoever trims it is woken: it may
+    /// have nothing else to do.
+    fn need(&mut self, from: u64) {
+        let Some(Recovered { retention, .. }) = &mut self.recovered else { return };
+        let from = from.max(retention.floor());
+        retention.release(from);
+        let before = self.parts.log_needed_from.swap(from, Ordering::AcqRel);
+        if from.saturating_sub(before) >= LOG_TRIM_RECORDS_MAX {
+            self.committing.announce();
+        }
+    }
+
+    /// Gives up what of the log is too old, or too much.
+    fn retain(&mut self) {
+        let Some(Recovered { core, retention, log, .. }) = &mut self.recovered else { return };
+        let committed = core.committed();
+        retention.release(self.parts.log_needed_from.load(Ordering::Acquire));
+        let Some(below) = retention.give_up(self.parts.clock.unix_ms(), committed) else { return };
+        let (missed, next_sequence) = (core.messages_missed(), log.next_sequence());
+        self.input(Input::Trimmed { below });
+        let Some(Recovered { core, .. }) = &self.recovered else { return };
+        let (missed, tenant) = (core.messages_missed() - missed, self.parts.tenant.tenant());
+        if missed > 0 {
+            warn!(%tenant, below, next_sequence, missed, "retention took messages that durable sessions had yet to get");
+        }
+        self.need(self.parts.log_needed_from.load(Ordering::Acquire));
     }
 
     /// Reads the log for durable sessions, a few at a time, where it holds up nobody.
@@ -387,11 +433,12 @@ impl Actor for Router {
         }
         let RouterParts { tenant, store, durable, .. } = &self.parts;
         let (tenant, store, durable) = (tenant.clone(), store.clone(), durable.clone());
-        let limits = self.parts.quotas.limits();
+        let quotas = self.parts.quotas.clone();
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
         let now_ms = self.parts.clock.unix_ms();
-        let recovering =
-            aside(&self.parts.store, move || Recovered::from_disk(tenant, &store, durable, limits, now_ms));
+        let recovering = aside(&self.parts.store, move || {
+            Recovered::from_disk(tenant, &store, durable, &quotas, now_ms)
+        });
         ctx.wait(wrap_future(recovering).map(|outcome, router: &mut Self, ctx: &mut Context<Self>| {
             let outcome = match outcome {
                 Ok(recovered) => recovered.map_err(Cause::from),
@@ -478,11 +525,15 @@ impl Handler<Committed> for Router {
                 if has_batch {
                     self.input(Input::Stored { batch });
                 }
+                self.retain();
             }
             Err(error) => {
                 let rewound = self.recovered.as_mut().is_some_and(|r| r.log.rewind(generation, first));
                 if !rewound {
                     return;
+                }
+                if let Some(recovered) = &mut self.recovered {
+                    recovered.retention.failed(first);
                 }
                 self.parts.counters.log_failed.add(1);
                 error!(tenant = %self.parts.tenant.tenant(), %error, first, "failed to commit to the tenant log");
@@ -504,6 +555,7 @@ impl Handler<DeadlineReached> for Router {
     type Result = ();
 
     fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
+        self.retain();
         self.input(Input::DeadlineReached);
         self.carry_out(ctx);
     }

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use muster_routing::{Limits, Record, RestoreError, Router as Core, RouterOptions, Wanted};
+use muster_routing::{Record, RestoreError, Router as Core, RouterOptions, Wanted};
 use muster_schemas::{
     InvalidId, TenantId, TopicFilter,
     stored::{InvalidStored, StoredMessage},
 };
 use tracing::error;
 
-use super::writes::{Retained, Sessions};
+use super::{
+    retention::{Retention, Segment},
+    writes::{Retained, Segments, Sessions},
+};
 use crate::{
-    limits::{LOG_READ_BYTES_MAX, LOG_READ_RECORDS_MAX},
+    limits::{LOG_READ_BYTES_MAX, LOG_READ_RECORDS_MAX, LOG_RECORD_FURNITURE_BYTES},
+    quota::Quotas,
     store::{LogReader, Store, StoreError, TenantLog, TenantStore, Unsealable},
 };
 
@@ -21,6 +25,8 @@ pub(super) struct Recovered {
     pub(super) log: TenantLog,
     pub(super) retained: Retained,
     pub(super) sessions: Sessions,
+    pub(super) segments: Segments,
+    pub(super) retention: Retention,
 }
 
 impl Recovered {
@@ -29,14 +35,15 @@ impl Recovered {
         tenant: TenantStore,
         store: &Store,
         durable: Vec<TopicFilter>,
-        limits: Limits,
+        quotas: &Quotas,
         now_ms: u64,
     ) -> Result<Self, RecoverError> {
         let name = tenant.tenant().clone();
         let log = tenant.log()?;
         let retained = Retained::open(store, tenant.clone())?;
-        let sessions = Sessions::open(store, tenant)?;
-        let options = RouterOptions { limits, durable, next_sequence: log.next_sequence() };
+        let sessions = Sessions::open(store, tenant.clone())?;
+        let segments = Segments::open(store, tenant)?;
+        let options = RouterOptions { limits: quotas.limits(), durable, next_sequence: log.next_sequence() };
         let mut core = Core::new(options);
         for StoredMessage { publisher, message, received_ms } in retained.load()? {
             core.restore_retained(&publisher, &message, received_ms);
@@ -55,8 +62,23 @@ impl Recovered {
                 }
             }
         }
-        Ok(Self { core, log, retained, sessions })
+        let (bounds, place) = ((quotas.log_bytes_max, quotas.log_age_max), (low, log.next_sequence()));
+        let measured = |first, end| measure(&mut log.reader(first), (first, end), &name);
+        let mut retention = Retention::new(bounds, place, segments.load()?, measured);
+        retention.release(core.needed_from());
+        Ok(Self { core, log, retained, sessions, segments, retention })
     }
+}
+
+/// The size and the times of a part of the log, told from its first records. Blocks.
+fn measure(reader: &mut LogReader, (first, end): (u64, u64), tenant: &TenantId) -> Option<Segment> {
+    let records = next_records(reader, LOG_READ_RECORDS_MAX, tenant);
+    let (from_ms, to_ms) = (records.first()?.received_ms, records.last()?.received_ms);
+    let weight =
+        |record: &Record| (record.message.topic.as_str().len() + record.message.payload.len()) as u64;
+    let bytes: u64 = records.iter().map(|record| weight(record) + LOG_RECORD_FURNITURE_BYTES).sum();
+    let bytes = (bytes / records.len().max(1) as u64).saturating_mul(end - first);
+    Some(Segment { first, end, from_ms, to_ms, bytes })
 }
 
 /// Reads what a durable session wants of the log, and says how far it got. Blocks.

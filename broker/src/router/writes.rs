@@ -7,11 +7,17 @@ use muster_schemas::{
     stored::{self, StoredMessage},
 };
 
-use super::recovered::{RecoverError, Recovered};
+use super::{
+    recovered::{RecoverError, Recovered},
+    retention::Segment,
+};
+use crate::limits::LOG_RECORD_FURNITURE_BYTES;
 use crate::store::{Purpose, Row, Sealer, Store, Table, TenantStore, Write};
 
 /// Keyspace of retained messages.
 const RETAINED: &str = "retained";
+/// Keyspace of segments of the log.
+const SEGMENTS: &str = "segments";
 /// Keyspace of durable sessions.
 const SESSIONS: &str = "sessions";
 
@@ -48,6 +54,10 @@ impl<'a> Writes<'a> {
         self.buffer.clear();
         stored::encode_parts(received_ms, publisher, message, &mut self.buffer);
         self.writes.push(self.recovered.log.append(sequence, &self.buffer));
+        let bytes = self.buffer.len() as u64 + LOG_RECORD_FURNITURE_BYTES;
+        if let Some(closed) = self.recovered.retention.appended(sequence, bytes, received_ms) {
+            self.writes.push(self.recovered.segments.put(&closed));
+        }
         self.last = Some(sequence);
     }
 
@@ -65,6 +75,13 @@ impl<'a> Writes<'a> {
 
     pub(super) fn session_row(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.writes.push(self.recovered.sessions.write(key, value));
+    }
+
+    /// Rows of segments that are no more go with the next commit.
+    pub(super) fn clear_segments(&mut self) {
+        for first in self.recovered.retention.take_gone() {
+            self.writes.push(self.recovered.segments.remove(first));
+        }
     }
 
     fn received_ms(&mut self) -> u64 {
@@ -122,6 +139,46 @@ impl Retained {
             messages.push(StoredMessage::decode(plaintext.into())?);
         }
         Ok(messages)
+    }
+}
+
+/// Segments of the log on disk, so that a start need not read the log to know how large and how old it is.
+pub(super) struct Segments {
+    table: Table,
+    sealer: Sealer,
+    tenant: TenantStore,
+}
+
+impl Segments {
+    pub(super) fn open(store: &Store, tenant: TenantStore) -> Result<Self, RecoverError> {
+        let sealer = tenant.sealer(Purpose::Sessions);
+        Ok(Self { table: store.table(SEGMENTS)?, sealer, tenant })
+    }
+
+    fn key(&self, first: u64) -> Vec<u8> {
+        [self.tenant.handle().as_slice(), &first.to_be_bytes()].concat()
+    }
+
+    fn put(&self, segment: &Segment) -> Write {
+        let key = self.key(segment.first);
+        Write::Put { table: self.table.clone(), value: self.sealer.seal(&key, &segment.encode()), key }
+    }
+
+    fn remove(&self, first: u64) -> Write {
+        Write::Delete { table: self.table.clone(), key: self.key(first) }
+    }
+
+    /// In order. A row that is none of ours is passed over: what it told is measured.
+    pub(super) fn load(&self) -> Result<Vec<Segment>, RecoverError> {
+        let handle = self.tenant.handle();
+        let mut segments = Vec::new();
+        for row in self.table.prefix(&handle) {
+            let (key, value) = row?;
+            let first = key.get(handle.len()..).and_then(|first| first.try_into().ok());
+            let plaintext = self.sealer.open(&key, &value)?;
+            segments.extend(first.and_then(|first| Segment::decode(u64::from_be_bytes(first), &plaintext)));
+        }
+        Ok(segments)
     }
 }
 

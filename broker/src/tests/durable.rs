@@ -161,6 +161,41 @@ fn a_clean_start_forgets_the_session_and_an_expired_one_is_gone() {
 }
 
 #[test]
+fn a_session_that_retention_has_overtaken_hears_how_many_it_missed_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open_with(dir.path(), &["acme"], |quotas| quotas.log_bytes_max = 1024 * 1024);
+        let app = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        goes(app.subscribed("alerts/#").await).await;
+        let mut other = site.app("acme", "other").connected().await;
+        for number in 1..=300_u16 {
+            other.send(&publish(number, message("alerts/fire", Qos::AtLeastOnce, vec![b'x'; 10_000]))).await;
+            assert_eq!(other.next().await, puback(number, ReasonCode::Success));
+        }
+        let counters = site.counters("acme");
+        let missed = counters.messages_missed.value();
+        assert!((190..220).contains(&missed), "{missed}");
+        assert!(counters.log_held_bytes.value() <= 1024 * 1024);
+        // Whoever trims the log may take them.
+        assert_eq!(site.needed_from("acme"), missed + 1);
+        let mut app = site.app("acme", "dashboard").stays(HOUR_S);
+        app.send_connect().await;
+        let connack = app.is_let_in().await;
+        assert!(connack.session_present);
+        let told = connack.properties.user_properties;
+        assert_eq!(told, [("muster-missed".into(), missed.to_string().into())]);
+        let (packet_id, _, payload) = said(app.next().await);
+        assert_eq!(payload.len(), 10_000);
+        app.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        for _ in missed + 1..300 {
+            let (packet_id, ..) = said(app.next().await);
+            app.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        }
+        app.hears_nothing().await;
+    });
+}
+
+#[test]
 fn a_takeover_hands_the_session_on_with_what_was_in_flight() {
     let dir = tempfile::tempdir().unwrap();
     story(async {

@@ -155,7 +155,9 @@ impl TelemetryActor {
             tenant.reader = tenant.log.reader(cursor);
         }
         if cursor == tenant.readings.cursor()? {
-            return Ok(None);
+            // Nothing to read, but others may need less of the log than before.
+            let trimmed = tenant.log.trim(cursor.min((options.needed_from)(id)))?;
+            return Ok((!trimmed.is_empty()).then(|| commit(&options.store, trimmed)));
         }
         report(id, &harvest, &options.counters);
         let mut writes = tenant.readings.writes(&harvest, cursor)?;

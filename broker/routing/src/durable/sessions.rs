@@ -84,7 +84,7 @@ pub(crate) struct Sessions {
     /// The row that says so may not be on disk.
     is_checkpoint_lost: bool,
     /// The last sequence that is on disk.
-    pub(super) committed: u64,
+    pub(crate) committed: u64,
     /// The log has given up what is below.
     low: u64,
     /// Ends and wills, by their time.

@@ -291,6 +291,11 @@ impl Router {
         self.sessions.missed
     }
 
+    /// The last sequence that is known to be on disk.
+    pub fn committed(&self) -> u64 {
+        self.sessions.committed
+    }
+
     /// How many durable sessions there are, connected or not.
     pub fn durable_sessions(&self) -> usize {
         self.sessions.len()
