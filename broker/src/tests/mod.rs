@@ -9,6 +9,7 @@ mod failure;
 mod garbage;
 mod house;
 mod inspection;
+mod isolation;
 mod listener;
 mod peer;
 mod plain;
