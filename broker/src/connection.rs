@@ -169,7 +169,10 @@ where
     let mut decoder = Decoder::new(packets.clone());
     let mut expected = 0;
     loop {
-        outbox.not_reading(clock, outbox.room()).await?;
+        {
+            let _paused = (!outbox.has_room()).then(|| outbox.pause(clock));
+            outbox.room().await?;
+        }
         if read_some(read, decoder.buffer()).await? == 0 {
             return Ok(());
         }
@@ -182,15 +185,17 @@ where
         if !packets.is_empty() {
             // The narrowest first: who waits holds nothing that a wider circle waits for.
             let [tenant, hub] = shares;
-            let acquiring = async {
-                [acquire(&own, bytes).await, acquire(tenant, bytes).await, acquire(hub, bytes).await]
-            };
-            let permit = Some(outbox.not_reading(clock, acquiring).await);
+            let waiting = (outbox, clock);
+            let permit = Some([
+                acquire(&own, bytes, waiting).await,
+                acquire(tenant, bytes, waiting).await,
+                acquire(hub, bytes, waiting).await,
+            ]);
             let cost = Cost::of(&packets, bytes);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
             session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
             // What was read goes its way; who was ahead of its pace is not read for a while.
-            outbox.not_reading(clock, throttle.keep(clock, cost)).await;
+            throttle.keep(outbox, clock, cost).await;
         }
         if let Some(error) = malformed {
             session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });
@@ -200,10 +205,13 @@ where
 }
 
 /// Waits for credit, and takes memory for that only if there is something to wait for.
-async fn acquire(credit: &Credit, bytes: usize) -> Permit {
+async fn acquire(credit: &Credit, bytes: usize, (outbox, clock): (&OutboxReader, &SharedClock)) -> Permit {
     match credit.try_acquire(bytes) {
         Some(permit) => permit,
-        None => Box::pin(credit.acquire(bytes)).await,
+        None => {
+            let _paused = outbox.pause(clock);
+            Box::pin(credit.acquire(bytes)).await
+        }
     }
 }
 

@@ -6,14 +6,11 @@
 //! [`OUTBOX_DELIVERIES_BYTES_MAX`]: crate::limits::OUTBOX_DELIVERIES_BYTES_MAX
 
 use std::{
-    future::poll_fn,
     io, mem,
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Instant,
 };
 
@@ -157,25 +154,23 @@ impl OutboxReader {
             if self.0.is_closed() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            if self.0.pending.load(Ordering::SeqCst) < OUTBOX_PAUSE_BYTES {
+            if self.has_room() {
                 return Ok(());
             }
             self.0.drained.notified().await;
         }
     }
 
-    /// Waits for what the reader has to wait for before it reads on. If that is not there at once, the session may know
-    /// that the peer is not read meanwhile.
-    pub(crate) async fn not_reading<T>(&self, clock: &SharedClock, waiting: impl Future<Output = T>) -> T {
-        let mut waiting = pin!(waiting);
-        let first = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
-        if let Poll::Ready(output) = first {
-            return output;
-        }
+    /// Whether the peer has taken enough of what it was sent.
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.pending.load(Ordering::SeqCst) < OUTBOX_PAUSE_BYTES
+    }
+
+    /// The reader waits for something before it reads on, until it drops this: the session may know that the peer is not
+    /// read meanwhile.
+    pub(crate) fn pause<'a>(&'a self, clock: &'a SharedClock) -> Paused<'a> {
         self.0.pause(Pause::Now);
-        let output = waiting.await;
-        self.0.pause(Pause::Until(clock.now()));
-        output
+        Paused { outbox: self, clock }
     }
 
     /// Waits until the session has closed. What it said before may still be there.
@@ -183,6 +178,18 @@ impl OutboxReader {
         while !self.0.is_closed() {
             self.0.ended.notified().await;
         }
+    }
+}
+
+/// The peer is not read as long as this is held.
+pub(crate) struct Paused<'a> {
+    outbox: &'a OutboxReader,
+    clock: &'a SharedClock,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.outbox.0.pause(Pause::Until(self.clock.now()));
     }
 }
 

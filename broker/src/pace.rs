@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::{
-    address::PeerAddress, bucket::Bucket, counters::TenantCounters, limits::THROTTLED_LOG_TIME, quota::Quota,
+    address::PeerAddress, bucket::Bucket, counters::TenantCounters, limits::THROTTLED_LOG_TIME,
+    outbox::OutboxReader, quota::Quota,
 };
 
 /// What a batch of packets costs.
@@ -129,12 +130,13 @@ impl Throttle {
 
     /// Pays for a batch, and waits until the next may be read. What a principal waits for its own sake costs its tenant
     /// nothing yet.
-    pub(crate) async fn keep(&self, clock: &SharedClock, cost: Cost) {
+    pub(crate) async fn keep(&self, outbox: &OutboxReader, clock: &SharedClock, cost: Cost) {
         for (pace, whose) in self.paces.iter().zip(["principal", "tenant"]) {
             let now = clock.now();
             if let Some(Ahead { quota, wait }) = pace.pay(now, cost) {
                 self.tell(now, quota, wait, whose);
-                sleep(wait).await;
+                let _paused = outbox.pause(clock);
+                Box::pin(sleep(wait)).await;
             }
         }
     }

@@ -32,7 +32,7 @@ pub enum Refusal {
     },
     /// All sessions of the principal together have as many subscriptions as they may.
     #[error(
-        "the {who} has reached its quota of {max} subscriptions over all its sessions; unsubscribe from one first"
+        "the {who} has reached its quota of {max} subscriptions over its sessions; unsubscribe from one first"
     )]
     PrincipalSubscriptionQuota {
         /// What it is.
@@ -41,9 +41,7 @@ pub enum Refusal {
         max: usize,
     },
     /// The principal has as many sessions that outlive their connections as it may.
-    #[error(
-        "the {who} has reached its quota of {max} sessions that outlive their connection; connect without one, or end another first"
-    )]
+    #[error("the {who} has reached its quota of {max} sessions that outlive their connection; end one first")]
     PrincipalSessionQuota {
         /// What it is.
         who: Kind,

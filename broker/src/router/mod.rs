@@ -436,9 +436,8 @@ impl Actor for Router {
         let quotas = self.parts.quotas.clone();
         // The disk may be slow and the neighbours on this arbiter do not wait for it; our own mailbox does.
         let now_ms = self.parts.clock.unix_ms();
-        let recovering = aside(&self.parts.store, move || {
-            Recovered::from_disk(tenant, &store, durable, &quotas, now_ms)
-        });
+        let recovering =
+            aside(&self.parts.store, move || Recovered::from_disk(tenant, &store, durable, &quotas, now_ms));
         ctx.wait(wrap_future(recovering).map(|outcome, router: &mut Self, ctx: &mut Context<Self>| {
             let outcome = match outcome {
                 Ok(recovered) => recovered.map_err(Cause::from),

@@ -185,7 +185,7 @@ fn a_log_that_was_read_is_trimmed_as_far_as_nobody_else_needs_it() {
         );
         // Nothing new has come, but less is needed.
         hub.needed_from.store(8, Ordering::Relaxed);
-        telemetry.do_send(LogGrew { tenant: id("acme"), announced: Arc::default() });
+        telemetry.clone().recipient().do_send(LogGrew { tenant: id("acme"), announced: Arc::default() });
         while log.first().expect("reads") != Some(8) {
             tokio::task::yield_now().await;
         }
