@@ -62,7 +62,7 @@ pub const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
 /// Connections of one tenant, unless configured otherwise.
 pub const TENANT_CONNECTIONS_MAX: usize = 10_000;
 /// Messages of one tenant, unless configured otherwise: more than one core routes.
-pub const TENANT_MESSAGES: Rate = Rate { per_s_max: 1_000_000, burst_max: 1_000_000 };
+pub const TENANT_MESSAGES: Rate = Rate { per_s_max: 5_000_000, burst_max: 5_000_000 };
 /// Bytes of one tenant, unless configured otherwise.
 pub const TENANT_BYTES: Rate = Rate { per_s_max: GIB, burst_max: GIB };
 /// Connections of one device, unless configured otherwise: some clients of its, and what they left behind half open.

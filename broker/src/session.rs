@@ -181,8 +181,8 @@ impl Session {
         }
         if !inputs.is_empty() {
             let permit = self.permits.take();
-            // Rides on the permits that the reader took for it. What follows from a delivery, or from the end, rides on none:
-            // deliveries are bounded, and there is one end.
+            // Rides on the permits that the reader took for it. What follows from a delivery, or from the end, rides on
+            // none: deliveries are bounded, and there is one end.
             self.parts.router.do_send(FromSession { inputs, permit });
         }
         self.permits = None;

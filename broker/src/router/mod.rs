@@ -1,6 +1,7 @@
 //! The router actor: one per tenant. It owns the routing core, the tenant's log and the addresses of its sessions.
 //!
-//! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit. What it may not do is wait: the log answers when it has answered.
+//! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit.
+//! What it may not do is wait: the log answers when it has answered.
 
 mod recovered;
 mod retention;

@@ -90,7 +90,12 @@ fn take(world: &mut World, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1_000), max_shrink_iters: 100_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(1_000),
+        max_shrink_iters: 100_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn durable_sessions_lose_nothing_and_repeat_nothing_at_qos_2(
         limits in limits(),
