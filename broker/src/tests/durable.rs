@@ -161,7 +161,7 @@ fn a_clean_start_forgets_the_session_and_an_expired_one_is_gone() {
 }
 
 #[test]
-fn a_session_that_retention_has_overtaken_hears_how_many_it_missed_also_after_a_restart() {
+fn a_session_that_retention_has_overtaken_hears_how_many_it_missed() {
     let dir = tempfile::tempdir().unwrap();
     story(async {
         let site = Site::open_with(dir.path(), &["acme"], |quotas| quotas.log_bytes_max = 1024 * 1024);
