@@ -41,7 +41,7 @@ impl Queue {
         let is_full = self.runs.len() >= runs_max;
         match self.runs.back_mut() {
             Some(last) if last.first + last.length == sequence => last.length += 1,
-            Some(last) if last.first + last.length > sequence => self.put_back(sequence),
+            Some(last) if last.first + last.length > sequence => self.insert(sequence),
             _ if is_full => self.search_from = Some(sequence),
             _ => self.runs.push_back(Run { first: sequence, length: 1 }),
         }
@@ -52,7 +52,16 @@ impl Queue {
         if self.search_from.is_some_and(|from| from <= sequence) {
             return;
         }
+        self.insert(sequence);
+    }
+
+    /// Lists a sequence in its place, unless it is listed.
+    fn insert(&mut self, sequence: u64) {
         let at = self.runs.iter().position(|run| run.first > sequence).unwrap_or(self.runs.len());
+        let before = at.checked_sub(1).and_then(|at| self.runs.get(at));
+        if before.is_some_and(|run| run.first + run.length > sequence) {
+            return;
+        }
         match self.runs.get_mut(at) {
             Some(run) if run.first == sequence + 1 => {
                 run.first = sequence;
@@ -143,6 +152,7 @@ impl Queue {
     pub(crate) fn found(&mut self, sequence: u64) {
         match self.runs.back_mut() {
             Some(last) if last.first + last.length == sequence => last.length += 1,
+            Some(last) if last.first + last.length > sequence => self.insert(sequence),
             _ => self.runs.push_back(Run { first: sequence, length: 1 }),
         }
     }
@@ -204,6 +214,15 @@ mod tests {
         queue.searched(None);
         queue.push(9, 2);
         assert_eq!(queue.iter().collect::<Vec<_>>(), [5, 9]);
+    }
+
+    #[test]
+    fn what_is_listed_is_listed_once_and_in_its_place() {
+        let mut queue = of(&[3, 4, 9]);
+        [4, 9, 6, 3, 8, 2].into_iter().for_each(|sequence| queue.put_back(sequence));
+        queue.found(7);
+        queue.push(4, 100);
+        assert_eq!(queue.iter().collect::<Vec<_>>(), [2, 3, 4, 6, 7, 8, 9]);
     }
 
     #[test]
