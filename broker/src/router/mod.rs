@@ -21,10 +21,10 @@ use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
-use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
 use crate::{
+    aside::aside,
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
@@ -393,26 +393,6 @@ impl Router {
                 outlet.session.do_send(ToSession { effects: mem::take(&mut outlet.pending) });
             }
         }
-    }
-}
-
-/// Runs what waits for the disk where it holds up nobody.
-fn aside<T, W>(store: &Store, work: W) -> impl Future<Output = Result<T, JoinError>> + use<T, W>
-where
-    T: Send + 'static,
-    W: FnOnce() -> T + Send + 'static,
-{
-    #[cfg(test)]
-    let is_simulated = store.is_stepped();
-    #[cfg(not(test))]
-    let (is_simulated, _) = (false, store);
-    async move {
-        if is_simulated {
-            // There is no other thread, but it takes its time all the same.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            return Ok(work());
-        }
-        tokio::task::spawn_blocking(work).await
     }
 }
 
