@@ -21,6 +21,7 @@ use tracing::debug;
 
 use crate::{
     admission::{Admitted, Gate},
+    audit::Trail,
     connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
@@ -153,6 +154,7 @@ impl Bus {
             packets: self.packets.clone(),
             counters,
             insight: Insight::new(self.started, self.sys_interval),
+            trail: Trail::new(self.clock.clone()),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();

@@ -151,6 +151,21 @@ pub const TENANT_RESTARTS: Plan = Plan {
     over_budget: OverBudget::Park,
 };
 
+/// Entries that wait to be written to a tenant's audit trail.
+pub const AUDIT_WAITING_MAX: usize = 256;
+/// Such entries of one principal. Beyond them it is told how many there were.
+pub const AUDIT_OWN_WAITING_MAX: usize = 16;
+/// How long an auditor waits for more before it writes.
+pub const AUDIT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an auditor rests when a commit was refused.
+pub const AUDIT_RETRY_TIME: Duration = Duration::from_secs(1);
+/// Entries that a tenant's audit trail keeps. The oldest go.
+pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+/// Old entries that go with one commit.
+pub const AUDIT_REMOVED_MAX: u64 = 1_024;
+/// Entries of one page of an audit trail.
+pub const AUDIT_PAGE_MAX: usize = 1_000;
+
 const MIB: u64 = 1_024 * 1_024;
 const GIB: u64 = 1_024 * MIB;
 
@@ -174,18 +189,3 @@ const _: () = assert!(
 );
 const _: () =
     assert!(READ_BYTES_MAX <= CONNECTION_BYTES_MAX, "one read must fit within its connection's credit");
-
-/// Entries that wait to be written to a tenant's audit trail.
-pub const AUDIT_WAITING_MAX: usize = 256;
-/// Such entries of one principal. Beyond them it is told how many there were.
-pub const AUDIT_OWN_WAITING_MAX: usize = 16;
-/// How long an auditor rests between two commits.
-pub const AUDIT_INTERVAL: Duration = Duration::from_millis(250);
-/// How long an auditor rests when a commit was refused.
-pub const AUDIT_RETRY_TIME: Duration = Duration::from_secs(1);
-/// Entries that a tenant's audit trail keeps. The oldest go.
-pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
-/// Old entries that go with one commit.
-pub const AUDIT_REMOVED_MAX: u64 = 1_024;
-/// Entries of one page of an audit trail.
-pub const AUDIT_PAGE_MAX: usize = 1_000;

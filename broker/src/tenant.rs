@@ -10,13 +10,14 @@ use actix::prelude::*;
 use muster_actors::{Child, ChildReport, Exit, Plan, SharedClock, Supervised, Verdict};
 use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
-use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter};
+use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, audit::Act};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::{
     address::PeerAddress,
     admission::{Admitted, NotAdmitted},
+    audit::{Auditor, AuditorParts, Trail, Who},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, SeenMember},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, PACES_KEPT_MAX, TENANT_RESTARTS},
@@ -96,6 +97,7 @@ pub(crate) struct TenantParts {
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
+    pub(crate) trail: Trail,
     pub(crate) clock: SharedClock,
 }
 
@@ -147,6 +149,7 @@ pub(crate) struct TenantSupervisor {
     parts: TenantParts,
     router: Option<RouterAddress>,
     supervised: Option<Supervised<Router>>,
+    auditor: Option<Supervised<Auditor>>,
     parked: bool,
     members: BTreeMap<SubscriberId, Member>,
     clients: HashMap<ClientKey, Claimants>,
@@ -163,6 +166,7 @@ impl TenantSupervisor {
             parts,
             router: None,
             supervised: None,
+            auditor: None,
             parked: false,
             members: BTreeMap::new(),
             clients: HashMap::new(),
@@ -199,6 +203,7 @@ impl TenantSupervisor {
             tenant: ctx.address().recipient(),
             counters: self.parts.counters.clone(),
             traces: self.parts.insight.traces.clone(),
+            trail: self.parts.trail.clone(),
             options: SessionOptions::new(limits, &self.parts.packets),
             clock: self.parts.clock.clone(),
         };
@@ -239,6 +244,8 @@ impl TenantSupervisor {
         };
         self.parts.counters.quota_connections.add(1);
         info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        let who = Who { kind: *kind, id, client: None, peer: Some(peer) };
+        self.parts.trail.note(who, (Act::Connect, None), ReasonCode::QuotaExceeded, &reason);
         Err(NotAdmitted { code: ReasonCode::QuotaExceeded, reason })
     }
 
@@ -269,6 +276,17 @@ impl TenantSupervisor {
                 self.principals.retain(|_, present| present.connections > 0);
             }
         }
+    }
+
+    /// Starts who writes the audit trail. A tenant whose trail cannot be written is served all the same, and loudly: the
+    /// hub's log has what the trail lacks.
+    fn audited(&self) -> Supervised<Auditor> {
+        let TenantParts { tenant, store, trail, clock, .. } = self.parts.clone();
+        let name = tenant.tenant().clone();
+        let parts = AuditorParts { tenant, store, trail, clock };
+        Child::new("auditor", TENANT_RESTARTS, move |exit| Auditor::new(parts.clone(), exit))
+            .on_exit(move |report| error!(tenant = %name, exit = %report.exit, "the auditor ended"))
+            .start()
     }
 
     fn unavailable(&self) -> NotAdmitted {
@@ -384,6 +402,7 @@ impl Actor for TenantSupervisor {
                 log_needed_from: parts.log_needed_from.clone(),
                 counters: parts.counters.clone(),
                 insight: parts.insight.clone(),
+                trail: parts.trail.clone(),
                 clock: parts.clock.clone(),
                 exit,
             })
@@ -396,6 +415,7 @@ impl Actor for TenantSupervisor {
         // Its own announcement stands in the mailbox behind the first peers.
         self.router = router.address().map(Into::into);
         self.supervised = Some(router);
+        self.auditor = Some(self.audited());
     }
 }
 

@@ -65,8 +65,8 @@ pub struct Actor {
     pub id: DeviceId,
     /// Its MQTT client identifier, once it has one.
     pub client: Option<ClientId>,
-    /// Where it came from, up to 128 bytes of text.
-    pub peer: String,
+    /// Where it came from, up to 128 bytes of text, if it was there.
+    pub peer: Option<String>,
 }
 
 /// One entry of a tenant's audit trail.
@@ -113,7 +113,8 @@ impl AuditEntry {
         let Self { at_ms, actor, act, subject, code, reason, times } = self;
         let client = actor.as_ref().and_then(|actor| actor.client.as_ref());
         let pairs = 5
-            + if actor.is_some() { 3 } else { 0 }
+            + if actor.is_some() { 2 } else { 0 }
+            + usize::from(actor.as_ref().is_some_and(|actor| actor.peer.is_some()))
             + usize::from(client.is_some())
             + usize::from(subject.is_some());
         let mut writer = Writer::default();
@@ -125,7 +126,9 @@ impl AuditEntry {
             if let Some(client) = client {
                 writer.unsigned(CLIENT).text(client.as_str());
             }
-            writer.unsigned(PEER).text(cut(peer, AUDIT_PEER_BYTES_MAX));
+            if let Some(peer) = peer {
+                writer.unsigned(PEER).text(cut(peer, AUDIT_PEER_BYTES_MAX));
+            }
         }
         writer.unsigned(ACT).unsigned(act.number());
         if let Some(subject) = subject {
@@ -158,8 +161,10 @@ impl AuditEntry {
                     true => Some(reader.text(usize::from(u16::MAX))?.parse()?),
                     false => None,
                 };
-                fields.require(&mut reader, PEER)?;
-                let peer = reader.text(AUDIT_PEER_BYTES_MAX)?.to_owned();
+                let peer = match fields.optional(&mut reader, PEER)? {
+                    true => Some(reader.text(AUDIT_PEER_BYTES_MAX)?.to_owned()),
+                    false => None,
+                };
                 Some(Actor { kind, id, client, peer })
             }
         };
@@ -206,7 +211,7 @@ mod tests {
                 kind: Kind::Device,
                 id: "4k7qm3xnp9rtw2abcdef".parse().expect("an id"),
                 client: Some("pump-7".parse().expect("a client identifier")),
-                peer: "192.0.2.7:49152".to_owned(),
+                peer: Some("192.0.2.7:49152".to_owned()),
             }),
             act: Act::Publish,
             subject: Some("devices/other/events/x".to_owned()),

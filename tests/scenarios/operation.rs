@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use muster_simulators::{hub::HubError, limits::WAIT_MAX, programs};
@@ -222,6 +223,42 @@ fn topics_and_traces_are_for_the_tenant_alone() {
     let with_payload = ["trace", "--topic", &topic, "--payload", "--count", "1"];
     let packet = hub.run(&acme.app.folder, &with_payload).expect("a packet");
     assert!(packet["payload_hex"].as_str().is_some_and(|payload| !payload.is_empty()), "{packet}");
+}
+
+#[test]
+fn what_was_refused_is_audited_for_the_tenant_and_survives_the_hub() {
+    let mut world = World::raise();
+    let (acme, globex) =
+        (world.stage.tenants[0].app.folder.clone(), world.stage.tenants[1].app.folder.clone());
+    let denied = world.stage.hub.run(&acme, &["pub", "$SYS/broker/version", "forged"]);
+    assert!(denied.is_err(), "{denied:?}");
+    let is_it = |entry: &Value| {
+        entry["act"] == "publish" && entry["reason"].as_str().is_some_and(|why| why.contains('$'))
+    };
+    let audited = |world: &World, folder: &Path| {
+        let told = world.stage.hub.run(folder, &["audit", "--all"]).expect("the trail");
+        told["entries"].as_array().expect("entries").iter().find(|entry| is_it(entry)).cloned()
+    };
+    let deadline = Instant::now() + WAIT_MAX;
+    let entry = loop {
+        match audited(&world, &acme) {
+            Some(entry) => break entry,
+            None => assert!(Instant::now() < deadline, "it is not audited"),
+        }
+    };
+    assert_eq!(
+        (&entry["kind"], &entry["subject"]),
+        (&Value::from("app"), &Value::from("$SYS/broker/version"))
+    );
+    assert_eq!(audited(&world, &globex), None);
+    refused(world.stage.hub.run(&globex, &["audit", "--tenant", "acme"]), "tenant_unknown");
+    // The operator sees that, who and why, and not the topic.
+    let seen = world.stage.hub.operate(&["audit", "--tenant", "acme"]).expect("the trail");
+    let seen = seen["entries"].as_array().expect("entries").iter().find(|entry| is_it(entry)).expect("it");
+    assert_eq!((seen.get("subject"), &seen["code"]), (None, &Value::from(0x90)));
+    world.stage.hub.kill();
+    world.stage.hub.start().expect("it starts again");
+    assert_eq!(audited(&world, &acme), Some(entry));
 }
 
 #[test]

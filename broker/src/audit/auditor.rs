@@ -1,5 +1,6 @@
 //! The auditor: one per tenant, and the only one who writes its trail. It takes what waits, numbers it and has it stored
-//! in one commit, then rests for [`AUDIT_INTERVAL`]: that bounds what a tenant that is refused all the time writes.
+//! in one commit, not more often than every [`AUDIT_INTERVAL`]: that bounds what a tenant that is
+//! refused all the time writes.
 
 use std::time::Instant;
 
@@ -90,10 +91,8 @@ impl Auditor {
         if self.taken.is_empty() {
             return;
         }
-        let numbered = (written.next..).zip(&self.taken);
-        let mut writes: Vec<_> = numbered.map(|(number, entry)| written.trail.put(number, entry)).collect();
-        let kept_from = written.first_after(self.taken.len() as u64);
-        writes.extend((written.first..kept_from).map(|number| written.trail.remove(number)));
+        let keep_from = written.first_after(self.taken.len() as u64);
+        let writes = written.trail.writes(&self.taken, written.next, written.first, keep_from);
         let stored = ctx.address().recipient();
         self.is_storing = true;
         self.parts.store.commit(Commit {
@@ -130,6 +129,8 @@ impl Handler<Noted> for Auditor {
     type Result = ();
 
     fn handle(&mut self, _: Noted, ctx: &mut Context<Self>) {
+        // More of the same may follow.
+        self.rests_until = self.rests_until.max(self.parts.clock.now() + AUDIT_INTERVAL);
         self.store(ctx);
     }
 }
@@ -146,7 +147,6 @@ impl Handler<Stored> for Auditor {
                 written.first = written.first_after(count);
                 written.next += count;
                 self.taken.clear();
-                self.rests_until = now + AUDIT_INTERVAL;
             }
             (outcome, _) => {
                 // What was taken waits for the disk; what comes meanwhile waits in the line, and is bounded there.

@@ -13,9 +13,16 @@ use std::{
 use actix::{Message, Recipient};
 use muster_actors::SharedClock;
 use muster_mqtt::ReasonCode;
-use muster_schemas::audit::{Act, Actor, AuditEntry};
+use muster_schemas::{
+    ClientId, DeviceId, Kind,
+    audit::{Act, Actor, AuditEntry},
+    limits::AUDIT_SUBJECT_BYTES_MAX,
+};
 
-use crate::limits::{AUDIT_OWN_WAITING_MAX, AUDIT_WAITING_MAX};
+use crate::{
+    address::PeerAddress,
+    limits::{AUDIT_OWN_WAITING_MAX, AUDIT_WAITING_MAX},
+};
 
 /// What an entry says that stands for more of a principal's refusals than the trail takes at once.
 const MORE_OF_ONE: &str = "more of this than the trail takes at once; the entries before are the first of it";
@@ -26,6 +33,15 @@ const MORE_OF_MANY: &str = "more refusals than the trail takes at once";
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Noted;
+
+/// Somebody who was refused something.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) id: &'a DeviceId,
+    pub(crate) client: Option<&'a ClientId>,
+    pub(crate) peer: Option<PeerAddress>,
+}
 
 /// The way into a tenant's audit trail. Cheap to clone.
 #[derive(Clone)]
@@ -48,22 +64,27 @@ impl Trail {
         Self { line: Arc::default(), clock }
     }
 
-    /// Notes a refusal. Never waits.
+    /// Notes that somebody was refused something. Never waits.
     pub(crate) fn note(
         &self,
-        who: impl FnOnce() -> Actor,
-        refused: (Act, Option<&str>),
+        who: Who<'_>,
+        (act, subject): (Act, Option<&str>),
         code: ReasonCode,
-        why: &str,
+        reason: &str,
     ) {
-        let (act, subject) = refused;
+        let Who { kind, id, client, peer } = who;
+        let peer = peer.map(|peer| peer.to_string());
         let entry = AuditEntry {
             at_ms: self.clock.unix_ms(),
-            actor: Some(who()),
+            actor: Some(Actor { kind, id: id.clone(), client: client.cloned(), peer }),
             act,
-            subject: subject.map(str::to_owned),
+            // Cut before it waits.
+            subject: subject.map(|subject| {
+                let end = subject.floor_char_boundary(AUDIT_SUBJECT_BYTES_MAX);
+                subject.get(..end).unwrap_or_default().to_owned()
+            }),
             code: code as u8,
-            reason: why.to_owned(),
+            reason: reason.to_owned(),
             times: 1,
         };
         self.with_line(|line| {
@@ -133,18 +154,12 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use muster_actors::SystemClock;
-    use muster_schemas::Kind;
-
     use super::*;
+    use muster_actors::SystemClock;
 
     fn refused(trail: &Trail, device: usize, subject: usize) {
-        let who = || Actor {
-            kind: Kind::Device,
-            id: format!("pump-{device}").parse().unwrap(),
-            client: None,
-            peer: "[::1]:1".to_owned(),
-        };
+        let id = format!("pump-{device}").parse().unwrap();
+        let who = Who { kind: Kind::Device, id: &id, client: None, peer: None };
         let topic = format!("t/{subject}");
         trail.note(who, (Act::Publish, Some(&topic)), ReasonCode::NotAuthorized, "no");
     }

@@ -13,5 +13,5 @@ mod line;
 mod pages;
 
 pub(crate) use auditor::{Auditor, AuditorParts};
-pub(crate) use line::Trail;
+pub(crate) use line::{Trail, Who};
 pub use pages::{AuditError, AuditPage, AuditTrail, Numbered};

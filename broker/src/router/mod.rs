@@ -20,11 +20,12 @@ use std::{
 use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
-use muster_schemas::{Publisher, TenantId, TopicFilter};
+use muster_schemas::{Publisher, TenantId, TopicFilter, audit::Act};
 use tracing::{error, info, warn};
 
 use crate::{
     aside::aside,
+    audit::{Trail, Who},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
@@ -98,6 +99,7 @@ pub(crate) struct RouterParts {
     pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
+    pub(crate) trail: Trail,
     pub(crate) clock: SharedClock,
     pub(crate) exit: ExitSlot,
 }
@@ -266,6 +268,9 @@ impl Router {
                     refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
                     info!(%tenant, %kind, %id, why = %refusal, "will refused");
+                    let who = Who { kind, id: &id, client: None, peer: None };
+                    let (code, why) = (refusal::code(&refusal), refusal.to_string());
+                    self.parts.trail.note(who, (Act::Publish, None), code, &why);
                 }
                 Effect::Continue => unfinished = true,
             }

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     Access, TenantCounters,
+    audit::Trail,
     bus::supervise_tenant,
     connection::{self, Surroundings},
     inspection::Insight,
@@ -155,6 +156,7 @@ impl Life {
                 quotas: Arc::new(Quotas::default()),
                 counters: counters.clone(),
                 insight: Insight::new(clock.now(), None),
+                trail: Trail::new(clock.clone()),
                 clock: clock.clone(),
             };
             supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
