@@ -1,7 +1,7 @@
 //! Translation between the router's words and MQTT's: connections and subscriptions one way, outcomes and refusals the
 //! other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use muster_actors::SharedClock;
 use muster_mqtt::{
@@ -11,7 +11,7 @@ use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, Subscr
 use muster_schemas::{ClientId, Principal};
 use tracing::{info, warn};
 
-use crate::counters::TenantCounters;
+use crate::{counters::TenantCounters, ration::Ration};
 
 /// The user property of a CONNACK that tells a client how many messages its session missed, at most.
 const MISSED: &str = "muster-missed";
@@ -99,15 +99,20 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
     }
 }
 
-/// What the router says, as the session core hears it. Refusals are counted and logged here, once.
+/// What the router says, as the session core hears it. Refusals are counted here, and logged once as far as there are
+/// lines for them.
 pub(crate) fn answer(
     effect: Effect,
     counters: &TenantCounters,
+    ration: &Arc<Ration>,
     principal: &Principal,
     clock: &SharedClock,
 ) -> Option<Input> {
     let refused = |refusal: &Refusal, what: &'static str| {
         count(refusal, counters);
+        if !ration.allows(principal, what, code(refusal)) {
+            return;
+        }
         let Principal { tenant, kind, id, .. } = principal;
         match refusal {
             Refusal::DiskFull | Refusal::StorageFailed => {

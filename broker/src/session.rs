@@ -22,6 +22,7 @@ use crate::{
     inspection::{Direction, Traces},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
+    ration::Ration,
     refusal,
     router::{FromSession, ToSession},
     tenant::ClaimClientId,
@@ -75,6 +76,7 @@ pub(crate) struct SessionParts {
     pub(crate) router: Recipient<FromSession>,
     pub(crate) tenant: Recipient<ClaimClientId>,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) ration: Arc<Ration>,
     pub(crate) traces: Traces,
     pub(crate) options: SessionOptions,
     pub(crate) clock: SharedClock,
@@ -216,8 +218,11 @@ impl Session {
             }
             Err(refusal) => {
                 refusal::count(&refusal, &self.parts.counters);
-                info!(%tenant, %kind, %id, client = %client_id, why = %refusal, "session refused");
-                self.input(Input::Refused(refusal::code(&refusal), Some(refusal.to_string())));
+                let code = refusal::code(&refusal);
+                if self.parts.ration.allows(&self.parts.principal, "session", code) {
+                    info!(%tenant, %kind, %id, client = %client_id, why = %refusal, "session refused");
+                }
+                self.input(Input::Refused(code, Some(refusal.to_string())));
             }
         }
     }
@@ -367,8 +372,8 @@ impl Handler<ToSession> for Session {
                 self.attached(outcome);
                 continue;
             }
-            let SessionParts { counters, principal, clock, .. } = &self.parts;
-            if let Some(input) = refusal::answer(effect, counters, principal, clock) {
+            let SessionParts { counters, ration, principal, clock, .. } = &self.parts;
+            if let Some(input) = refusal::answer(effect, counters, ration, principal, clock) {
                 if let Input::Deliver(delivery) = &input {
                     delivered += 1;
                     payload_bytes += delivery.message.payload.len() as u64;

@@ -23,6 +23,7 @@ use crate::{
     outbox::Outbox,
     pace::{Pace, Throttle},
     quota::Quotas,
+    ration::Ration,
     router::{FromSession, LogWatch, Membership, Router, RouterParts},
     session::{Arrived, ClientIdClaimed, CloseSession, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
@@ -152,6 +153,7 @@ pub(crate) struct TenantSupervisor {
     clients: HashMap<ClientKey, Claimants>,
     principals: HashMap<PrincipalKey, Present>,
     pace: Pace,
+    ration: Arc<Ration>,
     next_subscriber: u64,
 }
 
@@ -159,6 +161,7 @@ impl TenantSupervisor {
     pub(crate) fn new(parts: TenantParts) -> Self {
         Self {
             pace: Pace::new(&parts.quotas.tenant),
+            ration: Ration::of(parts.tenant.tenant()),
             principals: HashMap::new(),
             parts,
             router: None,
@@ -198,6 +201,7 @@ impl TenantSupervisor {
             router: router.inputs,
             tenant: ctx.address().recipient(),
             counters: self.parts.counters.clone(),
+            ration: self.ration.clone(),
             traces: self.parts.insight.traces.clone(),
             options: SessionOptions::new(limits, &self.parts.packets),
             clock: self.parts.clock.clone(),
@@ -238,8 +242,11 @@ impl TenantSupervisor {
             return Ok(());
         };
         self.parts.counters.quota_connections.add(1);
-        info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
-        Err(NotAdmitted { code: ReasonCode::QuotaExceeded, reason })
+        let code = ReasonCode::QuotaExceeded;
+        if self.ration.allows(principal, "connection", code) {
+            info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        }
+        Err(NotAdmitted { code, reason })
     }
 
     /// A principal has one connection more.
