@@ -24,6 +24,7 @@ mod listener;
 mod outbox;
 mod pace;
 mod quota;
+mod ration;
 mod refusal;
 mod router;
 mod session;

@@ -106,6 +106,12 @@ pub const LOG_RECORD_FURNITURE_BYTES: u64 = 64;
 pub const PACES_KEPT_MAX: usize = 1_024;
 /// How often one connection's being throttled is logged, at most.
 pub const THROTTLED_LOG_TIME: Duration = Duration::from_secs(60);
+/// For how long refusals have the lines of the log that follow; at its end one line for each peer says what had none.
+pub const REFUSALS_LOG_TIME: Duration = Duration::from_secs(10);
+/// Refusals of one peer that are logged one by one in that time. Further ones are counted.
+pub const REFUSALS_OF_A_PEER_LOGGED_MAX: usize = 10;
+/// Refusals of all peers of a tenant, or of the listeners, that are logged one by one in that time.
+pub const REFUSALS_LOGGED_MAX: usize = 100;
 
 /// Reads of a tenant's log for durable sessions that run at once; the others wait in turn.
 pub const LOG_READS_MAX: usize = 4;

@@ -98,19 +98,22 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
     }
 }
 
-/// Counts, logs and notes what a session was refused: each of its wishes once.
+/// Counts and notes what a session was refused, each of its wishes once, and logs it as far as there are lines for it.
 fn deny(parts: &SessionParts, client: Option<&ClientId>, wished: (Act, Option<&str>), refusal: &Refusal) {
     count(refusal, &parts.counters);
     let Principal { tenant, kind, id, .. } = &parts.principal;
-    let (client_id, what) = (client.map(ClientId::as_str), wished.0.as_str());
-    match refusal {
-        Refusal::DiskFull | Refusal::StorageFailed => {
-            warn!(%tenant, %kind, %id, client = client_id, what, why = %refusal, "refused")
-        }
-        _ => info!(%tenant, %kind, %id, client = client_id, what, why = %refusal, "refused"),
-    }
     let who = Who { kind: *kind, id, client, peer: Some(parts.peer) };
     parts.trail.note(who, wished, code(refusal), &refusal.to_string());
+    let (client_id, what) = (client.map(ClientId::as_str), wished.0.as_str());
+    if !parts.ration.allows(&parts.principal, what, code(refusal)) {
+        return;
+    }
+    match refusal {
+        Refusal::DiskFull | Refusal::StorageFailed => {
+            warn!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused")
+        }
+        _ => info!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused"),
+    }
 }
 
 /// What the router says, as the session core hears it.

@@ -24,6 +24,7 @@ use crate::{
     outbox::Outbox,
     pace::{Pace, Throttle},
     quota::Quotas,
+    ration::Ration,
     router::{FromSession, LogWatch, Membership, Router, RouterParts},
     session::{Arrived, ClientIdClaimed, CloseSession, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
@@ -155,6 +156,7 @@ pub(crate) struct TenantSupervisor {
     clients: HashMap<ClientKey, Claimants>,
     principals: HashMap<PrincipalKey, Present>,
     pace: Pace,
+    ration: Arc<Ration>,
     next_subscriber: u64,
 }
 
@@ -162,6 +164,7 @@ impl TenantSupervisor {
     pub(crate) fn new(parts: TenantParts) -> Self {
         Self {
             pace: Pace::new(&parts.quotas.tenant),
+            ration: Ration::of(parts.tenant.tenant()),
             principals: HashMap::new(),
             parts,
             router: None,
@@ -202,6 +205,7 @@ impl TenantSupervisor {
             router: router.inputs,
             tenant: ctx.address().recipient(),
             counters: self.parts.counters.clone(),
+            ration: self.ration.clone(),
             traces: self.parts.insight.traces.clone(),
             trail: self.parts.trail.clone(),
             options: SessionOptions::new(limits, &self.parts.packets),
@@ -243,10 +247,13 @@ impl TenantSupervisor {
             return Ok(());
         };
         self.parts.counters.quota_connections.add(1);
-        info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        let code = ReasonCode::QuotaExceeded;
         let who = Who { kind: *kind, id, client: None, peer: Some(peer) };
-        self.parts.trail.note(who, (Act::Connect, None), ReasonCode::QuotaExceeded, &reason);
-        Err(NotAdmitted { code: ReasonCode::QuotaExceeded, reason })
+        self.parts.trail.note(who, (Act::Connect, None), code, &reason);
+        if self.ration.allows(principal, "connection", code) {
+            info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        }
+        Err(NotAdmitted { code, reason })
     }
 
     /// A principal has one connection more.

@@ -12,6 +12,7 @@ mod house;
 mod inspection;
 mod isolation;
 mod listener;
+mod log;
 mod peer;
 mod plain;
 mod pressure;

@@ -29,6 +29,7 @@ use crate::{
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     outbox::{OutboxReader, outbox},
     quota::Quotas,
+    ration::Ration,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::{OpenSession, Opened, TenantParts},
 };
@@ -70,6 +71,7 @@ impl Site {
             directory: Arc::default(),
             packets: PacketLimits::default(),
             counters: Arc::default(),
+            ration: Ration::of_listeners(),
             clock: SystemClock::shared(),
         });
         let mut site = Self {

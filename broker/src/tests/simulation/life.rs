@@ -36,6 +36,7 @@ use crate::{
     inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     quota::Quotas,
+    ration::Ration,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::TenantParts,
     tests::site::admitted,
@@ -137,6 +138,7 @@ impl Life {
             directory: Arc::default(),
             packets: PacketLimits::default(),
             counters: Arc::default(),
+            ration: Ration::of_listeners(),
             clock: clock.clone(),
         });
         let tenants = TENANTS.map(|name| {
