@@ -88,7 +88,7 @@ fn an_entry_that_was_taken_out_or_moved_is_seen() {
         let (table, handle) = (site.store.table("audit").unwrap(), site.keys("acme").handle());
         let key = |number: u64| [handle.as_slice(), &number.to_be_bytes()].concat();
         let write = |write| {
-            let (done, stored) = std::sync::mpsc::channel();
+            let (done, stored) = std::sync::mpsc::sync_channel(1);
             let done = Box::new(move |outcome| done.send(outcome).unwrap());
             site.store.commit(Commit { writes: vec![write], fence: None, permit: None, done });
             stored.recv().unwrap().unwrap();
