@@ -16,6 +16,16 @@ pub enum PeerAddress {
     },
 }
 
+impl PeerAddress {
+    /// Which machine it is, or which user of this one, whatever port or process it comes from.
+    pub(crate) fn host(self) -> impl fmt::Display {
+        fmt::from_fn(move |f| match self {
+            Self::Tcp(address) => write!(f, "{}", address.ip()),
+            Self::Unix { user, .. } => write!(f, "unix:user={user}"),
+        })
+    }
+}
+
 impl From<SocketAddr> for PeerAddress {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address)

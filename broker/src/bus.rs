@@ -21,6 +21,7 @@ use tracing::debug;
 
 use crate::{
     admission::{Admitted, Gate},
+    audit::Trail,
     connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
@@ -31,6 +32,7 @@ use crate::{
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
     quota::TenantQuotas,
+    ration::Ration,
     router::LogWatch,
     session::CloseSession,
     store::{Store, TenantStore},
@@ -90,6 +92,7 @@ pub struct Bus {
     placed: AtomicUsize,
     tenants: Mutex<Vec<Served>>,
     listener_counters: Arc<ListenerCounters>,
+    ration: Arc<Ration>,
     sys_interval: Option<Duration>,
     started: Instant,
 }
@@ -113,6 +116,7 @@ impl Bus {
             placed: AtomicUsize::new(0),
             tenants: Mutex::default(),
             listener_counters: Arc::default(),
+            ration: Ration::of_listeners(),
         }
     }
 
@@ -153,6 +157,7 @@ impl Bus {
             packets: self.packets.clone(),
             counters,
             insight: Insight::new(self.started, self.sys_interval),
+            trail: Trail::new(self.clock.clone()),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();
@@ -206,6 +211,7 @@ impl Bus {
             directory: self.directory.clone(),
             packets: self.packets.clone(),
             counters: self.listener_counters.clone(),
+            ration: self.ration.clone(),
             clock: self.clock.clone(),
         })
     }

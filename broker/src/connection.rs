@@ -37,6 +37,7 @@ use crate::{
     },
     outbox::{OutboxReader, outbox},
     pace::Cost,
+    ration::Ration,
     session::{Arrived, Inbound},
     tenant::{OpenSession, Opened},
 };
@@ -49,6 +50,7 @@ pub(crate) struct Surroundings {
     pub(crate) directory: Arc<Directory>,
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<ListenerCounters>,
+    pub(crate) ration: Arc<Ration>,
     pub(crate) clock: SharedClock,
 }
 
@@ -344,7 +346,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     surroundings.counters.not_admitted.add(1);
-    info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
+    if surroundings.ration.allows_peer(&peer.host(), "connection", refusal.code) {
+        info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
+    }
     let (mut read, mut write) = halves(stream);
     let telling = async {
         let now = surroundings.clock.now();

@@ -10,6 +10,8 @@
 
 mod address;
 mod admission;
+mod aside;
+mod audit;
 mod bucket;
 mod bus;
 mod connection;
@@ -22,6 +24,7 @@ mod listener;
 mod outbox;
 mod pace;
 mod quota;
+mod ration;
 mod refusal;
 mod router;
 mod session;
@@ -35,6 +38,7 @@ mod websocket;
 
 pub use address::PeerAddress;
 pub use admission::{Admission, Admitted, Gate, NotAdmitted};
+pub use audit::{AuditError, AuditPage, AuditTrail, Numbered};
 pub use bucket::Rate;
 pub use bus::{AddTenantError, Bus, BusOptions};
 pub use counters::{Counter, ListenerCounters, TenantCounters};

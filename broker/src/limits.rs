@@ -106,6 +106,12 @@ pub const LOG_RECORD_FURNITURE_BYTES: u64 = 64;
 pub const PACES_KEPT_MAX: usize = 1_024;
 /// How often one connection's being throttled is logged, at most.
 pub const THROTTLED_LOG_TIME: Duration = Duration::from_secs(60);
+/// For how long refusals have the lines of the log that follow; at its end one line for each peer says what had none.
+pub const REFUSALS_LOG_TIME: Duration = Duration::from_secs(10);
+/// Refusals of one peer that are logged one by one in that time. Further ones are counted.
+pub const REFUSALS_OF_A_PEER_LOGGED_MAX: usize = 10;
+/// Refusals of all peers of a tenant, or of the listeners, that are logged one by one in that time.
+pub const REFUSALS_LOGGED_MAX: usize = 100;
 
 /// Reads of a tenant's log for durable sessions that run at once; the others wait in turn.
 pub const LOG_READS_MAX: usize = 4;
@@ -150,6 +156,21 @@ pub const TENANT_RESTARTS: Plan = Plan {
     window: Duration::from_secs(60),
     over_budget: OverBudget::Park,
 };
+
+/// Entries that wait to be written to a tenant's audit trail.
+pub const AUDIT_WAITING_MAX: usize = 256;
+/// Such entries of one principal. Beyond them it is told how many there were.
+pub const AUDIT_OWN_WAITING_MAX: usize = 16;
+/// How long an auditor waits for more before it writes.
+pub const AUDIT_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an auditor rests when a commit was refused.
+pub const AUDIT_RETRY_TIME: Duration = Duration::from_secs(1);
+/// Entries that a tenant's audit trail keeps. The oldest go.
+pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+/// Old entries that go with one commit.
+pub const AUDIT_REMOVED_MAX: u64 = 1_024;
+/// Entries of one page of an audit trail.
+pub const AUDIT_PAGE_MAX: usize = 1_000;
 
 const MIB: u64 = 1_024 * 1_024;
 const GIB: u64 = 1_024 * MIB;

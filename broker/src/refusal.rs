@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use muster_actors::SharedClock;
 use muster_mqtt::{
     Admission, Admit, Closing, Delivery, Input, PacketId, PublishOutcome, ReasonCode, SubscriptionRequest,
 };
-use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, SubscriberId};
-use muster_schemas::{ClientId, Principal};
+use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, SubscriberId, Wish};
+use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{info, warn};
 
-use crate::counters::TenantCounters;
+use crate::{audit::Who, counters::TenantCounters, session::SessionParts};
 
 /// The user property of a CONNACK that tells a client how many messages its session missed, at most.
 const MISSED: &str = "muster-missed";
@@ -99,28 +98,32 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
     }
 }
 
-/// What the router says, as the session core hears it. Refusals are counted and logged here, once.
-pub(crate) fn answer(
-    effect: Effect,
-    counters: &TenantCounters,
-    principal: &Principal,
-    clock: &SharedClock,
-) -> Option<Input> {
-    let refused = |refusal: &Refusal, what: &'static str| {
-        count(refusal, counters);
-        let Principal { tenant, kind, id, .. } = principal;
-        match refusal {
-            Refusal::DiskFull | Refusal::StorageFailed => {
-                warn!(%tenant, %kind, %id, why = %refusal, "{what} refused")
-            }
-            _ => info!(%tenant, %kind, %id, why = %refusal, "{what} refused"),
+/// Counts and notes what a session was refused, each of its wishes once, and logs it as far as there are lines for it.
+fn deny(parts: &SessionParts, client: Option<&ClientId>, wished: (Act, Option<&str>), refusal: &Refusal) {
+    count(refusal, &parts.counters);
+    let Principal { tenant, kind, id, .. } = &parts.principal;
+    let who = Who { kind: *kind, id, client, peer: Some(parts.peer) };
+    parts.trail.note(who, wished, code(refusal), &refusal.to_string());
+    let (client_id, what) = (client.map(ClientId::as_str), wished.0.as_str());
+    if !parts.ration.allows(&parts.principal, what, code(refusal)) {
+        return;
+    }
+    match refusal {
+        Refusal::DiskFull | Refusal::StorageFailed => {
+            warn!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused")
         }
-    };
+        _ => info!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused"),
+    }
+}
+
+/// What the router says, as the session core hears it.
+pub(crate) fn answer(effect: Effect, parts: &SessionParts, client: Option<&ClientId>) -> Option<Input> {
     match effect {
         Effect::Deliver { delivery, .. } => {
             let routing::Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires_ms } =
                 delivery;
             let resent_as = resent_as.and_then(PacketId::new);
+            let clock = &parts.clock;
             let left = |at: u64| clock.now() + Duration::from_millis(at.saturating_sub(clock.unix_ms()));
             let expires = expires_ms.map(left);
             Some(Input::Deliver(Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires }))
@@ -129,7 +132,6 @@ pub(crate) fn answer(
             let outcome = match outcome {
                 Outcome::Routed { matched } => PublishOutcome::Routed { matched },
                 Outcome::Refused(refusal) => {
-                    refused(&refusal, "publish");
                     PublishOutcome::Refused { code: code(&refusal), reason: refusal.to_string() }
                 }
             };
@@ -139,7 +141,6 @@ pub(crate) fn answer(
             let mut reason = None;
             let told = outcomes.into_iter().map(|outcome| {
                 outcome.map_err(|refusal| {
-                    refused(&refusal, "subscription");
                     reason.get_or_insert_with(|| refusal.to_string());
                     code(&refusal)
                 })
@@ -153,8 +154,13 @@ pub(crate) fn answer(
             let outcomes = existed.into_iter().map(code).collect();
             Some(Input::Unsubscribed { packet_id: PacketId::new(ticket)?, outcomes })
         }
-        Effect::Denied { refusal, .. } => {
-            refused(&refusal, "publish");
+        Effect::Denied { wish, refusal, .. } => {
+            let act = match wish {
+                Wish::Publish(_) => Act::Publish,
+                Wish::Subscribe(_) => Act::Subscribe,
+                Wish::Attach(_) => Act::Connect,
+            };
+            deny(parts, client, (act, wish.subject()), &refusal);
             None
         }
         Effect::Bound { packet_id, .. } => PacketId::new(packet_id).map(Input::Bound),
@@ -163,7 +169,7 @@ pub(crate) fn answer(
         }
         Effect::Forgotten { packet_id, .. } => PacketId::new(packet_id).map(Input::Forgotten),
         Effect::Close { refusal, .. } => {
-            refused(&refusal, "what its session rests on");
+            deny(parts, client, (Act::Session, None), &refusal);
             Some(Input::Shutdown(code(&refusal), Some(refusal.to_string())))
         }
         // What is left is not for the core of a session.

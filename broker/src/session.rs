@@ -12,16 +12,18 @@ use muster_mqtt::{
     Session as Core, SessionOptions, Statistics,
 };
 use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
-use muster_schemas::{ClientId, Principal};
+use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
 use crate::{
     address::PeerAddress,
     admission::NotAdmitted,
+    audit::{Trail, Who},
     counters::TenantCounters,
     inspection::{Direction, Traces},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
+    ration::Ration,
     refusal,
     router::{FromSession, ToSession},
     tenant::ClaimClientId,
@@ -75,7 +77,9 @@ pub(crate) struct SessionParts {
     pub(crate) router: Recipient<FromSession>,
     pub(crate) tenant: Recipient<ClaimClientId>,
     pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) ration: Arc<Ration>,
     pub(crate) traces: Traces,
+    pub(crate) trail: Trail,
     pub(crate) options: SessionOptions,
     pub(crate) clock: SharedClock,
 }
@@ -215,8 +219,6 @@ impl Session {
                 self.input(Input::Admitted(admission));
             }
             Err(refusal) => {
-                refusal::count(&refusal, &self.parts.counters);
-                info!(%tenant, %kind, %id, client = %client_id, why = %refusal, "session refused");
                 self.input(Input::Refused(refusal::code(&refusal), Some(refusal.to_string())));
             }
         }
@@ -272,12 +274,16 @@ impl Session {
         } else {
             info!(%tenant, %kind, %id, client, %peer, %reason, "session closed");
         }
-        if matches!(reason, CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. }) {
-            self.parts.counters.malformed.add(1);
-        }
-        if matches!(reason, CloseReason::QueueFull { .. }) {
-            self.parts.counters.quota_queue.add(1);
-        }
+        let counted = match reason {
+            CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. } => {
+                &self.parts.counters.malformed
+            }
+            CloseReason::QueueFull { .. } => &self.parts.counters.quota_queue,
+            _ => return ctx.stop(),
+        };
+        counted.add(1);
+        let who = Who { kind: *kind, id, client: self.client.as_ref(), peer: Some(peer) };
+        self.parts.trail.note(who, (Act::Session, None), reason.code(), &reason.to_string());
         ctx.stop();
     }
 }
@@ -367,8 +373,7 @@ impl Handler<ToSession> for Session {
                 self.attached(outcome);
                 continue;
             }
-            let SessionParts { counters, principal, clock, .. } = &self.parts;
-            if let Some(input) = refusal::answer(effect, counters, principal, clock) {
+            if let Some(input) = refusal::answer(effect, &self.parts, self.client.as_ref()) {
                 if let Input::Deliver(delivery) = &input {
                     delivered += 1;
                     payload_bytes += delivery.message.payload.len() as u64;

@@ -10,19 +10,21 @@ use actix::prelude::*;
 use muster_actors::{Child, ChildReport, Exit, Plan, SharedClock, Supervised, Verdict};
 use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
-use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter};
+use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, audit::Act};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::{
     address::PeerAddress,
     admission::{Admitted, NotAdmitted},
+    audit::{Auditor, AuditorParts, Trail, Who},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, SeenMember},
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, PACES_KEPT_MAX, TENANT_RESTARTS},
     outbox::Outbox,
     pace::{Pace, Throttle},
     quota::Quotas,
+    ration::Ration,
     router::{FromSession, LogWatch, Membership, Router, RouterParts},
     session::{Arrived, ClientIdClaimed, CloseSession, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
@@ -96,6 +98,7 @@ pub(crate) struct TenantParts {
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
+    pub(crate) trail: Trail,
     pub(crate) clock: SharedClock,
 }
 
@@ -147,11 +150,13 @@ pub(crate) struct TenantSupervisor {
     parts: TenantParts,
     router: Option<RouterAddress>,
     supervised: Option<Supervised<Router>>,
+    auditor: Option<Supervised<Auditor>>,
     parked: bool,
     members: BTreeMap<SubscriberId, Member>,
     clients: HashMap<ClientKey, Claimants>,
     principals: HashMap<PrincipalKey, Present>,
     pace: Pace,
+    ration: Arc<Ration>,
     next_subscriber: u64,
 }
 
@@ -159,10 +164,12 @@ impl TenantSupervisor {
     pub(crate) fn new(parts: TenantParts) -> Self {
         Self {
             pace: Pace::new(&parts.quotas.tenant),
+            ration: Ration::of(parts.tenant.tenant()),
             principals: HashMap::new(),
             parts,
             router: None,
             supervised: None,
+            auditor: None,
             parked: false,
             members: BTreeMap::new(),
             clients: HashMap::new(),
@@ -198,7 +205,9 @@ impl TenantSupervisor {
             router: router.inputs,
             tenant: ctx.address().recipient(),
             counters: self.parts.counters.clone(),
+            ration: self.ration.clone(),
             traces: self.parts.insight.traces.clone(),
+            trail: self.parts.trail.clone(),
             options: SessionOptions::new(limits, &self.parts.packets),
             clock: self.parts.clock.clone(),
         };
@@ -238,8 +247,13 @@ impl TenantSupervisor {
             return Ok(());
         };
         self.parts.counters.quota_connections.add(1);
-        info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
-        Err(NotAdmitted { code: ReasonCode::QuotaExceeded, reason })
+        let code = ReasonCode::QuotaExceeded;
+        let who = Who { kind: *kind, id, client: None, peer: Some(peer) };
+        self.parts.trail.note(who, (Act::Connect, None), code, &reason);
+        if self.ration.allows(principal, "connection", code) {
+            info!(%tenant, %kind, %id, %peer, why = reason, "connection refused");
+        }
+        Err(NotAdmitted { code, reason })
     }
 
     /// A principal has one connection more.
@@ -269,6 +283,17 @@ impl TenantSupervisor {
                 self.principals.retain(|_, present| present.connections > 0);
             }
         }
+    }
+
+    /// Starts who writes the audit trail. A tenant whose trail cannot be written is served all the same, and loudly: the
+    /// hub's log has what the trail lacks.
+    fn audited(&self) -> Supervised<Auditor> {
+        let TenantParts { tenant, store, trail, clock, .. } = self.parts.clone();
+        let name = tenant.tenant().clone();
+        let parts = AuditorParts { tenant, store, trail, clock };
+        Child::new("auditor", TENANT_RESTARTS, move |exit| Auditor::new(parts.clone(), exit))
+            .on_exit(move |report| error!(tenant = %name, exit = %report.exit, "the auditor ended"))
+            .start()
     }
 
     fn unavailable(&self) -> NotAdmitted {
@@ -384,6 +409,7 @@ impl Actor for TenantSupervisor {
                 log_needed_from: parts.log_needed_from.clone(),
                 counters: parts.counters.clone(),
                 insight: parts.insight.clone(),
+                trail: parts.trail.clone(),
                 clock: parts.clock.clone(),
                 exit,
             })
@@ -396,6 +422,7 @@ impl Actor for TenantSupervisor {
         // Its own announcement stands in the mailbox behind the first peers.
         self.router = router.address().map(Into::into);
         self.supervised = Some(router);
+        self.auditor = Some(self.audited());
     }
 }
 

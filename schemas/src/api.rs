@@ -288,6 +288,57 @@ pub struct SubscribedFilters {
     pub truncated: bool,
 }
 
+/// An entry of a tenant's audit trail: something that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// Its number. They start at 1 and have no gaps.
+    pub number: u64,
+    /// When, Unix milliseconds. Of several, the first.
+    pub at_ms: u64,
+    /// What was refused it: `device`, `app`, `user`; absent where there was too much to name everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its id within the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DeviceId>,
+    /// Its MQTT client identifier, once it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// What it wanted: to `connect`, `publish` or `subscribe`, or to go on with its `session`.
+    pub act: String,
+    /// The topic or filter. For the tenant alone: an operator does not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The reason code of MQTT that it got.
+    pub code: u8,
+    /// Why.
+    pub reason: String,
+    /// How often in a row.
+    pub times: u64,
+}
+
+/// A page of an audit trail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The entries, oldest first.
+    pub entries: Vec<Audited>,
+    /// Numbers on this page that have no entry, as first and last: somebody took them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<(u64, u64)>,
+    /// The oldest number that is kept; absent in an empty trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// The newest number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+    /// What to pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<u64>,
+}
+
 /// A line of `GET /api/v1/tenants/{t}/trace`: a packet of a client. What its type does not have is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceLine {

@@ -83,3 +83,10 @@ pub const SENML_LABELS_MAX: usize = 32;
 pub const SENML_NAME_BYTES_MAX: usize = 256;
 /// Longest unit of a record, in bytes. Registered ones have at most 7.
 pub const SENML_UNIT_BYTES_MAX: usize = 32;
+
+/// Longest text that says where a peer of an audit entry came from, in bytes.
+pub const AUDIT_PEER_BYTES_MAX: usize = 128;
+/// Longest topic or filter of an audit entry, in bytes. Of a longer one this much is kept.
+pub const AUDIT_SUBJECT_BYTES_MAX: usize = 256;
+/// Longest reason of an audit entry, in bytes.
+pub const AUDIT_REASON_BYTES_MAX: usize = 512;

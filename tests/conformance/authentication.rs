@@ -7,7 +7,7 @@ use muster_mqtt::{
     Admission, AuthenticationOutcome, Connection, Effects, Input, PacketLimits, Request, SessionOptions,
 };
 
-use crate::vectors::bytes;
+use crate::vector::bytes;
 
 /// CONNECT of `d1` with the method `m` and the data `1`.
 const CONNECT: &str = "10 17 00 04 'MQTT' 05 02 00 3c 08 15 00 01 'm' 16 00 01 '1' 00 02 'd1'";

@@ -16,6 +16,9 @@ mod hub;
 mod page;
 mod socket;
 mod statements;
+#[expect(dead_code, reason = "some of what a vector says is for the bare core only")]
+#[path = "../vectors/vector.rs"]
+mod vector;
 mod vectors;
 mod websocket;
 mod wire;

@@ -3,7 +3,7 @@
 use crate::{
     hub::Hub,
     socket::{Frame, Socket, Transport},
-    vectors::bytes,
+    vector::bytes,
 };
 
 const CONNECT: &str = "10 0e 00 04 'MQTT' 04 02 00 3c 00 02 'd1'";

@@ -13,7 +13,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use crate::{
     hub::Hub,
     socket::{Socket, Transport},
-    vectors::{self, Step, Vector, bytes},
+    vector::{Step, Vector, bytes},
+    vectors,
 };
 
 /// How long what must come may take. It is not waited out, unless a vector fails.

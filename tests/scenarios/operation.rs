@@ -225,6 +225,37 @@ fn topics_and_traces_are_for_the_tenant_alone() {
 }
 
 #[test]
+fn what_was_refused_is_audited_for_the_tenant_and_survives_the_hub() {
+    let mut world = World::raise();
+    let (acme, globex) =
+        (world.stage.tenants[0].app.folder.clone(), world.stage.tenants[1].app.folder.clone());
+    let denied = world.stage.hub.run(&acme, &["pub", "$SYS/broker/version", "forged"]);
+    assert!(denied.is_err(), "{denied:?}");
+    let is_it = |entry: &Value| {
+        entry["act"] == "publish" && entry["reason"].as_str().is_some_and(|why| why.contains('$'))
+    };
+    let audited = |world: &World, folder: &Path| {
+        let told = world.stage.hub.run(folder, &["audit", "--all"]).expect("the trail");
+        told["entries"].as_array().expect("entries").iter().find(|entry| is_it(entry)).cloned()
+    };
+    // Each look is a process, so this is patience for half a minute.
+    let entry = (0..1_000).find_map(|_| audited(&world, &acme)).expect("it is audited");
+    assert_eq!(
+        (&entry["kind"], &entry["subject"]),
+        (&Value::from("app"), &Value::from("$SYS/broker/version"))
+    );
+    assert_eq!(audited(&world, &globex), None);
+    refused(world.stage.hub.run(&globex, &["audit", "--tenant", "acme"]), "tenant_unknown");
+    // The operator sees that, who and why, and not the topic.
+    let seen = world.stage.hub.operate(&["audit", "--tenant", "acme"]).expect("the trail");
+    let seen = seen["entries"].as_array().expect("entries").iter().find(|entry| is_it(entry)).expect("it");
+    assert_eq!((seen.get("subject"), &seen["code"]), (None, &Value::from(0x90)));
+    world.stage.hub.kill();
+    world.stage.hub.start().expect("it starts again");
+    assert_eq!(audited(&world, &acme), Some(entry));
+}
+
+#[test]
 fn a_tenant_reads_its_own_numbers_on_sys() {
     let world = World::raise();
     let number = |tenant: usize, name: &str| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{Message, Publisher, Qos, TopicName};
+use muster_schemas::{Message, Publisher, Qos, TopicFilter, TopicName};
 use smallvec::SmallVec;
 
 use crate::{
@@ -46,6 +46,27 @@ pub enum Outcome {
     },
     /// It was not.
     Refused(Refusal),
+}
+
+/// What somebody wanted and did not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// To publish on this topic; none if the message is not at hand any more.
+    Publish(Option<TopicName>),
+    /// To subscribe with this filter.
+    Subscribe(TopicFilter),
+    /// To connect and leave a will on this topic, or none.
+    Attach(Option<TopicName>),
+}
+
+impl Wish {
+    /// The topic or filter.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Self::Publish(topic) | Self::Attach(topic) => topic.as_ref().map(TopicName::as_str),
+            Self::Subscribe(filter) => Some(filter.as_str()),
+        }
+    }
 }
 
 /// What the router wants done.
@@ -110,11 +131,13 @@ pub enum Effect {
         /// For each filter in order, whether there was such a subscription.
         existed: Vec<bool>,
     },
-    /// A publish without a ticket was refused: nobody is told, it is counted and logged.
+    /// A wish was refused: it is counted and noted. The answer, if there is one, comes apart and after it.
     Denied {
-        /// Who published.
+        /// Whose wish it was.
         to: SubscriberId,
-        /// Why.
+        /// What was wanted.
+        wish: Wish,
+        /// Why it was refused.
         refusal: Refusal,
     },
     /// Answers an attach.

@@ -60,7 +60,7 @@ mod usage;
 
 pub use access::{Access, Denial, Rule};
 pub use durable::{Attached, InvalidRow, Record, RestoreError, SessionKey, Wanted, Will};
-pub use effect::{Delivery, Effect, Outcome};
+pub use effect::{Delivery, Effect, Outcome, Wish};
 pub use index::{Index, Match, Matches};
 pub use input::{Input, Request};
 pub use limits::{Limits, PrincipalLimits, is_device};

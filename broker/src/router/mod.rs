@@ -20,11 +20,12 @@ use std::{
 use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
-use muster_schemas::{Publisher, TenantId, TopicFilter};
-use tokio::task::JoinError;
+use muster_schemas::{Publisher, TenantId, TopicFilter, audit::Act};
 use tracing::{error, info, warn};
 
 use crate::{
+    aside::aside,
+    audit::{Trail, Who},
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
@@ -98,6 +99,7 @@ pub(crate) struct RouterParts {
     pub(crate) log_needed_from: Arc<AtomicU64>,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
+    pub(crate) trail: Trail,
     pub(crate) clock: SharedClock,
     pub(crate) exit: ExitSlot,
 }
@@ -266,6 +268,9 @@ impl Router {
                     refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
                     info!(%tenant, %kind, %id, why = %refusal, "will refused");
+                    let who = Who { kind, id: &id, client: None, peer: None };
+                    let (code, why) = (refusal::code(&refusal), refusal.to_string());
+                    self.parts.trail.note(who, (Act::Publish, None), code, &why);
                 }
                 Effect::Continue => unfinished = true,
             }
@@ -393,26 +398,6 @@ impl Router {
                 outlet.session.do_send(ToSession { effects: mem::take(&mut outlet.pending) });
             }
         }
-    }
-}
-
-/// Runs what waits for the disk where it holds up nobody.
-fn aside<T, W>(store: &Store, work: W) -> impl Future<Output = Result<T, JoinError>> + use<T, W>
-where
-    T: Send + 'static,
-    W: FnOnce() -> T + Send + 'static,
-{
-    #[cfg(test)]
-    let is_simulated = store.is_stepped();
-    #[cfg(not(test))]
-    let (is_simulated, _) = (false, store);
-    async move {
-        if is_simulated {
-            // There is no other thread, but it takes its time all the same.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            return Ok(work());
-        }
-        tokio::task::spawn_blocking(work).await
     }
 }
 

@@ -1,5 +1,5 @@
 //! No tenant reaches another: by topic, wildcard, share, will, retained message, client identifier, response topic,
-//! `$SYS` or alias. What is denied is counted; what is not is the tenant's own and stays with it.
+//! `$SYS` or alias. What is denied is counted and audited; what is not is the tenant's own and stays with it.
 
 use muster_mqtt::{ReasonCode, Version};
 use muster_schemas::{Message, MessageProperties, Qos};
@@ -86,6 +86,8 @@ fn a_will_is_its_tenants_own() {
         let told = site.device("globex", "pump-1").leaves_behind(will).knocks().await;
         assert_eq!(told.code, ReasonCode::NotAuthorized);
         assert_eq!(site.counters("globex").refused.value(), 1);
+        site.has_audited("globex", 1).await;
+        assert_eq!(site.audited("acme"), []);
     });
 }
 
@@ -139,6 +141,8 @@ fn reserved_topics_are_written_by_nobody_and_denials_are_counted() {
         assert_eq!(codes, [ReasonCode::NotAuthorized; 3]);
         assert_eq!(site.counters("globex").refused.value(), 3 + 1 + 3);
         assert_eq!(site.counters("acme").refused.value(), 0);
+        site.has_audited("globex", 3 + 1 + 3).await;
+        assert_eq!(site.audited("acme"), []);
         victim.hears_nothing().await;
     });
 }
@@ -160,6 +164,7 @@ fn an_alias_means_nothing_on_another_connection() {
         attacker.send_bytes(&[0x30, 0x07, 0x00, 0x00, 0x03, 0x23, 0x00, 0x01, b'x']).await;
         assert_eq!(attacker.is_told_to_go().await.code, ReasonCode::TopicAliasInvalid);
         until("it is counted", || site.counters("globex").malformed.value() == 1).await;
+        site.has_audited("globex", 1).await;
         victim.hears_nothing().await;
         let mut old = site.app("globex", "old").speaks(Version::V311).connected().await;
         old.hears_nothing().await;

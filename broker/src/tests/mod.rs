@@ -2,6 +2,7 @@
 //!
 //! A story runs in real time where it waits for the disk, and in virtual time where nothing but timers happens.
 
+mod audit;
 mod congestion;
 mod delivery;
 mod durable;
@@ -11,6 +12,7 @@ mod house;
 mod inspection;
 mod isolation;
 mod listener;
+mod log;
 mod peer;
 mod plain;
 mod pressure;

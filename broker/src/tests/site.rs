@@ -12,7 +12,7 @@ use std::{
 
 use muster_actors::{Clock, Credit, SharedClock, SystemClock};
 use muster_mqtt::PacketLimits;
-use muster_schemas::{Kind, Principal, TenantId};
+use muster_schemas::{Kind, Principal, TenantId, audit::AuditEntry};
 use tokio::{
     io::{DuplexStream, duplex},
     sync::oneshot,
@@ -20,7 +20,8 @@ use tokio::{
 
 use super::{Peer, until};
 use crate::{
-    Access, Admitted, ListenerCounters, NotAdmitted, PeerAddress, TenantCounters,
+    Access, Admitted, AuditTrail, ListenerCounters, NotAdmitted, PeerAddress, TenantCounters,
+    audit::Trail,
     bus::supervise_tenant,
     connection::{self, Surroundings},
     directory::Directory,
@@ -28,6 +29,7 @@ use crate::{
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     outbox::{OutboxReader, outbox},
     quota::Quotas,
+    ration::Ration,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::{OpenSession, Opened, TenantParts},
 };
@@ -69,6 +71,7 @@ impl Site {
             directory: Arc::default(),
             packets: PacketLimits::default(),
             counters: Arc::default(),
+            ration: Ration::of_listeners(),
             clock: SystemClock::shared(),
         });
         let mut site = Self {
@@ -104,6 +107,7 @@ impl Site {
             packets: PacketLimits::default(),
             counters: counters.clone(),
             insight: Insight::new(self.clock.now(), Some(Duration::from_secs(10))),
+            trail: Trail::new(self.clock.clone()),
             clock: self.clock.clone(),
         };
         supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());
@@ -174,6 +178,24 @@ impl Site {
 
     pub(super) fn counters(&self, tenant: &str) -> &TenantCounters {
         &self.tenant(tenant).counters
+    }
+
+    /// What a tenant's audit trail has on disk.
+    pub(super) fn audited(&self, tenant: &str) -> Vec<AuditEntry> {
+        let page = self.trail(tenant).page(Some(0), 1_000).unwrap();
+        assert_eq!(page.missing, []);
+        page.entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Waits until so many refusals are in a tenant's audit trail, and no more.
+    pub(super) async fn has_audited(&self, tenant: &str, refusals: u64) {
+        let times = || self.audited(tenant).iter().map(|entry| entry.times).sum::<u64>();
+        until("it is audited", || times() >= refusals).await;
+        assert_eq!(times(), refusals);
+    }
+
+    pub(super) fn trail(&self, tenant: &str) -> AuditTrail {
+        AuditTrail::open(&self.store, self.keys(tenant).clone()).unwrap()
     }
 
     pub(super) fn credit(&self, tenant: &str) -> &Credit {

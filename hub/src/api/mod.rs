@@ -3,6 +3,7 @@
 //! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
 //! may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod audit;
 mod caller;
 mod clients;
 mod devices;
@@ -110,6 +111,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/retained", web::get().to(inspection::retained))
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
+                .route("/{tenant}/audit", web::get().to(audit::audit))
                 .route("/{tenant}/telemetry/last", web::get().to(readings::last))
                 .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
         )

@@ -7,6 +7,7 @@
 //! `muster-data/muster.toml`).
 
 mod app;
+mod audit;
 mod exit;
 mod hub;
 mod identity;
@@ -130,6 +131,8 @@ enum Command {
     Topics(inspection::Topics),
     /// Print the packets of a client or on a topic as they come and go, as an app or user of the tenant.
     Trace(inspection::Trace),
+    /// List what was refused to whom, and why; an operator sees it without topics.
+    Audit(audit::Audit),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -200,6 +203,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
         Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
+        Command::Audit(command) => audit::audit(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

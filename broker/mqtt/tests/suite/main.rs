@@ -12,4 +12,7 @@ mod corpus;
 mod malformed;
 mod script;
 mod stub;
+#[expect(dead_code, reason = "some of what a vector says is for a whole broker only")]
+#[path = "../../../../tests/vectors/vector.rs"]
+mod vector;
 mod vectors;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muster_schemas::{ClientId, Message, Publisher, TopicFilter};
 
-use super::{Ending, Member, Router};
+use super::{Ending, Member, Router, refuse_attach};
 use crate::{
     access::Access,
     durable::{Attached, HEAD, Kept, SessionKey, Then, Will, ends_ms},
@@ -75,7 +75,7 @@ impl Router {
         let expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
         let key = SessionKey { publisher: member.publisher.clone(), client_id };
         if let Err(refusal) = check_will(&member.access, will.as_ref()) {
-            return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+            return refuse_attach(to, will.as_ref(), refusal, effects);
         }
         let mut existing = self.sessions.find(&key);
         let mut has_ended = false;
@@ -110,13 +110,13 @@ impl Router {
             }
             None if self.sessions.len() >= self.limits.durable_sessions_max => {
                 let refusal = Refusal::SessionQuota { max: self.limits.durable_sessions_max };
-                return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+                return refuse_attach(to, will.as_ref(), refusal, effects);
             }
             None if self.has_all_sessions(&key.publisher) => {
                 let (who, max) =
                     (key.publisher.kind, self.limits.of(key.publisher.kind).durable_sessions_max);
                 let refusal = Refusal::PrincipalSessionQuota { who, max };
-                return effects.push(Effect::Attached { to, outcome: Err(refusal) });
+                return refuse_attach(to, will.as_ref(), refusal, effects);
             }
             None => self.begin(key, effects),
         };

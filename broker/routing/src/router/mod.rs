@@ -10,13 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use muster_schemas::{Message, Publisher, TopicFilter};
+use muster_schemas::{Message, Publisher, TopicFilter, TopicName};
 
 use crate::{
     access::Access,
     commit::{Answer, Commits},
     durable::{Kept, RestoreError, Sessions, Will},
-    effect::{Effect, Outcome},
+    effect::{Effect, Outcome, Wish},
     fanout::{Fanout, Replay},
     groups::{Groups, Joined, Share, Sharer},
     index::{Index, Matches},
@@ -186,8 +186,10 @@ impl Router {
             }
             Input::CommitFailed { from, reason } => {
                 let members = &self.members;
-                self.commits.failed(from, &mut self.retained, |to| {
-                    answer(members, to, Outcome::Refused(reason.clone()), effects);
+                self.commits.failed(from, &mut self.retained, |asked| {
+                    let wish = Wish::Publish(None);
+                    effects.push(Effect::Denied { to: asked.to, wish, refusal: reason.clone() });
+                    answer(members, asked, Outcome::Refused(reason.clone()), effects);
                 });
                 self.sessions.uncommitted_failed(from);
             }
@@ -406,15 +408,19 @@ impl Router {
             None
         };
         match (input, refusal) {
-            (Input::Publish { subscriber, ticket, .. }, Some(refusal)) => {
-                effects.push(refused(subscriber, ticket, refusal));
+            (Input::Publish { subscriber, ticket, message }, Some(refusal)) => {
+                refuse_publish(subscriber, ticket, message.topic, refusal, effects);
             }
-            (Input::Subscribe { subscriber, ticket, filters }, Some(refusal)) => {
-                let outcomes = vec![Err(refusal); filters.len()];
-                effects.push(Effect::Subscribed { to: subscriber, ticket, outcomes });
+            (Input::Subscribe { subscriber: to, ticket, filters }, Some(refusal)) => {
+                let outcomes = vec![Err(refusal.clone()); filters.len()];
+                effects.extend(filters.into_iter().map(|request| {
+                    let wish = Wish::Subscribe(request.filter);
+                    Effect::Denied { to, wish, refusal: refusal.clone() }
+                }));
+                effects.push(Effect::Subscribed { to, ticket, outcomes });
             }
-            (Input::Attach { subscriber, .. }, Some(refusal)) => {
-                effects.push(Effect::Attached { to: subscriber, outcome: Err(refusal) });
+            (Input::Attach { subscriber, will, .. }, Some(refusal)) => {
+                refuse_attach(subscriber, will.as_ref(), refusal, effects);
             }
             (Input::Announce { .. }, Some(_)) => {}
             (input, _) => {
@@ -492,9 +498,21 @@ fn answer(
     }
 }
 
-fn refused(to: SubscriberId, ticket: Option<u16>, refusal: Refusal) -> Effect {
-    match ticket {
-        Some(ticket) => Effect::Published { to, ticket, outcome: Outcome::Refused(refusal) },
-        None => Effect::Denied { to, refusal },
+fn refuse_publish(
+    to: SubscriberId,
+    ticket: Option<u16>,
+    topic: TopicName,
+    refusal: Refusal,
+    effects: &mut Vec<Effect>,
+) {
+    effects.push(Effect::Denied { to, wish: Wish::Publish(Some(topic)), refusal: refusal.clone() });
+    if let Some(ticket) = ticket {
+        effects.push(Effect::Published { to, ticket, outcome: Outcome::Refused(refusal) });
     }
+}
+
+fn refuse_attach(to: SubscriberId, will: Option<&Will>, refusal: Refusal, effects: &mut Vec<Effect>) {
+    let wish = Wish::Attach(will.map(|will| will.message.topic.clone()));
+    effects.push(Effect::Denied { to, wish, refusal: refusal.clone() });
+    effects.push(Effect::Attached { to, outcome: Err(refusal) });
 }

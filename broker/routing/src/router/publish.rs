@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{Message, Publisher, Qos};
+use muster_schemas::{Message, Publisher, Qos, TopicName};
 
 use super::{
-    Router, refused,
+    Router, refuse_publish,
     shared::{Chosen, Shared},
 };
 use crate::{
@@ -48,11 +48,13 @@ impl Router {
         let is_logged = match known {
             Some(is_logged) => is_logged,
             None if topic.is_reserved() => {
-                return effects.push(refused(subscriber, ticket, Refusal::TopicReserved));
+                let refusal = Refusal::TopicReserved;
+                return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
             }
             None => {
                 if let Err(Denial { rule }) = member.access.check_publish(topic) {
-                    return effects.push(refused(subscriber, ticket, Refusal::NotAuthorized { rule }));
+                    let refusal = Refusal::NotAuthorized { rule };
+                    return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
                 }
                 index.matches(topic, Some(from), matches);
                 let is_logged = self.durable.iter().any(|filter| filter.matches(topic));
@@ -61,8 +63,9 @@ impl Router {
             }
         };
         let publisher = member.publisher.clone();
-        if let Err(refusal) = self.route(&publisher, is_logged, Owed { answer, received }, message, effects) {
-            effects.push(refused(subscriber, ticket, refusal));
+        let owed = Owed { answer, received };
+        if let Err((topic, refusal)) = self.route(&publisher, is_logged, owed, message, effects) {
+            refuse_publish(subscriber, ticket, topic, refusal, effects);
         }
     }
 
@@ -109,7 +112,7 @@ impl Router {
     pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
         self.index.matches(&message.topic, None, self.fanout.matches());
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
-        if let Err(refusal) = self.route(publisher, is_logged, Owed::default(), message, effects) {
+        if let Err((_, refusal)) = self.route(publisher, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
     }
@@ -122,7 +125,7 @@ impl Router {
         Owed { mut answer, received }: Owed,
         message: Message,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), (TopicName, Refusal)> {
         let mut wanted = match self.sessions.is_empty() {
             true => Default::default(),
             false => self.fanout.matches().take_durable(),
@@ -228,18 +231,21 @@ fn accept(
     is_kept: bool,
     now_ms: u64,
     effects: &mut Vec<Effect>,
-) -> Result<(Arc<Message>, Option<u64>), Refusal> {
+) -> Result<(Arc<Message>, Option<u64>), (TopicName, Refusal)> {
     if !is_kept && !message.retain {
         return Ok((Arc::new(message), None));
     }
-    commits.check_room()?;
+    if let Err(refusal) = commits.check_room() {
+        return Err((message.topic, refusal));
+    }
     let (message, change) = if !message.retain {
         (Arc::new(message), None)
     } else if message.payload.is_empty() {
         let forgotten = retained.forget(&message.topic);
         (Arc::new(message), forgotten.map(Some))
     } else {
-        let (kept, previous) = retained.keep_for(Some((publisher, limits)), &message, now_ms)?;
+        let kept = retained.keep_for(Some((publisher, limits)), &message, now_ms);
+        let (kept, previous) = kept.map_err(|refusal| (message.topic, refusal))?;
         (kept, Some(previous))
     };
     if !is_kept && change.is_none() {

@@ -6,7 +6,7 @@ use super::Router;
 use crate::{
     access::Access,
     durable::{Kept, Then},
-    effect::Effect,
+    effect::{Effect, Wish},
     fanout::Replay,
     groups::{Share, Sharer},
     input::Request,
@@ -25,10 +25,15 @@ impl Router {
     ) {
         let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
         let access = member.access.clone();
-        let subscribe_one = |request| {
+        let subscribe_one = |request: Request| {
             let before = self.subscriptions_of(self.index_id(to));
+            let filter = request.filter.clone();
             let outcome = self.subscribe_to(to, &access, request);
             self.count_subscriptions(to, before);
+            if let Err(refusal) = &outcome {
+                let (wish, refusal) = (Wish::Subscribe(filter), refusal.clone());
+                effects.push(Effect::Denied { to, wish, refusal });
+            }
             outcome
         };
         let outcomes = filters.into_iter().map(subscribe_one).collect();

@@ -246,6 +246,7 @@ proptest! {
                         given.push((sequence, effect));
                     }
                     Effect::Published { ticket, outcome, .. } => answered.push((ticket, outcome)),
+                    Effect::Denied { .. } => {}
                     other => prop_assert!(false, "unexpected {:?}", other),
                 }
             }

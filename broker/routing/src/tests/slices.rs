@@ -1,7 +1,7 @@
 //! Stories of long fan-outs and replays, done slice by slice.
 
 use crate::{
-    Effect, Outcome, Refusal,
+    Effect, Outcome, Refusal, Wish,
     tests::{Bus, model::message, retained, told},
 };
 
@@ -96,7 +96,16 @@ fn a_full_line_refuses_what_asks_and_takes_what_frees() {
     assert_eq!(
         bus.take(),
         [
-            Effect::Denied { to: crate::SubscriberId(1), refusal: behind.clone() },
+            Effect::Denied {
+                to: crate::SubscriberId(1),
+                wish: Wish::Publish(Some("a".parse().expect("a topic"))),
+                refusal: behind.clone()
+            },
+            Effect::Denied {
+                to: crate::SubscriberId(1),
+                wish: Wish::Subscribe("b".parse().expect("a filter")),
+                refusal: behind.clone()
+            },
             Effect::Subscribed { to: crate::SubscriberId(1), ticket: 1, outcomes: vec![Err(behind)] },
         ]
     );

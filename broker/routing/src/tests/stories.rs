@@ -3,7 +3,7 @@
 use muster_schemas::{Message, Qos};
 
 use crate::{
-    Access, Effect, Input, Outcome, Refusal, RetainHandling, SubscriberId, SubscriptionOptions,
+    Access, Effect, Input, Outcome, Refusal, RetainHandling, SubscriberId, SubscriptionOptions, Wish,
     tests::{Bus, model::message, publisher, retained, told},
 };
 
@@ -41,9 +41,11 @@ fn a_refused_publish_goes_nowhere_and_tells_the_rule() {
     let refusal = Refusal::NotAuthorized { rule: "device-own-topics".into() };
     assert_eq!(refusal.to_string(), "not allowed by the rule \"device-own-topics\"");
     let outcome = Outcome::Refused(refusal.clone());
-    assert_eq!(bus.take(), [Effect::Published { to: SubscriberId(2), ticket: 7, outcome }]);
+    let wish = Wish::Publish(Some("devices/pump-8/telemetry".parse().expect("a topic")));
+    let denied = Effect::Denied { to: SubscriberId(2), wish, refusal };
+    assert_eq!(bus.take(), [denied.clone(), Effect::Published { to: SubscriberId(2), ticket: 7, outcome }]);
     bus.publish(2, 7, message("devices/pump-8/telemetry", "1", 0));
-    assert_eq!(bus.take(), [Effect::Denied { to: SubscriberId(2), refusal }]);
+    assert_eq!(bus.take(), [denied]);
     bus.publish(1, 8, message("$SYS/uptime", "1", 1));
     assert_eq!(bus.answers(), [(8, Outcome::Refused(Refusal::TopicReserved))]);
     assert!(bus.router.retained().is_empty());
@@ -147,8 +149,7 @@ fn the_retained_quotas_refuse_the_whole_publish() {
     bus.publish(1, 2, retained(message("logged/b", "1", 1)));
     let refusal = Refusal::RetainedQuota { max: 1 };
     assert!(refusal.to_string().contains("1 retained messages"));
-    let outcome = Outcome::Refused(refusal);
-    assert_eq!(bus.take(), [Effect::Published { to: SubscriberId(1), ticket: 2, outcome }]);
+    assert_eq!(bus.answers(), [(2, Outcome::Refused(refusal))]);
     assert_eq!(bus.router.next_sequence(), 2);
 
     let mut bus = Bus::with(|limits| limits.retained_bytes_max = 300);

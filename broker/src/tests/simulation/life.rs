@@ -30,11 +30,13 @@ use super::{
 };
 use crate::{
     Access, TenantCounters,
+    audit::Trail,
     bus::supervise_tenant,
     connection::{self, Surroundings},
     inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     quota::Quotas,
+    ration::Ration,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::TenantParts,
     tests::site::admitted,
@@ -136,6 +138,7 @@ impl Life {
             directory: Arc::default(),
             packets: PacketLimits::default(),
             counters: Arc::default(),
+            ration: Ration::of_listeners(),
             clock: clock.clone(),
         });
         let tenants = TENANTS.map(|name| {
@@ -155,6 +158,7 @@ impl Life {
                 quotas: Arc::new(Quotas::default()),
                 counters: counters.clone(),
                 insight: Insight::new(clock.now(), None),
+                trail: Trail::new(clock.clone()),
                 clock: clock.clone(),
             };
             supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
