@@ -9,8 +9,8 @@ use muster_schemas::{Kind, TenantId};
 use crate::{
     bucket::Rate,
     limits::{
-        DEVICE_BYTES, DEVICE_CONNECTIONS_MAX, DEVICE_DURABLE_SESSIONS_MAX, DEVICE_MESSAGES,
-        DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_MESSAGES_MAX, DEVICE_RETAINED_BYTES_MAX,
+        DEVICE_BYTES, DEVICE_CONNECTIONS_MAX, DEVICE_DURABLE_SESSIONS_MAX, DEVICE_LOG_BYTES_MAX,
+        DEVICE_MESSAGES, DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_MESSAGES_MAX, DEVICE_RETAINED_BYTES_MAX,
         DEVICE_RETAINED_MESSAGES_MAX, DEVICE_SUBSCRIPTIONS_MAX, LOG_AGE_MAX, LOG_BYTES_MAX, QUEUE_BYTES_MAX,
         QUEUE_MESSAGES_MAX, TENANT_BYTES, TENANT_CONNECTIONS_MAX, TENANT_MESSAGES,
     },
@@ -45,6 +45,9 @@ pub struct PrincipalQuota {
     pub queue_messages_max: usize,
     /// Bytes of topic and payload of these. At the bound that connection is closed.
     pub queue_bytes_max: usize,
+    /// Bytes of its messages on the log that durable sessions have yet to get. At the bound a publish that one of them
+    /// wants is refused, until they have got some.
+    pub log_bytes_max: u64,
 }
 
 /// The quotas of one tenant.
@@ -79,6 +82,7 @@ impl Default for Quotas {
             quota: tenant.clone(),
             queue_messages_max: QUEUE_MESSAGES_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
+            log_bytes_max: LOG_BYTES_MAX,
         };
         let device = PrincipalQuota {
             quota: Quota {
@@ -92,6 +96,7 @@ impl Default for Quotas {
             },
             queue_messages_max: DEVICE_QUEUE_MESSAGES_MAX,
             queue_bytes_max: DEVICE_QUEUE_BYTES_MAX,
+            log_bytes_max: DEVICE_LOG_BYTES_MAX,
         };
         Self { tenant, device, app, log_bytes_max: LOG_BYTES_MAX, log_age_max: LOG_AGE_MAX }
     }
@@ -113,17 +118,24 @@ impl Quotas {
             retained_messages_max,
             retained_bytes_max,
             durable_sessions_max,
-            device: principal_limits(&self.device.quota),
-            app: principal_limits(&self.app.quota),
+            device: principal_limits(&self.device),
+            app: principal_limits(&self.app),
             ..Limits::default()
         }
     }
 }
 
-fn principal_limits(quota: &Quota) -> PrincipalLimits {
+fn principal_limits(principal: &PrincipalQuota) -> PrincipalLimits {
     let Quota { subscriptions_max, retained_messages_max, retained_bytes_max, durable_sessions_max, .. } =
-        *quota;
-    PrincipalLimits { subscriptions_max, retained_messages_max, retained_bytes_max, durable_sessions_max }
+        principal.quota;
+    let log_bytes_max = principal.log_bytes_max;
+    PrincipalLimits {
+        subscriptions_max,
+        retained_messages_max,
+        retained_bytes_max,
+        durable_sessions_max,
+        log_bytes_max,
+    }
 }
 
 /// Whether it is a thing in the field, of which there are many, and not somebody who looks after them.

@@ -66,6 +66,7 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::PrincipalSessionQuota { .. }
         | Refusal::PrincipalRetainedQuota { .. }
         | Refusal::PrincipalRetainedBytesQuota { .. }
+        | Refusal::PrincipalLogBytesQuota { .. }
         | Refusal::SessionQuota { .. }
         | Refusal::RetainedQuota { .. }
         | Refusal::RetainedBytesQuota { .. }
@@ -94,6 +95,7 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
         Refusal::RetainedBytesQuota { .. } | Refusal::PrincipalRetainedBytesQuota { .. } => {
             counters.quota_retained_bytes.add(1);
         }
+        Refusal::PrincipalLogBytesQuota { .. } => counters.quota_log_bytes.add(1),
         _ => {}
     }
 }

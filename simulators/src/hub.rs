@@ -217,6 +217,21 @@ impl Hub {
         self.run(&self.operator(), arguments)
     }
 
+    /// A number from the hub's metrics that has no labels. None if it cannot be had: it needs `curl`.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let operator = self.operator();
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "--cacert"])
+            .arg(operator.join("ca.pem"))
+            .arg("--cert")
+            .arg(operator.join("cert.pem"));
+        curl.arg("--key").arg(operator.join("key.pem")).arg(format!("{}/metrics", self.api()));
+        let output = curl.output().ok().filter(|output| output.status.success())?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(found, _)| *found == name)?.1.parse().ok()
+    }
+
     fn run_plain(&self, arguments: &[&str]) -> Result<String, HubError> {
         let output = Command::new(&self.program).args(arguments).output()?;
         if output.status.success() {

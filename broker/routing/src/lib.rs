@@ -45,6 +45,7 @@ mod durable;
 mod effect;
 mod fanout;
 mod groups;
+mod held;
 mod index;
 mod input;
 pub mod limits;

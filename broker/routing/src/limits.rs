@@ -51,6 +51,15 @@ pub const FLUSH_INTERVAL_MS: u64 = 1_000;
 pub const CHECKPOINT_RECORDS_MAX: u64 = 1_024;
 /// Queue rows that one flush writes.
 pub const FLUSH_SESSIONS_MAX: usize = 1_024;
+/// Pieces of the log in which the bytes of one principal that durable sessions have yet to get are counted: by so much of
+/// its quota, at most, more is counted than is there.
+pub const HELD_PIECES_MAX: usize = 16;
+/// How often it is asked what durable sessions still need when principals are at their quota, in milliseconds.
+pub const HELD_LOOK_MS: u64 = 100;
+/// Principals with bytes of the log at which those that hold nothing any more are looked for first.
+pub const HELD_PRINCIPALS_SWEEP_MIN: usize = 1_024;
+/// What a record of the log counts for beyond its topic and payload, in bytes.
+pub const HELD_FURNITURE_BYTES: usize = 64;
 /// Topics of a publisher whose matches are remembered; with more in turn they are looked up each time.
 pub const RECENT_TOPICS_MAX: usize = 4;
 /// Longest of those topics, in bytes. A longer one is looked up each time.
@@ -79,6 +88,9 @@ pub struct PrincipalLimits {
     pub retained_bytes_max: usize,
     /// At the bound a CONNECT that begins a session which outlives its connection is refused.
     pub durable_sessions_max: usize,
+    /// Bytes of its messages that durable sessions have yet to get. At the bound a publish that one of them wants is
+    /// refused.
+    pub log_bytes_max: u64,
 }
 
 impl Default for PrincipalLimits {
@@ -88,6 +100,7 @@ impl Default for PrincipalLimits {
             retained_messages_max: RETAINED_MESSAGES_MAX,
             retained_bytes_max: RETAINED_BYTES_MAX,
             durable_sessions_max: DURABLE_SESSIONS_MAX,
+            log_bytes_max: u64::MAX,
         }
     }
 }

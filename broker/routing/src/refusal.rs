@@ -64,6 +64,17 @@ pub enum Refusal {
         /// The bound, in bytes.
         max: usize,
     },
+    /// As many bytes of the principal's messages as may do wait on the log for durable sessions.
+    #[error(
+        "the {who} has reached its quota of {max} bytes on the log that sessions have yet to get; try again when they \
+         have"
+    )]
+    PrincipalLogBytesQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, in bytes.
+        max: u64,
+    },
     /// As many topics as may hold a retained message do.
     #[error("the tenant has reached its quota of {max} retained messages; clear one first")]
     RetainedQuota {

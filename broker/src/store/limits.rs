@@ -27,6 +27,16 @@ pub const OPEN_FILES_MAX: usize = 128;
 /// Threads that flush and compact. One would let a long compaction hold up a flush, and then the committer.
 pub const WORKER_THREADS: usize = 2;
 
+/// Bytes of a journal that are read at a time when it is examined before a start.
+pub const JOURNAL_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that one batch that was not written to its end can have left: a group, its last commit, and room for heads, keys
+/// and marks. More than that is not one batch, and is not cut off.
+pub const TORN_BATCH_BYTES_MAX: u64 = 2 * (GROUP_BYTES_MAX + COMMIT_BYTES_MAX) as u64;
+/// How much two batches that follow on one another may differ in the number by which the engine orders them.
+pub const SEQNO_STEP_MAX: u64 = 1 << 32;
+/// Cut-off batches that are kept beside the journal. The oldest goes.
+pub const CUTS_KEPT_MAX: usize = 4;
+
 /// Free bytes on the disk below which nothing is written, unless configured otherwise. It leaves room for the
 /// flushes and compactions of what was already acknowledged: the engine does not survive a full disk there.
 pub const DISK_FREE_BYTES_MIN_DEFAULT: u64 = 256 * 1024 * 1024;

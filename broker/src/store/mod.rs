@@ -12,11 +12,13 @@
 
 mod committer;
 mod error;
+mod journal;
 mod keys;
 pub mod limits;
 mod log;
 mod sealing;
 mod table;
+mod tear;
 mod tenant;
 mod witness;
 
@@ -159,28 +161,32 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let io = |what| move |source| StoreError::Io { what, path: dir.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("create directory"))?;
-        let db = open_engine(&dir.join(ENGINE_DIRECTORY))?;
-        let [keys, marks, log] =
-            [open_table(&db, KEYS_TABLE)?, open_table(&db, MARKS_TABLE)?, open_table(&db, LOG_TABLE)?];
         let root = RootKeys::derive(&root);
-        let number = marks.get(MARK_NUMBER).map_err(|error| StoreError::engine("read a mark", &error))?;
-        let number = log::number(number.as_deref())?;
-        let found = keys.get(ROOT_ROW).map_err(|error| StoreError::engine("read the root row", &error))?;
-        match found {
-            Some(found) if &*found == root.check() => {}
-            Some(_) => return Err(StoreError::WrongRootKey),
-            None if number > 0 => return Err(StoreError::KeyDamaged { owner: "the store".to_owned() }),
-            None => {}
-        }
-        let path = dir.join(WITNESS_FILE);
-        let witness = Witness::open(&path, root.witness()).map_err(io("open the witness in"))?;
-        if witness.claimed() > number {
-            return Err(StoreError::CommitsMissing {
-                first: number + 1,
-                last: witness.claimed(),
-                witness: path,
-            });
-        }
+        let witness = Witness::open(&dir.join(WITNESS_FILE), root.witness());
+        let witness = witness.map_err(io("open the witness in"))?;
+        let engine = dir.join(ENGINE_DIRECTORY);
+        let (expected, cut) = tear::mend(dir, &engine, &witness)?;
+        let found = open_known(&engine, &root).and_then(|found| match found.number {
+            number if witness.claimed() > number => Err(witness.missing(number)),
+            number if expected.is_some_and(|expected| expected != number) => Err(StoreError::Damaged {
+                path: engine.clone(),
+                why: format!(
+                    "its journal ends with another commit than {number}, the last one in the tables"
+                ),
+            }),
+            _ => Ok(found),
+        });
+        let Known { db, keys, marks, log, number } = match (found, cut) {
+            (Ok(found), None) => found,
+            (Ok(found), Some(cut)) => {
+                cut.settle(found.number, witness.claimed());
+                found
+            }
+            (Err(error), cut) => {
+                cut.into_iter().for_each(tear::Cut::put_back);
+                return Err(error);
+            }
+        };
         witness.sync().map_err(io("sync the witness in"))?;
 
         let shared = Arc::new(Shared {
@@ -405,6 +411,32 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// An engine that was opened and belongs to the root key.
+struct Known {
+    db: Database,
+    keys: Keyspace,
+    marks: Keyspace,
+    log: Keyspace,
+    /// The last commit in it.
+    number: u64,
+}
+
+fn open_known(path: &Path, root: &RootKeys) -> Result<Known, StoreError> {
+    let db = open_engine(path)?;
+    let [keys, marks, log] =
+        [open_table(&db, KEYS_TABLE)?, open_table(&db, MARKS_TABLE)?, open_table(&db, LOG_TABLE)?];
+    let number = marks.get(MARK_NUMBER).map_err(|error| StoreError::engine("read a mark", &error))?;
+    let number = log::number(number.as_deref())?;
+    let found = keys.get(ROOT_ROW).map_err(|error| StoreError::engine("read the root row", &error))?;
+    match found {
+        Some(found) if &*found == root.check() => {}
+        Some(_) => return Err(StoreError::WrongRootKey),
+        None if number > 0 => return Err(StoreError::KeyDamaged { owner: "the store".to_owned() }),
+        None => {}
+    }
+    Ok(Known { db, keys, marks, log, number })
 }
 
 /// `t` and the handle: the row of the key table with a tenant's wrapped secret.

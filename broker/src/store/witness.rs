@@ -10,12 +10,12 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aws_lc_rs::hmac;
 
-use super::keys;
+use super::{error::StoreError, keys};
 
 /// Two slots, written in turn, so that a torn write costs one commit of knowledge and no more.
 const SLOT_BYTES: usize = 32;
@@ -24,8 +24,10 @@ const NUMBER_BYTES: usize = 8;
 /// The open file.
 pub(super) struct Witness {
     file: File,
+    path: PathBuf,
     key: hmac::Key,
     claimed: u64,
+    is_readable: bool,
 }
 
 impl Witness {
@@ -37,8 +39,25 @@ impl Witness {
         if file.metadata()?.len() == slots.len() as u64 {
             file.read_exact_at(&mut slots, 0)?;
         }
-        let claimed = slots.chunks_exact(SLOT_BYTES).filter_map(|slot| claim(&key, slot)).max().unwrap_or(0);
-        Ok(Self { file, key, claimed })
+        let claims = slots.chunks_exact(SLOT_BYTES).filter_map(|slot| claim(&key, slot));
+        let claimed = claims.max();
+        let is_readable = claimed.is_some() || slots.iter().all(|byte| *byte == 0);
+        Ok(Self { file, path: path.to_owned(), key, claimed: claimed.unwrap_or(0), is_readable })
+    }
+
+    /// Whether it is as we wrote it: empty, or with a claim that authenticates. If not, it may have claimed anything.
+    pub fn is_readable(&self) -> bool {
+        self.is_readable
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to say when the last commit that is there is `last`, and more were claimed.
+    pub fn missing(&self, last: u64) -> StoreError {
+        StoreError::CommitsMissing { first: last + 1, last: self.claimed, witness: self.path.clone() }
     }
 
     /// The last commit that is known to have been acknowledged; 0 if none is.
@@ -50,7 +69,7 @@ impl Witness {
     pub fn claim(&mut self, number: u64) -> io::Result<()> {
         let offset = (number % 2) * SLOT_BYTES as u64;
         self.file.write_all_at(&slot(&self.key, number), offset)?;
-        self.claimed = number;
+        (self.claimed, self.is_readable) = (number, true);
         Ok(())
     }
 

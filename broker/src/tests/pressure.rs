@@ -231,3 +231,53 @@ fn a_bomb_of_retained_messages_is_bounded_and_everything_of_them_is_read_in_turn
         }
     });
 }
+
+#[test]
+fn a_device_that_fills_its_share_of_the_log_is_refused_alone_until_sessions_have_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open_with(dir.path(), &["acme"], |quotas| quotas.device.log_bytes_max = 100_000);
+        let app = site.app("acme", "dashboard").stays(3_600).connected().await;
+        drop(app.subscribed("devices/+/events/#").await);
+        until("the session is away", || site.counters("acme").sessions.value() == 0).await;
+        let mut pump = site.device("acme", "pump-1").connected().await;
+        let mut other = site.device("acme", "pump-2").connected().await;
+        let event = |device: &str| {
+            let topic = format!("devices/{device}/events/flow");
+            publish(1, message(&topic, Qos::AtLeastOnce, "x".repeat(1_000)))
+        };
+        let mut taken = 0;
+        let refusal = loop {
+            pump.send(&event("pump-1")).await;
+            match pump.next().await {
+                Packet::PubAck(ack) if ack.code == ReasonCode::QuotaExceeded => break ack,
+                other => assert_eq!(other, puback(1, ReasonCode::Success)),
+            }
+            taken += 1;
+        };
+        assert_eq!(taken, 100_000 / (1_000 + "devices/pump-1/events/flow".len() + 64));
+        let reason = refusal.reason.unwrap();
+        assert!(
+            reason.starts_with("the device has reached its quota of 100000 bytes on the log"),
+            "{reason}"
+        );
+        assert_eq!(site.counters("acme").quota_log_bytes.value(), 1);
+        // Its neighbour goes on, and so does what no session waits for.
+        other.send(&event("pump-2")).await;
+        assert_eq!(other.next().await, puback(1, ReasonCode::Success));
+        pump.send(&publish(1, message("devices/pump-1/telemetry/flow", Qos::AtLeastOnce, "1"))).await;
+        assert_eq!(pump.next().await, puback(1, ReasonCode::Success));
+
+        let (mut app, present) = site.app("acme", "dashboard").stays(3_600).resumed().await;
+        assert!(present);
+        for _ in 0..=taken {
+            let Packet::Publish(delivered) = app.next().await else { panic!("not a PUBLISH") };
+            app.send(&puback(delivered.packet_id.unwrap().get(), ReasonCode::Success)).await;
+        }
+        until("the log is let go", || site.counters("acme").log_held_bytes.value() < 10_000).await;
+        for _ in 0..taken / 2 {
+            pump.send(&event("pump-1")).await;
+            assert_eq!(pump.next().await, puback(1, ReasonCode::Success));
+        }
+    });
+}

@@ -41,14 +41,12 @@ fn quotas(section: &mut Section<'_>, above: &Quotas) -> Result<Quotas, ConfigErr
     let tenant = quota(section, &above.tenant, None)?;
     let mut device = section.section("device")?;
     let mut app = section.section("app")?;
+    let log_bytes_max =
+        section.number("log_bytes_max", above.log_bytes_max, LOG_BYTES_MAX_MIN..=LOG_BYTES_MAX_MAX)?;
     let quotas = Quotas {
-        device: principal(&mut device, &above.device, &tenant)?,
-        app: principal(&mut app, &above.app, &tenant)?,
-        log_bytes_max: section.number(
-            "log_bytes_max",
-            above.log_bytes_max,
-            LOG_BYTES_MAX_MIN..=LOG_BYTES_MAX_MAX,
-        )?,
+        device: principal(&mut device, &above.device, (&tenant, log_bytes_max))?,
+        app: principal(&mut app, &above.app, (&tenant, log_bytes_max))?,
+        log_bytes_max,
         log_age_max: Duration::from_secs(section.number(
             "log_age_s_max",
             above.log_age_max.as_secs(),
@@ -64,7 +62,7 @@ fn quotas(section: &mut Section<'_>, above: &Quotas) -> Result<Quotas, ConfigErr
 fn principal(
     section: &mut Section<'_>,
     above: &PrincipalQuota,
-    tenant: &Quota,
+    (tenant, log_bytes_max): (&Quota, u64),
 ) -> Result<PrincipalQuota, ConfigError> {
     Ok(PrincipalQuota {
         quota: quota(section, &above.quota, Some(tenant))?,
@@ -77,6 +75,11 @@ fn principal(
             "queue_bytes_max",
             above.queue_bytes_max,
             1_024..=QUOTA_RATE_MAX as usize,
+        )?,
+        log_bytes_max: section.number(
+            "log_bytes_max",
+            above.log_bytes_max.min(log_bytes_max),
+            1_024..=log_bytes_max,
         )?,
     })
 }

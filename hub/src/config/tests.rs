@@ -218,6 +218,7 @@ fn what_a_section_of_quotas_does_not_say_is_as_above_it() {
     let usual = &quotas.usual;
     assert_eq!((usual.tenant.connections_max, usual.device.quota.connections_max), (20, 20));
     assert_eq!((usual.device.quota.messages.per_s_max, usual.log_age_max.as_secs()), (7, 3_600));
+    assert_eq!((usual.device.log_bytes_max, usual.app.log_bytes_max), (64 << 20, 1 << 30));
     let acme = quotas.of(&"acme".parse().expect("id"));
     assert_eq!((acme.tenant.connections_max, acme.device.quota.connections_max), (50, 40));
     assert_eq!((acme.device.quota.messages.per_s_max, acme.app.quota.connections_max), (7, 20));
@@ -246,6 +247,10 @@ fn a_principal_gets_no_more_than_its_tenant() {
             "quotas.tenants.Acme must be a section whose name is the id of a tenant",
         ),
         ("[quotas]\nlog_bytes_max = 1", "quotas.log_bytes_max must be"),
+        (
+            "[quotas]\nlog_bytes_max = 2000000\n[quotas.device]\nlog_bytes_max = 2000001",
+            "quotas.device.log_bytes_max must be a whole number from 1024 to 2000000",
+        ),
     ] {
         let said = refused(&format!("{LEAST}{text}\n"));
         assert!(said.contains(wanted), "{said:?} does not say {wanted:?}");

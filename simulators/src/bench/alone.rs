@@ -17,9 +17,8 @@ use super::{
     BenchError, NEIGHBOUR, TENANT,
     fleet::{Device, Newcomer, Target, enrol_all},
     limits::{
-        AGENT_READINGS, APPENDED_BATCHES, APPENDED_BYTES, DISK_WRITE_BYTES, ENROLMENTS, ENROLMENTS_AT_ONCE,
-        LATE_STARTS, MEASUREMENT_TIME_MAX, PUBLISHERS, SINGLES_PER_DEVICE, STARTS, TELEMETRY_PER_DEVICE,
-        WINDOW,
+        AGENT_READINGS, APPENDED_BYTES, DISK_WRITE_BYTES, ENROLMENTS, ENROLMENTS_AT_ONCE, LATE_STARTS,
+        MEASUREMENT_TIME_MAX, PUBLISHERS, SINGLES_PER_DEVICE, STARTS, TELEMETRY_PER_DEVICE, WINDOW,
     },
     machine::{appended_log, bytes_below, durable_writes},
     page::{Section, grouped, mib, ms, rate, us_each},
@@ -158,8 +157,9 @@ impl Alone {
         let full = Amount { window: WINDOW, count: TELEMETRY_PER_DEVICE, from_ms: 0 };
         let single = Amount { window: 1, count: SINGLES_PER_DEVICE, from_ms: 1_000_000 };
         let publishers = self.bounded(open_all(&self.devices, &target))?;
-        let (publishers, one) = self.bounded(telemetry::measure(publishers, single, &gauge))?;
-        let (publishers, many) = self.bounded(telemetry::measure(publishers, full, &gauge))?;
+        let batches = || self.hub.metric("muster_store_batches_total");
+        let (publishers, one) = self.bounded(telemetry::measure(publishers, single, &gauge, batches))?;
+        let (publishers, many) = self.bounded(telemetry::measure(publishers, full, &gauge, batches))?;
         self.bounded(close_all(publishers))?;
         self.stored += one.waits.count() + many.waits.count();
 
@@ -197,11 +197,13 @@ impl Alone {
             format!("{} / {}", ms(disk.median()), ms(disk.quantile(990))),
         );
         section.row("the same: such writes a second", rate(disk.count(), disk.total()));
-        for batch in APPENDED_BATCHES {
-            let appended = appended_log(&self.folder, batch)?;
+        for (ingest, window) in [(&many, WINDOW), (&one, 1)] {
+            let Some(group) = ingest.group() else { continue };
+            let appended = appended_log(&self.folder, group)?;
             section.row(
                 format!(
-                    "a raw log: records of {APPENDED_BYTES} bytes appended, {batch} for each `fdatasync`"
+                    "a raw log, {APPENDED_BYTES} bytes a message, {group} for each `fdatasync` as the hub had with \
+                     {window} on the way: rate"
                 ),
                 rate(appended.count, appended.time),
             );

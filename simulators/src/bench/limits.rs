@@ -36,9 +36,7 @@ pub const DISK_WRITES: usize = 200;
 pub const DISK_WRITE_BYTES: usize = 4_096;
 /// Bytes of a record of the raw log that is measured for comparison: a message of two readings.
 pub const APPENDED_BYTES: usize = 160;
-/// Records of that log written together.
-pub const APPENDED_BATCHES: [usize; 2] = [64, 256];
-/// How long that is done.
+/// How long it is appended to.
 pub const APPENDING_TIME: Duration = Duration::from_secs(1);
 
 /// Longest wait for a peer to listen.

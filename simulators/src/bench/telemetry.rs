@@ -36,10 +36,20 @@ pub struct Publisher {
 pub struct Ingest {
     /// From the first PUBLISH to the last PUBACK.
     pub acknowledged: Span,
+    /// How many batches the hub made durable until then, each with one `fdatasync`; none if it did not say.
+    pub batches: Option<u64>,
     /// Until the hub had nothing more to do: the readings are in the store.
     pub settled: Span,
     /// From each PUBLISH to its PUBACK.
     pub waits: Sample,
+}
+
+impl Ingest {
+    /// Messages that shared one `fdatasync`, in the mean.
+    pub fn group(&self) -> Option<usize> {
+        let batches = usize::try_from(self.batches?).ok().filter(|batches| *batches > 0)?;
+        Some(self.waits.count().div_ceil(batches))
+    }
 }
 
 /// How much each device sends.
@@ -53,7 +63,7 @@ pub struct Amount {
     pub from_ms: u32,
 }
 
-/// Has all publishers publish, and gives them back.
+/// Has all publishers publish, and gives them back. `batches` counts what the hub has made durable so far.
 ///
 /// # Errors
 /// A connection failed, or the hub refused a message.
@@ -61,7 +71,9 @@ pub async fn measure(
     publishers: Vec<Publisher>,
     amount: Amount,
     gauge: &Gauge,
+    batches: impl Fn() -> Option<u64>,
 ) -> Result<(Vec<Publisher>, Ingest), BenchError> {
+    let before = batches();
     let mark = gauge.mark()?;
     let deadline = now() + SENDING_TIME_MAX;
     let mut tasks = JoinSet::new();
@@ -75,9 +87,10 @@ pub async fn measure(
         waits.extend(own);
     }
     let acknowledged = gauge.since(mark)?;
+    let batches = batches().zip(before).map(|(after, before)| after.saturating_sub(before));
     gauge.quiet().await?;
     let settled = gauge.since(mark)?;
-    Ok((back, Ingest { acknowledged, settled, waits: Sample::new(waits) }))
+    Ok((back, Ingest { acknowledged, batches, settled, waits: Sample::new(waits) }))
 }
 
 async fn publish(

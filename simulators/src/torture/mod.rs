@@ -89,6 +89,8 @@ pub enum TortureError {
 }
 
 const TENANT: &str = "torture";
+/// What the hub says when it cuts off a batch that was not written to its end.
+const TORN: &str = "the last batch was not written to its end";
 
 /// Runs it, telling each round.
 ///
@@ -116,6 +118,8 @@ struct Torture<'a> {
     log: Vec<String>,
     history: Vec<String>,
     restarts: Vec<Duration>,
+    /// Torn batches that the hub cut off its journal.
+    torn: u64,
 }
 
 impl<'a> Torture<'a> {
@@ -130,7 +134,8 @@ impl<'a> Torture<'a> {
         let cuts = (options.cuts > 0)
             .then(|| Cuts::prepare(hub.folder(), folder.path(), options.disk_lies))
             .transpose()?;
-        Ok(Self { options, hub, cuts, chance, log: Vec::new(), history: Vec::new(), restarts: Vec::new() })
+        let (log, history, restarts) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { options, hub, cuts, chance, log, history, restarts, torn: 0 })
     }
 
     fn run(&mut self, out: &mut dyn Write) -> Result<Report, TortureError> {
@@ -164,7 +169,7 @@ impl<'a> Torture<'a> {
         }
         ledger.judge();
         let unsynced = self.cuts.as_ref().map_or((0, 0), |cuts| cuts.unsynced);
-        Ok(Report::new(self.options, &ledger, &self.restarts, unsynced))
+        Ok(Report::new(self.options, &ledger, &self.restarts, unsynced, self.torn))
     }
 
     fn rounds(&mut self, rounds: u32, field: &Field, out: &mut dyn Write) -> Result<(), TortureError> {
@@ -218,6 +223,7 @@ impl<'a> Torture<'a> {
             for line in lines.iter().filter(|line| line.contains("panicked at")) {
                 field.ledger().violated(format!("the hub panicked: {line}"));
             }
+            self.torn += lines.iter().filter(|line| line.contains(TORN)).count() as u64;
             self.log.extend(lines.iter().cloned());
         }
         self.hub.kill();

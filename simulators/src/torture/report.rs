@@ -15,6 +15,8 @@ pub struct Report {
     cuts: u32,
     /// Changes of files that were not synced at a power cut, and those of them that were lost.
     pub unsynced: (u64, u64),
+    /// Torn batches that the hub found at a start, and cut off.
+    pub torn: u64,
     /// Its numbers.
     pub numbers: Numbers,
     /// What must not be, in words; the first ones.
@@ -29,6 +31,7 @@ impl Report {
         ledger: &Ledger,
         restarts: &[Duration],
         unsynced: (u64, u64),
+        torn: u64,
     ) -> Self {
         let mut restarts = restarts.to_vec();
         restarts.sort_unstable();
@@ -39,6 +42,7 @@ impl Report {
             kills: options.kills,
             cuts: options.cuts,
             unsynced,
+            torn,
             numbers: ledger.numbers,
             violations: ledger.violations.clone(),
             restart: (median, longest),
@@ -56,10 +60,11 @@ impl fmt::Display for Report {
         let Numbers { acknowledged: [qos_1, qos_2], delivered, .. } = self.numbers;
         let Numbers { duplicates_qos_1, repeated_qos_2, refused, turned_away, violations, .. } = self.numbers;
         let (median, longest) = self.restart;
-        let Self { seed, kills, cuts, unsynced: (unsynced, lost), .. } = self;
+        let Self { seed, kills, cuts, unsynced: (unsynced, lost), torn, .. } = self;
         writeln!(
             f,
-            "seed {seed}: {kills} kills; {cuts} power cuts, {lost} of {unsynced} unsynced changes lost"
+            "seed {seed}: {kills} kills; {cuts} power cuts, {lost} of {unsynced} unsynced changes lost, {torn} \
+             torn batches cut off"
         )?;
         writeln!(f, "  ready after {median:.0?} (median), {longest:.0?} (longest)")?;
         writeln!(

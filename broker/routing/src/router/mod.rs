@@ -19,6 +19,7 @@ use crate::{
     effect::{Effect, Outcome, Wish},
     fanout::{Fanout, Replay},
     groups::{Groups, Joined, Share, Sharer},
+    held::Held,
     index::{Index, Matches},
     input::Input,
     limits::{Limits, REPLAY_SHARE_DIVISOR},
@@ -84,6 +85,7 @@ pub struct Router {
     retained: Retained,
     sessions: Sessions,
     usage: Usage,
+    held: Held,
     commits: Commits,
     fanout: Fanout,
     /// What waits behind an unfinished fan-out, in order.
@@ -109,6 +111,7 @@ impl Router {
             retained: Retained::new(limits.retained_messages_max, limits.retained_bytes_max),
             sessions: Sessions::new(limits.clone(), next_sequence),
             usage: Usage::default(),
+            held: Held::default(),
             commits: Commits::new(next_sequence, limits.uncommitted_records_max, limits.undo_bytes_max),
             fanout: Fanout::default(),
             line: VecDeque::new(),
@@ -192,6 +195,7 @@ impl Router {
                     answer(members, asked, Outcome::Refused(reason.clone()), effects);
                 });
                 self.sessions.uncommitted_failed(from);
+                self.held.failed(from);
             }
             Input::Stored { batch } => {
                 self.sessions.stored(batch, effects);

@@ -14,7 +14,7 @@ use crate::{
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
-    limits::PrincipalLimits,
+    limits::{HELD_FURNITURE_BYTES, PrincipalLimits},
     refusal::Refusal,
     retained::Retained,
     subscription::SubscriberId,
@@ -151,8 +151,17 @@ impl Router {
         let qos = message.qos;
         let at_once = wanted.iter().filter(|found| found.qos.min(qos) == Qos::AtMostOnce).count();
         let is_kept = is_logged || at_once < wanted.len();
+        let limits = self.limits.of(publisher.kind);
+        let bytes = message.topic.as_str().len() + message.payload.len() + HELD_FURNITURE_BYTES;
+        let share = (publisher, bytes as u64, limits.log_bytes_max);
+        let is_held = at_once < wanted.len();
+        let needed_from = || self.sessions.needed_from();
+        if is_held && !self.held.has_room(share, self.now_ms, needed_from) {
+            let (who, max) = (publisher.kind, limits.log_bytes_max);
+            return Err(Refusal::PrincipalLogBytesQuota { who, max });
+        }
         let (message, sequence) = accept(
-            (publisher, self.limits.of(publisher.kind)),
+            (publisher, limits),
             &mut self.retained,
             &mut self.commits,
             message,
@@ -160,6 +169,9 @@ impl Router {
             self.now_ms,
             effects,
         )?;
+        if let Some(sequence) = sequence.filter(|_| is_held) {
+            self.held.add(share, sequence, self.now_ms, needed_from);
+        }
         let expires_ms = expires_ms(&message, self.now_ms);
         if at_once > 0 {
             self.give_at_once(&message, expires_ms, &wanted, effects);

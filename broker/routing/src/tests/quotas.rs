@@ -13,6 +13,7 @@ fn small() -> PrincipalLimits {
         retained_messages_max: 2,
         retained_bytes_max: 1_000,
         durable_sessions_max: 1,
+        log_bytes_max: u64::MAX,
     }
 }
 
@@ -210,4 +211,20 @@ fn a_session_that_wants_nothing_holds_the_log_for_a_moment_only() {
     let at = bus.router.next_deadline().expect("a flush");
     bus.router.handle(at, Input::DeadlineReached, &mut bus.effects);
     assert_eq!(bus.router.needed_from(), crate::limits::CHECKPOINT_RECORDS_MAX + 1);
+}
+
+#[test]
+fn what_waits_on_the_log_counts_for_its_publisher_until_sessions_have_it() {
+    let mut bus = Bus::with(|limits| limits.app.log_bytes_max = 520);
+    bus.join(1).join(2).join(3);
+    bus.attach(1, "first").expect("room");
+    bus.is_granted(1, "a/#").expect("room");
+    let large = || message("a/b", &"x".repeat(100), 1);
+    let full = Some(Refusal::PrincipalLogBytesQuota { who: Kind::App, max: 520 });
+    assert_eq!([(); 3].map(|()| bus.is_taken(2, large())), [None, None, None]);
+    assert_eq!(bus.is_taken(2, large()), full);
+    assert_eq!(bus.is_taken(3, large()), None, "another principal has its own");
+    assert_eq!(bus.is_taken(2, message("b", "x", 1)), None, "no durable session wants it");
+    assert_eq!(bus.is_taken(2, message("logged/b", "x", 1)), None, "no durable session wants it");
+    assert_eq!(bus.is_taken(2, message("a/b", "x", 0)), None, "QoS 0 does not wait");
 }

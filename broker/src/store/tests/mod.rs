@@ -4,6 +4,7 @@ mod commits;
 mod crash;
 mod log;
 mod secrets;
+mod tears;
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
