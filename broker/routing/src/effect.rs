@@ -110,6 +110,13 @@ pub enum Effect {
         /// For each filter in order, whether there was such a subscription.
         existed: Vec<bool>,
     },
+    /// It took long to find out who wants what was published: as long as to route so many messages.
+    Searched {
+        /// Who published.
+        subscriber: SubscriberId,
+        /// As many as that.
+        messages: usize,
+    },
     /// A publish without a ticket was refused: nobody is told, it is counted and logged.
     Denied {
         /// Who published.
@@ -208,6 +215,7 @@ impl Effect {
             | Self::Read { .. }
             | Self::Need { .. }
             | Self::Lost { .. }
+            | Self::Searched { .. }
             | Self::Continue => None,
         }
     }

@@ -28,6 +28,7 @@ use crate::{
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
+    pace::{Cost, Pace},
     quota::Quotas,
     refusal,
     session::Permits,
@@ -55,8 +56,17 @@ pub(crate) struct ToSession {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) enum Membership {
-    Join { subscriber: SubscriberId, publisher: Publisher, access: Arc<Access>, outlet: Recipient<ToSession> },
-    Leave { subscriber: SubscriberId },
+    Join {
+        subscriber: SubscriberId,
+        publisher: Publisher,
+        access: Arc<Access>,
+        outlet: Recipient<ToSession>,
+        /// Its principal's, which pays for what takes the router long.
+        pace: Pace,
+    },
+    Leave {
+        subscriber: SubscriberId,
+    },
 }
 
 /// The log's answer to one commit.
@@ -162,6 +172,7 @@ impl Committing {
 
 struct Outlet {
     session: Recipient<ToSession>,
+    pace: Pace,
     pending: Vec<Effect>,
     /// How much the last turn had for it.
     expected: usize,
@@ -266,6 +277,13 @@ impl Router {
                     refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
                     info!(%tenant, %kind, %id, why = %refusal, "will refused");
+                }
+                Effect::Searched { subscriber, messages } => {
+                    if let Some(outlet) = self.outlets.get(&subscriber) {
+                        let cost = Cost { messages: messages as u64, bytes: 0 };
+                        // Its reader waits when it pays for its next batch.
+                        let _ = outlet.pace.pay(self.parts.clock.now(), cost);
+                    }
                 }
                 Effect::Continue => unfinished = true,
             }
@@ -482,8 +500,9 @@ impl Handler<Membership> for Router {
 
     fn handle(&mut self, membership: Membership, ctx: &mut Context<Self>) {
         match membership {
-            Membership::Join { subscriber, publisher, access, outlet } => {
-                self.outlets.insert(subscriber, Outlet { session: outlet, pending: Vec::new(), expected: 0 });
+            Membership::Join { subscriber, publisher, access, outlet, pace } => {
+                let outlet = Outlet { session: outlet, pace, pending: Vec::new(), expected: 0 };
+                self.outlets.insert(subscriber, outlet);
                 self.input(Input::Join { subscriber, publisher, access });
             }
             Membership::Leave { subscriber } => {

@@ -158,7 +158,7 @@ impl Router {
                     _ => drop(self.index.subscribe(subscriber, filter, *subscription)),
                 }
             }
-            let kept = session.subscriptions.len();
+            let kept = self.index.weight_of(subscriber) + self.groups.weight_of(subscriber);
             self.usage.subscriptions(&session.key.publisher, 0, kept);
             self.usage.session_began(&session.key.publisher);
         }
@@ -167,7 +167,7 @@ impl Router {
 
     /// Hands in a record of the log, in order.
     pub fn restore_record(&mut self, sequence: u64, message: &Message, restoring: &mut Restoring) {
-        self.index.matches(&message.topic, None, &mut restoring.matches);
+        self.index.all_matches(&message.topic, &mut restoring.matches);
         self.sessions.restore_record(sequence, message, &mut restoring.matches, &restoring.as_of);
     }
 
@@ -459,9 +459,9 @@ impl Router {
         self.members.get(&subscriber).and_then(|member| member.session)
     }
 
-    /// How many subscriptions somebody has, shared ones included.
+    /// For how many subscriptions those of somebody count, shared ones included.
     fn subscriptions_of(&self, id: SubscriberId) -> usize {
-        self.index.subscriptions_of(id) + self.groups.count_of(id)
+        self.index.weight_of(id) + self.groups.weight_of(id)
     }
 
     /// Under which number the index knows a connection: its own, or that of its durable session.

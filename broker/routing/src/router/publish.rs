@@ -14,7 +14,7 @@ use crate::{
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
-    limits::PrincipalLimits,
+    limits::{PrincipalLimits, SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
     refusal::Refusal,
     retained::Retained,
     subscription::SubscriberId,
@@ -55,6 +55,15 @@ impl Router {
                     return effects.push(refused(subscriber, ticket, Refusal::NotAuthorized { rule }));
                 }
                 index.matches(topic, Some(from), matches);
+                let nodes = matches.nodes();
+                if nodes >= 2 * SEARCH_NODES_OF_A_MESSAGE {
+                    effects
+                        .push(Effect::Searched { subscriber, messages: nodes / SEARCH_NODES_OF_A_MESSAGE });
+                }
+                if matches.is_cut() {
+                    let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
+                    return effects.push(refused(subscriber, ticket, refusal));
+                }
                 let is_logged = self.durable.iter().any(|filter| filter.matches(topic));
                 member.recent.get_or_insert_default().note(topic, from, is_logged, (index, matches));
                 is_logged
@@ -108,6 +117,10 @@ impl Router {
     /// A message that nobody waits for; its access was checked when it was left.
     pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
         self.index.matches(&message.topic, None, self.fanout.matches());
+        if self.fanout.matches().is_cut() {
+            let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
+            return effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
+        }
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
         if let Err(refusal) = self.route(publisher, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });

@@ -12,7 +12,7 @@ use crate::{
     input::Request,
     refusal::Refusal,
     retained::Retained,
-    subscription::{SubscriberId, Subscription},
+    subscription::{SubscriberId, Subscription, weight},
 };
 
 impl Router {
@@ -44,12 +44,13 @@ impl Router {
         let id = self.index_id(to);
         let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
         let has = self.subscriptions_of(id);
-        let refusal = if has >= own {
+        let more = weight(wanted.as_str());
+        let refusal = if has + more > own {
             Some(Refusal::SubscriptionQuota { max: own })
-        } else if self.index.len() >= all {
+        } else if self.index.weight() + more > all {
             Some(Refusal::TenantSubscriptionQuota { max: all })
         } else {
-            self.principal_subscription_quota(to)
+            self.principal_subscription_quota(to, more)
         };
         let is_there = match &share {
             Some(share) => self.groups.contains(share, id),
