@@ -51,6 +51,7 @@ pub mod limits;
 mod numbers;
 mod recent;
 mod refusal;
+mod replays;
 mod retained;
 mod router;
 mod subscription;

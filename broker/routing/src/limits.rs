@@ -23,6 +23,10 @@ pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const RETAINED_FURNITURE_BYTES: usize = 256;
 /// Most deliveries (or retained messages looked at) in one call of the router.
 pub const FANOUT_SLICE_MAX: usize = 256;
+/// Retained messages that a subscriber is given at once; the rest when it has put these out.
+pub const REPLAY_MESSAGES_MAX: usize = 1_024;
+/// Bytes of topic and payload of these, after which it is given no more; one message more may be.
+pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 /// Share of a slice that is kept for retained replays while publishes wait, so that neither starves.
 pub const REPLAY_SHARE_DIVISOR: usize = 4;
 /// Most inputs that wait behind an unfinished fan-out.

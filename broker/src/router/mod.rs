@@ -252,6 +252,7 @@ impl Router {
                 | Effect::Released { to, .. }
                 | Effect::Forgotten { to, .. }
                 | Effect::Close { to, .. }
+                | Effect::Ahead { to }
                 | Effect::Denied { to, .. } => {
                     if let Some(outlet) = self.outlets.get_mut(&to) {
                         if outlet.pending.is_empty() {

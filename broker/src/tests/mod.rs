@@ -2,6 +2,7 @@
 //!
 //! A story runs in real time where it waits for the disk, and in virtual time where nothing but timers happens.
 
+mod bombs;
 mod congestion;
 mod delivery;
 mod durable;

@@ -273,7 +273,7 @@ impl Router {
             self.usage.subscriptions(&member.publisher, self.subscriptions_of(subscriber), 0);
         }
         self.index.remove(subscriber);
-        self.replays.retain(|replay| replay.to != subscriber);
+        self.replays.end_all(subscriber);
     }
 }
 

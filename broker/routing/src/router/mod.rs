@@ -17,7 +17,7 @@ use crate::{
     commit::{Answer, Commits},
     durable::{Kept, RestoreError, Sessions, Will},
     effect::{Effect, Outcome},
-    fanout::{Fanout, Replay},
+    fanout::Fanout,
     groups::{Groups, Joined, Share, Sharer},
     index::{Index, Matches},
     input::Input,
@@ -25,6 +25,7 @@ use crate::{
     numbers::SubscriberMap,
     recent::Recent,
     refusal::Refusal,
+    replays::Replays,
     retained::Retained,
     subscription::{SubscriberId, Subscription},
     usage::Usage,
@@ -89,8 +90,7 @@ pub struct Router {
     /// What waits behind an unfinished fan-out, in order.
     line: VecDeque<Input>,
     line_bytes: usize,
-    /// One per subscription at most; the first is served next.
-    replays: VecDeque<Replay>,
+    replays: Replays,
     /// [`Effect::Continue`] is on its way.
     asked_to_continue: bool,
     /// The time of the current input, in Unix milliseconds.
@@ -113,7 +113,7 @@ impl Router {
             fanout: Fanout::default(),
             line: VecDeque::new(),
             line_bytes: 0,
-            replays: VecDeque::new(),
+            replays: Replays::default(),
             asked_to_continue: false,
             now_ms: 0,
             limits,
@@ -226,6 +226,10 @@ impl Router {
                 if let Some(number) = self.session_of(subscriber) {
                     self.sessions.forget(number, packet_id, effects);
                 }
+            }
+            Input::CaughtUp { subscriber } => {
+                self.replays.caught_up(subscriber);
+                self.ask_to_continue(effects);
             }
             Input::DeadlineReached => {
                 self.sessions.flush(now_ms, effects);
@@ -357,16 +361,11 @@ impl Router {
         }
         while budget > 0
             && !self.asked_to_continue
-            && let Some(replay) = self.replays.front_mut()
+            && let Some(to) = self.replays.next()
         {
-            let number = self.members.get(&replay.to).and_then(|member| member.session);
+            let number = self.members.get(&to).and_then(|member| member.session);
             let session = number.and_then(|number| self.sessions.session_mut(number));
-            if replay.deliver(&self.retained, self.now_ms, session, &mut budget, effects) {
-                self.replays.pop_front();
-                budget = budget.saturating_sub(1);
-            } else {
-                self.replays.rotate_left(1);
-            }
+            self.replays.serve(&self.retained, self.now_ms, session, &mut budget, effects);
         }
         if self.line.is_empty() && self.line.capacity() > self.limits.fanout_slice_max {
             self.line.shrink_to(self.limits.fanout_slice_max);

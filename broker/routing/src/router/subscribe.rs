@@ -7,11 +7,9 @@ use crate::{
     access::Access,
     durable::{Kept, Then},
     effect::Effect,
-    fanout::Replay,
     groups::{Share, Sharer},
     input::Request,
     refusal::Refusal,
-    retained::Retained,
     subscription::{SubscriberId, Subscription, weight},
 };
 
@@ -71,7 +69,7 @@ impl Router {
         }
         let is_new = self.index.subscribe(id, &filter, subscription).is_none();
         if !is_new {
-            self.end_replay(to, &filter);
+            self.replays.end(to, &filter);
         }
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,
@@ -79,7 +77,7 @@ impl Router {
             RetainHandling::DoNotSend => false,
         };
         if wanted && !self.retained.is_empty() {
-            self.replays.push_back(Replay { to, subscription, cursor: Retained::matching(&filter) });
+            self.replays.begin(to, subscription, &filter);
         }
         self.keep(to, &filter, subscription);
         Ok(options.qos)
@@ -116,7 +114,7 @@ impl Router {
         for filter in filters {
             let did_exist = self.drop_subscription(id, filter);
             if did_exist {
-                self.end_replay(to, filter);
+                self.replays.end(to, filter);
                 if let Some(number) = self.session_of(to) {
                     if let Some(session) = self.sessions.session_mut(number) {
                         session.subscriptions.retain(|kept| kept.filter != *filter);
@@ -153,9 +151,5 @@ impl Router {
                 self.sessions.wait(number, Then::Say(Box::new(answer)));
             }
         }
-    }
-
-    fn end_replay(&mut self, subscriber: SubscriberId, filter: &TopicFilter) {
-        self.replays.retain(|replay| replay.to != subscriber || replay.cursor.filter() != filter);
     }
 }
