@@ -1,7 +1,7 @@
 //! Bounds of the bus: connections, handshakes, queues between tasks and actors. Unit last.
 //!
 //! Packet bounds stand in `muster_mqtt::limits`, subscription and retained bounds in `muster_routing::limits`,
-//! storage bounds in [`crate::store::limits`].
+//! storage bounds in [`crate::store::limits`], those of WebSocket in `websocket/limits.rs`.
 
 use std::time::Duration;
 
@@ -16,15 +16,6 @@ pub const LISTEN_BACKLOG: u32 = 1_024;
 /// How long a peer has from its connection to the end of the TLS handshake and of the upgrade to WebSocket, its tenant to
 /// open a session after that, and a peer that is not let in to hear why.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Largest request that asks for WebSocket, in bytes: a browser's, with its cookies. A larger one is declined.
-pub const UPGRADE_BYTES_MAX: usize = 8 * 1_024;
-/// Most headers in it. With more, it is declined.
-pub const UPGRADE_HEADERS_MAX: usize = 64;
-/// Largest payload of a PING, PONG or CLOSE, in bytes (RFC 6455 §5.5). With more, the connection is closed.
-pub const WEBSOCKET_CONTROL_BYTES_MAX: u64 = 125;
-/// Most payload put into one frame, in bytes: with its header it fills one TLS record. What is more goes into the next.
-pub const WEBSOCKET_FRAME_BYTES_MAX: usize = 16 * 1_024 - 10;
 
 /// Most bytes taken by one read of a socket: one full TLS record.
 pub const READ_BYTES_MAX: usize = 16 * 1_024;

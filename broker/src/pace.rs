@@ -128,6 +128,12 @@ impl Throttle {
         Self { paces, counters, principal, peer, logged: Cell::new(None) }
     }
 
+    /// The pace of the principal.
+    pub(crate) fn own(&self) -> Pace {
+        let [own, _] = &self.paces;
+        own.clone()
+    }
+
     /// Pays for a batch, and waits until the next may be read. What a principal waits for its own sake costs its tenant
     /// nothing yet.
     pub(crate) async fn keep(&self, outbox: &OutboxReader, clock: &SharedClock, cost: Cost) {

@@ -70,6 +70,7 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::SessionQuota { .. }
         | Refusal::RetainedQuota { .. }
         | Refusal::RetainedBytesQuota { .. }
+        | Refusal::SearchTooWide { .. }
         | Refusal::RouterBehind { .. }
         | Refusal::LogBehind { .. }
         | Refusal::DiskFull => ReasonCode::QuotaExceeded,

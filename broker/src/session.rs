@@ -98,6 +98,8 @@ pub(crate) struct Session {
     admit: Option<Box<Admit>>,
     /// Messages that the client missed and that were counted.
     dropped: u64,
+    /// The router waits to hear that what it gave is put out.
+    is_ahead: bool,
     opened: Instant,
 }
 
@@ -117,6 +119,7 @@ impl Session {
             client: None,
             admit: None,
             dropped: 0,
+            is_ahead: false,
             opened,
         }
     }
@@ -192,6 +195,7 @@ impl Session {
         self.permits = None;
         self.put_out();
         self.resume_deliveries();
+        self.tell_when_caught_up();
         self.count_dropped();
         match closing {
             Some(closing) => self.close(ctx, &closing),
@@ -254,6 +258,23 @@ impl Session {
             }
             held_back = still;
         }
+    }
+
+    /// Says once that what the router gave is put out, if it waits to hear that, so that it gives more of what is retained.
+    fn tell_when_caught_up(&mut self) {
+        if !self.is_ahead || self.core.backlog().0 > 0 {
+            return;
+        }
+        let is_behind = self.parts.outbox.pending() > OUTBOX_RESUME_BYTES;
+        if is_behind && self.parts.outbox.ask(OUTBOX_RESUME_BYTES) {
+            return;
+        }
+        self.is_ahead = false;
+        let subscriber = self.parts.subscriber;
+        // One for each that was asked for.
+        self.parts
+            .router
+            .do_send(FromSession { inputs: vec![routing::Input::CaughtUp { subscriber }], permit: None });
     }
 
     fn count_dropped(&mut self) {
@@ -371,6 +392,10 @@ impl Handler<ToSession> for Session {
         for effect in batch.effects {
             if let Effect::Attached { outcome, .. } = effect {
                 self.attached(outcome);
+                continue;
+            }
+            if let Effect::Ahead { .. } = effect {
+                self.is_ahead = true;
                 continue;
             }
             if let Some(input) = refusal::answer(effect, &self.parts, self.client.as_ref()) {

@@ -222,8 +222,9 @@ impl TenantSupervisor {
             .start();
         let Some(session) = supervised.address() else { return Err(self.unavailable()) };
         let outlet = session.clone().recipient();
-        router.members.do_send(Membership::Join { subscriber, publisher, access: admitted.access, outlet });
         let throttle = self.comes(&admitted.principal, peer);
+        let (access, pace) = (admitted.access, throttle.own());
+        router.members.do_send(Membership::Join { subscriber, publisher, access, outlet, pace });
         let opened = Opened { session: session.clone().recipient(), throttle };
         let (closer, claimed) = (session.clone().recipient(), session.recipient());
         let principal = admitted.principal;

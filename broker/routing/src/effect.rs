@@ -131,6 +131,19 @@ pub enum Effect {
         /// For each filter in order, whether there was such a subscription.
         existed: Vec<bool>,
     },
+    /// A subscriber has as many retained messages on their way as it may at once: it is to say with
+    /// [`Input::CaughtUp`](crate::Input::CaughtUp) when it has put them out.
+    Ahead {
+        /// Who.
+        to: SubscriberId,
+    },
+    /// It took long to find out who wants what was published: as long as to route so many messages.
+    Searched {
+        /// Who published.
+        subscriber: SubscriberId,
+        /// As many as that.
+        messages: usize,
+    },
     /// A wish was refused: it is counted and noted. The answer, if there is one, comes apart and after it.
     Denied {
         /// Whose wish it was.
@@ -219,6 +232,7 @@ impl Effect {
             | Self::Subscribed { to, .. }
             | Self::Unsubscribed { to, .. }
             | Self::Denied { to, .. }
+            | Self::Ahead { to }
             | Self::Attached { to, .. }
             | Self::Bound { to, .. }
             | Self::Released { to, .. }
@@ -231,6 +245,7 @@ impl Effect {
             | Self::Read { .. }
             | Self::Need { .. }
             | Self::Lost { .. }
+            | Self::Searched { .. }
             | Self::Continue => None,
         }
     }

@@ -1,17 +1,15 @@
-//! Deliveries in slices: of one publish to all who want it, and of retained messages to one who subscribed.
+//! Deliveries in slices: of one publish to all who want it.
 
 use std::sync::Arc;
 
-use muster_schemas::{Message, Qos};
+use muster_schemas::Message;
 
 use crate::{
     commit::Answer,
-    durable::{OFF_LOG, Session},
     effect::{Delivery, Effect},
     index::Matches,
     limits::FANOUT_SLICE_MAX,
-    retained::{Cursor, Retained, RetainedMessage},
-    subscription::{SubscriberId, Subscription},
+    subscription::SubscriberId,
 };
 
 /// The publish that is being delivered. There is one at a time, which keeps the order of publishes.
@@ -85,47 +83,5 @@ impl Fanout {
     /// Whether a publish is unfinished.
     pub(crate) fn is_pending(&self) -> bool {
         self.message.is_some()
-    }
-}
-
-/// Retained messages on their way to a new subscription. Publishes go on meanwhile: a message that changes is sent as it
-/// is when its turn comes.
-#[derive(Debug)]
-pub(crate) struct Replay {
-    pub(crate) to: SubscriberId,
-    pub(crate) subscription: Subscription,
-    pub(crate) cursor: Cursor,
-}
-
-impl Replay {
-    /// Delivers until the end, which it tells by true, or until `budget` is used up. With the durable session of whoever
-    /// subscribed, if there is one.
-    pub(crate) fn deliver(
-        &mut self,
-        retained: &Retained,
-        now_ms: u64,
-        mut session: Option<&mut Session>,
-        budget: &mut usize,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
-        let Self { to, subscription, cursor } = self;
-        cursor.read(retained, budget, |RetainedMessage { message, expires_ms, .. }| {
-            if expires_ms.is_some_and(|at| at <= now_ms) {
-                return;
-            }
-            let qos = subscription.options.qos.min(message.qos);
-            let session = session.as_mut().filter(|_| qos == Qos::ExactlyOnce);
-            let delivery = Delivery {
-                message: message.clone(),
-                qos,
-                // Whatever Retain As Published says [MQTT-3.3.1-8].
-                retain: true,
-                subscription_ids: subscription.id.into_iter().collect(),
-                tag: session.map(|session| session.begin_flight(OFF_LOG, qos, message)),
-                resent_as: None,
-                expires_ms: *expires_ms,
-            };
-            effects.push(Effect::Deliver { to: *to, delivery });
-        })
     }
 }

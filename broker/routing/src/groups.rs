@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use muster_schemas::{InvalidTopic, TopicFilter};
 
-use crate::subscription::{SubscriberId, Subscription};
+use crate::subscription::{SubscriberId, Subscription, weight};
 
 /// The first level of a shared subscription's filter.
 const SHARE: &str = "$share/";
@@ -34,6 +34,10 @@ impl Share {
             return Err(InvalidTopic::MisplacedWildcard);
         }
         Ok(Some(Self { name: name.into(), filter: filter.parse()? }))
+    }
+
+    fn weight(&self) -> usize {
+        weight(self.filter.as_str())
     }
 }
 
@@ -68,7 +72,7 @@ pub(crate) struct Groups {
     /// Only ever asked for one.
     by_share: HashMap<Share, u64>,
     all: BTreeMap<u64, Group>,
-    /// How many shares each subscriber is in. Only ever asked for one.
+    /// For how many subscriptions the shares that each subscriber is in count. Only ever asked for one.
     of_subscriber: HashMap<SubscriberId, usize>,
     last: u64,
 }
@@ -89,7 +93,7 @@ impl Groups {
             Some(known) => *known = member,
             None => {
                 shared.members.push(member);
-                *self.of_subscriber.entry(member.subscriber).or_default() += 1;
+                *self.of_subscriber.entry(member.subscriber).or_default() += shared.share.weight();
             }
         }
         Joined { group, is_first }
@@ -106,7 +110,7 @@ impl Groups {
             shared.next -= 1;
         }
         if let Some(count) = self.of_subscriber.get_mut(&subscriber) {
-            *count -= 1;
+            *count -= share.weight();
             if *count == 0 {
                 self.of_subscriber.remove(&subscriber);
             }
@@ -133,8 +137,8 @@ impl Groups {
         gone.collect()
     }
 
-    /// How many shares a subscriber is in.
-    pub(crate) fn count_of(&self, subscriber: SubscriberId) -> usize {
+    /// For how many subscriptions the shares that a subscriber is in count.
+    pub(crate) fn weight_of(&self, subscriber: SubscriberId) -> usize {
         self.of_subscriber.get(&subscriber).copied().unwrap_or(0)
     }
 

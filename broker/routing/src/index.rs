@@ -7,8 +7,8 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     children::Children,
-    limits::RECENT_MATCHES_MAX,
-    subscription::{SubscriberId, Subscription},
+    limits::{RECENT_MATCHES_MAX, SEARCH_NODES_MAX},
+    subscription::{SubscriberId, Subscription, weight},
 };
 
 /// One subscriber's subscription at one node.
@@ -69,6 +69,11 @@ impl Node {
     }
 
     fn collect(&self, mut levels: Split<'_, char>, matches: &mut Matches) {
+        let Some(left) = matches.nodes_left.checked_sub(1) else {
+            matches.is_cut = true;
+            return;
+        };
+        matches.nodes_left = left;
         matches.add(&self.below);
         let Some(level) = levels.next() else { return matches.add(&self.here) };
         if let Some(child) = self.children.find(level) {
@@ -106,13 +111,21 @@ fn remove_sorted(entries: &mut Vec<Entry>, subscriber: SubscriberId) -> bool {
     true
 }
 
+/// One subscriber's filters, and for how many subscriptions they count.
+#[derive(Debug, Default)]
+struct Filters {
+    list: Vec<Box<str>>,
+    weight: usize,
+}
+
 /// The subscription index. Its memory follows what is subscribed now: an unsubscribe gives back what only it needed.
 #[derive(Debug, Default)]
 pub struct Index {
     root: Node,
     /// Each subscriber's filters, in no particular order. Only ever asked for one subscriber.
-    filters: HashMap<SubscriberId, Vec<Box<str>>>,
+    filters: HashMap<SubscriberId, Filters>,
     subscriptions: usize,
+    weight: usize,
     /// Grows with every change, so that what was found before it is known to be old.
     generation: u64,
 }
@@ -134,8 +147,12 @@ impl Index {
         let previous = self.root.insert(filter.levels(), Entry { subscriber, subscription });
         if previous.is_none() {
             // A copy, for the filter's own bytes are part of a read buffer.
-            self.filters.entry(subscriber).or_default().push(filter.as_str().into());
+            let weight = weight(filter.as_str());
+            let filters = self.filters.entry(subscriber).or_default();
+            filters.list.push(filter.as_str().into());
+            filters.weight += weight;
             self.subscriptions += 1;
+            self.weight += weight;
         }
         previous
     }
@@ -147,11 +164,14 @@ impl Index {
         }
         self.generation += 1;
         self.subscriptions -= 1;
+        let weight = weight(filter.as_str());
+        self.weight -= weight;
         if let Some(filters) = self.filters.get_mut(&subscriber) {
-            if let Some(at) = filters.iter().position(|f| **f == *filter.as_str()) {
-                filters.swap_remove(at);
+            if let Some(at) = filters.list.iter().position(|f| **f == *filter.as_str()) {
+                filters.list.swap_remove(at);
+                filters.weight -= weight;
             }
-            if filters.is_empty() {
+            if filters.list.is_empty() {
                 self.filters.remove(&subscriber);
                 self.shrink();
             }
@@ -163,19 +183,37 @@ impl Index {
     pub fn remove(&mut self, subscriber: SubscriberId) -> usize {
         let Some(filters) = self.filters.remove(&subscriber) else { return 0 };
         self.generation += 1;
-        for filter in &filters {
+        for filter in &filters.list {
             self.root.remove(filter.split('/'), subscriber);
         }
-        self.subscriptions -= filters.len();
+        self.subscriptions -= filters.list.len();
+        self.weight -= filters.weight;
         self.shrink();
-        filters.len()
+        filters.list.len()
     }
 
     /// Finds who wants a message on `topic`. What `publisher` subscribed with No Local is left out [MQTT-3.8.3-3].
-    /// The matches come in the order of their subscriber ids. What `matches` held before is dropped.
+    /// The matches come in the order of their subscriber ids. What `matches` held before is dropped. After
+    /// [`SEARCH_NODES_MAX`] nodes the search is given up, which [`Matches::is_cut`] tells.
     pub fn matches(&self, topic: &TopicName, publisher: Option<SubscriberId>, matches: &mut Matches) {
+        self.search(topic, publisher, SEARCH_NODES_MAX, matches);
+    }
+
+    /// Does so for a message that was accepted once: the search has no end but its own.
+    pub(crate) fn all_matches(&self, topic: &TopicName, matches: &mut Matches) {
+        self.search(topic, None, usize::MAX, matches);
+    }
+
+    fn search(
+        &self,
+        topic: &TopicName,
+        publisher: Option<SubscriberId>,
+        nodes_max: usize,
+        matches: &mut Matches,
+    ) {
         matches.clear();
         matches.publisher = publisher;
+        matches.nodes_left = nodes_max;
         if topic.is_reserved() {
             // Wildcards at the first level pass it by [MQTT-4.7.2-1].
             let mut levels = topic.levels();
@@ -221,7 +259,17 @@ impl Index {
 
     /// How many subscriptions one subscriber has.
     pub fn subscriptions_of(&self, subscriber: SubscriberId) -> usize {
-        self.filters.get(&subscriber).map_or(0, Vec::len)
+        self.filters.get(&subscriber).map_or(0, |filters| filters.list.len())
+    }
+
+    /// For how many subscriptions those of one subscriber count.
+    pub(crate) fn weight_of(&self, subscriber: SubscriberId) -> usize {
+        self.filters.get(&subscriber).map_or(0, |filters| filters.weight)
+    }
+
+    /// For how many subscriptions all of them count.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// Whether any filter begins with this level, spelled out.
@@ -238,7 +286,7 @@ impl Index {
 
     /// What one subscriber subscribes to, in no particular order.
     pub fn filters_of(&self, subscriber: SubscriberId) -> impl Iterator<Item = &str> {
-        self.filters.get(&subscriber).into_iter().flatten().map(|filter| &**filter)
+        self.filters.get(&subscriber).into_iter().flat_map(|filters| &filters.list).map(|filter| &**filter)
     }
 
     fn shrink(&mut self) {
@@ -276,6 +324,9 @@ pub struct Matches {
     lists: usize,
     taken: usize,
     publisher: Option<SubscriberId>,
+    /// Nodes that the search may still look at.
+    nodes_left: usize,
+    is_cut: bool,
 }
 
 impl Matches {
@@ -284,6 +335,17 @@ impl Matches {
         self.entries.clear();
         self.lists = 0;
         self.taken = 0;
+        self.is_cut = false;
+    }
+
+    /// Whether the search was given up, so that these are not all.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// At how many nodes the search looked, where that was bounded.
+    pub(crate) fn nodes(&self) -> usize {
+        SEARCH_NODES_MAX.saturating_sub(self.nodes_left)
     }
 
     /// Leaves out a subscriber that went away.

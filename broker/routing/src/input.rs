@@ -94,6 +94,11 @@ pub enum Input {
         /// Its packet id.
         packet_id: u16,
     },
+    /// The answer to [`Effect::Ahead`](crate::Effect::Ahead).
+    CaughtUp {
+        /// Who.
+        subscriber: SubscriberId,
+    },
     /// The answer to [`Effect::Read`](crate::Effect::Read).
     Records {
         /// As asked.

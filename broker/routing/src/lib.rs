@@ -52,6 +52,7 @@ pub mod limits;
 mod numbers;
 mod recent;
 mod refusal;
+mod replays;
 mod retained;
 mod router;
 mod subscription;

@@ -6,6 +6,15 @@ use muster_schemas::Kind;
 pub const SUBSCRIPTIONS_PER_SUBSCRIBER_MAX: usize = 1_000;
 /// Most subscriptions of all subscribers of a tenant.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// Levels of a filter that count as one subscription; a deeper filter counts for as many as it has such parts.
+pub const SUBSCRIPTION_LEVELS: usize = 8;
+/// Bytes of a filter that count as one subscription; a longer filter likewise.
+pub const SUBSCRIPTION_BYTES: usize = 512;
+/// Most nodes of the subscription tree that the search for one topic looks at. A filter with `+` where another spells the
+/// level out makes two ways of one, so that some thousand deep filters could take seconds for every message.
+pub const SEARCH_NODES_MAX: usize = 4_096;
+/// Nodes of a search that cost its publisher as much as a message.
+pub const SEARCH_NODES_OF_A_MESSAGE: usize = 64;
 /// Most topics of a tenant that hold a retained message.
 pub const RETAINED_MESSAGES_MAX: usize = 1_000_000;
 /// Most bytes of a tenant's retained messages: topics, payloads, properties and our own furniture around them.
@@ -14,6 +23,10 @@ pub const RETAINED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const RETAINED_FURNITURE_BYTES: usize = 256;
 /// Most deliveries (or retained messages looked at) in one call of the router.
 pub const FANOUT_SLICE_MAX: usize = 256;
+/// Retained messages that a subscriber is given at once; the rest when it has put these out.
+pub const REPLAY_MESSAGES_MAX: usize = 1_024;
+/// Bytes of topic and payload of these, after which it is given no more; one message more may be.
+pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 /// Share of a slice that is kept for retained replays while publishes wait, so that neither starves.
 pub const REPLAY_SHARE_DIVISOR: usize = 4;
 /// Most inputs that wait behind an unfinished fan-out.

@@ -48,6 +48,14 @@ pub enum Refusal {
         /// The bound, a count.
         max: usize,
     },
+    /// So many filters, with `+` where others spell a level out, may match the topic that nobody can say who wants it.
+    #[error(
+        "more than {max} levels of subscriptions may match this topic; whoever subscribes with many '+' has to use fewer"
+    )]
+    SearchTooWide {
+        /// The bound, a count of nodes of the tree of subscriptions.
+        max: usize,
+    },
     /// As many topics as may hold a retained message of the principal do.
     #[error("the {who} has reached its quota of {max} retained messages; clear one first")]
     PrincipalRetainedQuota {

@@ -274,6 +274,19 @@ impl Cursor {
         looks: &mut usize,
         mut found: impl FnMut(&RetainedMessage),
     ) -> bool {
+        self.read_while(retained, looks, |kept| {
+            found(kept);
+            true
+        })
+    }
+
+    /// Does so, and stops behind a message for which `found` says false.
+    pub(crate) fn read_while(
+        &mut self,
+        retained: &Retained,
+        looks: &mut usize,
+        mut found: impl FnMut(&RetainedMessage) -> bool,
+    ) -> bool {
         loop {
             let mut rest = retained.messages.range((self.from.clone(), Bound::Unbounded));
             let next = loop {
@@ -284,7 +297,11 @@ impl Cursor {
                 }
                 *looks -= 1;
                 match compare(&self.filter, &key.0) {
-                    Step::Match => found(kept),
+                    Step::Match if found(kept) => {}
+                    Step::Match => {
+                        self.from = Bound::Excluded(key.clone());
+                        return false;
+                    }
                     Step::Seek(next) => break next,
                     Step::End => return true,
                 }

@@ -2,6 +2,8 @@
 
 use muster_schemas::{Qos, SubscriptionOptions};
 
+use crate::limits::{SUBSCRIPTION_BYTES, SUBSCRIPTION_LEVELS};
+
 /// A connected session of the tenant, as the broker names it; below 2^62 and never reused while in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u64);
@@ -39,6 +41,13 @@ impl SubscriberId {
     pub(crate) fn durable_number(self) -> u64 {
         self.0 & !DURABLE
     }
+}
+
+/// For how many subscriptions one with this filter counts: for as many as it takes room and time. A filter of the usual
+/// size is one.
+pub(crate) fn weight(filter: &str) -> usize {
+    let levels = 1 + filter.bytes().filter(|byte| *byte == b'/').count();
+    levels.div_ceil(SUBSCRIPTION_LEVELS).max(filter.len().div_ceil(SUBSCRIPTION_BYTES))
 }
 
 /// A subscription as the index keeps it: everything but who and where.

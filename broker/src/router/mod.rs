@@ -29,6 +29,7 @@ use crate::{
     counters::TenantCounters,
     inspection::{AskRouter, Insight, Sys},
     limits::LOG_READS_MAX,
+    pace::{Cost, Pace},
     quota::Quotas,
     refusal,
     session::Permits,
@@ -56,8 +57,17 @@ pub(crate) struct ToSession {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) enum Membership {
-    Join { subscriber: SubscriberId, publisher: Publisher, access: Arc<Access>, outlet: Recipient<ToSession> },
-    Leave { subscriber: SubscriberId },
+    Join {
+        subscriber: SubscriberId,
+        publisher: Publisher,
+        access: Arc<Access>,
+        outlet: Recipient<ToSession>,
+        /// Its principal's, which pays for what takes the router long.
+        pace: Pace,
+    },
+    Leave {
+        subscriber: SubscriberId,
+    },
 }
 
 /// The log's answer to one commit.
@@ -164,6 +174,7 @@ impl Committing {
 
 struct Outlet {
     session: Recipient<ToSession>,
+    pace: Pace,
     pending: Vec<Effect>,
     /// How much the last turn had for it.
     expected: usize,
@@ -243,6 +254,7 @@ impl Router {
                 | Effect::Released { to, .. }
                 | Effect::Forgotten { to, .. }
                 | Effect::Close { to, .. }
+                | Effect::Ahead { to }
                 | Effect::Denied { to, .. } => {
                     if let Some(outlet) = self.outlets.get_mut(&to) {
                         if outlet.pending.is_empty() {
@@ -271,6 +283,13 @@ impl Router {
                     let who = Who { kind, id: &id, client: None, peer: None };
                     let (code, why) = (refusal::code(&refusal), refusal.to_string());
                     self.parts.trail.note(who, (Act::Publish, None), code, &why);
+                }
+                Effect::Searched { subscriber, messages } => {
+                    if let Some(outlet) = self.outlets.get(&subscriber) {
+                        let cost = Cost { messages: messages as u64, bytes: 0 };
+                        // Its reader waits when it pays for its next batch.
+                        let _ = outlet.pace.pay(self.parts.clock.now(), cost);
+                    }
                 }
                 Effect::Continue => unfinished = true,
             }
@@ -467,8 +486,9 @@ impl Handler<Membership> for Router {
 
     fn handle(&mut self, membership: Membership, ctx: &mut Context<Self>) {
         match membership {
-            Membership::Join { subscriber, publisher, access, outlet } => {
-                self.outlets.insert(subscriber, Outlet { session: outlet, pending: Vec::new(), expected: 0 });
+            Membership::Join { subscriber, publisher, access, outlet, pace } => {
+                let outlet = Outlet { session: outlet, pace, pending: Vec::new(), expected: 0 };
+                self.outlets.insert(subscriber, outlet);
                 self.input(Input::Join { subscriber, publisher, access });
             }
             Membership::Leave { subscriber } => {

@@ -3,6 +3,7 @@
 //! A story runs in real time where it waits for the disk, and in virtual time where nothing but timers happens.
 
 mod audit;
+mod bombs;
 mod congestion;
 mod delivery;
 mod durable;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::limits::WEBSOCKET_CONTROL_BYTES_MAX;
+use super::limits::WEBSOCKET_CONTROL_BYTES_MAX;
 
 /// Longest header of a frame: two bytes, eight of length, four of mask.
 const HEADER_BYTES_MAX: usize = 14;

@@ -5,6 +5,9 @@
 //! known ones collect whole messages first, and need a bound on them that some clients would reach.
 
 mod frames;
+pub(crate) mod limits;
+#[cfg(test)]
+mod script;
 mod stream;
 mod upgrade;
 

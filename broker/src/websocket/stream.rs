@@ -10,8 +10,10 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{CloseCode, Unframer, put_binary, put_close, put_pong};
-use crate::limits::WEBSOCKET_FRAME_BYTES_MAX;
+use super::{
+    frames::{CloseCode, Unframer, put_binary, put_close, put_pong},
+    limits::WEBSOCKET_FRAME_BYTES_MAX,
+};
 
 /// A WebSocket after its upgrade.
 pub(crate) struct WebSocket<S> {

@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use httparse::{Header, Request, Status};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::limits::{UPGRADE_BYTES_MAX, UPGRADE_HEADERS_MAX};
+use super::limits::{UPGRADE_BYTES_MAX, UPGRADE_HEADERS_MAX};
 
 /// Where MQTT is, on this port.
 const PATHS: [&str; 2] = ["/mqtt", "/"];

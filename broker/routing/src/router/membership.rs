@@ -273,17 +273,21 @@ impl Router {
             self.usage.subscriptions(&member.publisher, self.subscriptions_of(subscriber), 0);
         }
         self.index.remove(subscriber);
-        self.replays.retain(|replay| replay.to != subscriber);
+        self.replays.end_all(subscriber);
     }
 }
 
 /// What a principal may have over all of its sessions.
 impl Router {
     /// The refusal of one more subscription, if its principal has as many as it may.
-    pub(super) fn principal_subscription_quota(&self, subscriber: SubscriberId) -> Option<Refusal> {
+    pub(super) fn principal_subscription_quota(
+        &self,
+        subscriber: SubscriberId,
+        more: usize,
+    ) -> Option<Refusal> {
         let publisher = &self.members.get(&subscriber)?.publisher;
         let (who, max) = (publisher.kind, self.limits.of(publisher.kind).subscriptions_max);
-        let is_reached = self.usage.of(publisher).subscriptions >= max;
+        let is_reached = self.usage.of(publisher).subscriptions + more > max;
         is_reached.then_some(Refusal::PrincipalSubscriptionQuota { who, max })
     }
 

@@ -17,7 +17,7 @@ use crate::{
     commit::{Answer, Commits},
     durable::{Kept, RestoreError, Sessions, Will},
     effect::{Effect, Outcome, Wish},
-    fanout::{Fanout, Replay},
+    fanout::Fanout,
     groups::{Groups, Joined, Share, Sharer},
     held::Held,
     index::{Index, Matches},
@@ -26,6 +26,7 @@ use crate::{
     numbers::SubscriberMap,
     recent::Recent,
     refusal::Refusal,
+    replays::Replays,
     retained::Retained,
     subscription::{SubscriberId, Subscription},
     usage::Usage,
@@ -91,8 +92,7 @@ pub struct Router {
     /// What waits behind an unfinished fan-out, in order.
     line: VecDeque<Input>,
     line_bytes: usize,
-    /// One per subscription at most; the first is served next.
-    replays: VecDeque<Replay>,
+    replays: Replays,
     /// [`Effect::Continue`] is on its way.
     asked_to_continue: bool,
     /// The time of the current input, in Unix milliseconds.
@@ -116,7 +116,7 @@ impl Router {
             fanout: Fanout::default(),
             line: VecDeque::new(),
             line_bytes: 0,
-            replays: VecDeque::new(),
+            replays: Replays::default(),
             asked_to_continue: false,
             now_ms: 0,
             limits,
@@ -161,7 +161,7 @@ impl Router {
                     _ => drop(self.index.subscribe(subscriber, filter, *subscription)),
                 }
             }
-            let kept = session.subscriptions.len();
+            let kept = self.index.weight_of(subscriber) + self.groups.weight_of(subscriber);
             self.usage.subscriptions(&session.key.publisher, 0, kept);
             self.usage.session_began(&session.key.publisher);
         }
@@ -170,7 +170,7 @@ impl Router {
 
     /// Hands in a record of the log, in order.
     pub fn restore_record(&mut self, sequence: u64, message: &Message, restoring: &mut Restoring) {
-        self.index.matches(&message.topic, None, &mut restoring.matches);
+        self.index.all_matches(&message.topic, &mut restoring.matches);
         self.sessions.restore_record(sequence, message, &mut restoring.matches, &restoring.as_of);
     }
 
@@ -232,6 +232,10 @@ impl Router {
                 if let Some(number) = self.session_of(subscriber) {
                     self.sessions.forget(number, packet_id, effects);
                 }
+            }
+            Input::CaughtUp { subscriber } => {
+                self.replays.caught_up(subscriber);
+                self.ask_to_continue(effects);
             }
             Input::DeadlineReached => {
                 self.sessions.flush(now_ms, effects);
@@ -363,16 +367,11 @@ impl Router {
         }
         while budget > 0
             && !self.asked_to_continue
-            && let Some(replay) = self.replays.front_mut()
+            && let Some(to) = self.replays.next()
         {
-            let number = self.members.get(&replay.to).and_then(|member| member.session);
+            let number = self.members.get(&to).and_then(|member| member.session);
             let session = number.and_then(|number| self.sessions.session_mut(number));
-            if replay.deliver(&self.retained, self.now_ms, session, &mut budget, effects) {
-                self.replays.pop_front();
-                budget = budget.saturating_sub(1);
-            } else {
-                self.replays.rotate_left(1);
-            }
+            self.replays.serve(&self.retained, self.now_ms, session, &mut budget, effects);
         }
         if self.line.is_empty() && self.line.capacity() > self.limits.fanout_slice_max {
             self.line.shrink_to(self.limits.fanout_slice_max);
@@ -469,9 +468,9 @@ impl Router {
         self.members.get(&subscriber).and_then(|member| member.session)
     }
 
-    /// How many subscriptions somebody has, shared ones included.
+    /// For how many subscriptions those of somebody count, shared ones included.
     fn subscriptions_of(&self, id: SubscriberId) -> usize {
-        self.index.subscriptions_of(id) + self.groups.count_of(id)
+        self.index.weight_of(id) + self.groups.weight_of(id)
     }
 
     /// Under which number the index knows a connection: its own, or that of its durable session.

@@ -14,7 +14,7 @@ use crate::{
     durable::Then,
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
-    limits::{HELD_FURNITURE_BYTES, PrincipalLimits},
+    limits::{HELD_FURNITURE_BYTES, PrincipalLimits, SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
     refusal::Refusal,
     retained::Retained,
     subscription::SubscriberId,
@@ -57,6 +57,15 @@ impl Router {
                     return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
                 }
                 index.matches(topic, Some(from), matches);
+                let nodes = matches.nodes();
+                if nodes >= 2 * SEARCH_NODES_OF_A_MESSAGE {
+                    effects
+                        .push(Effect::Searched { subscriber, messages: nodes / SEARCH_NODES_OF_A_MESSAGE });
+                }
+                if matches.is_cut() {
+                    let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
+                    return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
+                }
                 let is_logged = self.durable.iter().any(|filter| filter.matches(topic));
                 member.recent.get_or_insert_default().note(topic, from, is_logged, (index, matches));
                 is_logged
@@ -111,6 +120,10 @@ impl Router {
     /// A message that nobody waits for; its access was checked when it was left.
     pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
         self.index.matches(&message.topic, None, self.fanout.matches());
+        if self.fanout.matches().is_cut() {
+            let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
+            return effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
+        }
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
         if let Err((_, refusal)) = self.route(publisher, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
@@ -158,7 +171,7 @@ impl Router {
         let needed_from = || self.sessions.needed_from();
         if is_held && !self.held.has_room(share, self.now_ms, needed_from) {
             let (who, max) = (publisher.kind, limits.log_bytes_max);
-            return Err(Refusal::PrincipalLogBytesQuota { who, max });
+            return Err((message.topic, Refusal::PrincipalLogBytesQuota { who, max }));
         }
         let (message, sequence) = accept(
             (publisher, limits),

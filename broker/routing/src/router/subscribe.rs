@@ -7,12 +7,10 @@ use crate::{
     access::Access,
     durable::{Kept, Then},
     effect::{Effect, Wish},
-    fanout::Replay,
     groups::{Share, Sharer},
     input::Request,
     refusal::Refusal,
-    retained::Retained,
-    subscription::{SubscriberId, Subscription},
+    subscription::{SubscriberId, Subscription, weight},
 };
 
 impl Router {
@@ -49,12 +47,13 @@ impl Router {
         let id = self.index_id(to);
         let (all, own) = (self.limits.subscriptions_max, self.limits.subscriptions_per_subscriber_max);
         let has = self.subscriptions_of(id);
-        let refusal = if has >= own {
+        let more = weight(wanted.as_str());
+        let refusal = if has + more > own {
             Some(Refusal::SubscriptionQuota { max: own })
-        } else if self.index.len() >= all {
+        } else if self.index.weight() + more > all {
             Some(Refusal::TenantSubscriptionQuota { max: all })
         } else {
-            self.principal_subscription_quota(to)
+            self.principal_subscription_quota(to, more)
         };
         let is_there = match &share {
             Some(share) => self.groups.contains(share, id),
@@ -75,7 +74,7 @@ impl Router {
         }
         let is_new = self.index.subscribe(id, &filter, subscription).is_none();
         if !is_new {
-            self.end_replay(to, &filter);
+            self.replays.end(to, &filter);
         }
         let wanted = match options.retain_handling {
             RetainHandling::Send => true,
@@ -83,7 +82,7 @@ impl Router {
             RetainHandling::DoNotSend => false,
         };
         if wanted && !self.retained.is_empty() {
-            self.replays.push_back(Replay { to, subscription, cursor: Retained::matching(&filter) });
+            self.replays.begin(to, subscription, &filter);
         }
         self.keep(to, &filter, subscription);
         Ok(options.qos)
@@ -120,7 +119,7 @@ impl Router {
         for filter in filters {
             let did_exist = self.drop_subscription(id, filter);
             if did_exist {
-                self.end_replay(to, filter);
+                self.replays.end(to, filter);
                 if let Some(number) = self.session_of(to) {
                     if let Some(session) = self.sessions.session_mut(number) {
                         session.subscriptions.retain(|kept| kept.filter != *filter);
@@ -157,9 +156,5 @@ impl Router {
                 self.sessions.wait(number, Then::Say(Box::new(answer)));
             }
         }
-    }
-
-    fn end_replay(&mut self, subscriber: SubscriberId, filter: &TopicFilter) {
-        self.replays.retain(|replay| replay.to != subscriber || replay.cursor.filter() != filter);
     }
 }

@@ -4,6 +4,7 @@ use muster_schemas::{Kind, Message, Qos};
 
 use crate::{
     Attached, Effect, Input, Outcome, PrincipalLimits, Refusal, SubscriberId,
+    limits::{SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
     tests::{Bus, model::message, publisher, retained},
 };
 
@@ -227,4 +228,68 @@ fn what_waits_on_the_log_counts_for_its_publisher_until_sessions_have_it() {
     assert_eq!(bus.is_taken(2, message("b", "x", 1)), None, "no durable session wants it");
     assert_eq!(bus.is_taken(2, message("logged/b", "x", 1)), None, "no durable session wants it");
     assert_eq!(bus.is_taken(2, message("a/b", "x", 0)), None, "QoS 0 does not wait");
+}
+
+#[test]
+fn a_deep_or_long_filter_counts_for_as_many_as_it_takes_room() {
+    let mut bus = Bus::with(|limits| {
+        limits.app.subscriptions_max = 20;
+        limits.subscriptions_per_subscriber_max = 16;
+        limits.subscriptions_max = 24;
+    });
+    bus.join(1).join_as_first(2).join(3);
+    let deep = |first: &str| format!("{first}{}", "/+".repeat(63));
+    bus.is_granted(1, &deep("a")).expect("8 of 16");
+    bus.is_granted(1, "short/and/ordinary/#").expect("9 of 16");
+    bus.is_granted(1, &"x".repeat(7 * 512)).expect("16 of 16");
+    assert_eq!(bus.is_granted(1, "a"), Err(Refusal::SubscriptionQuota { max: 16 }));
+    bus.is_granted(1, &deep("a")).expect("one that is there may change");
+    let refused = Refusal::PrincipalSubscriptionQuota { who: Kind::App, max: 20 };
+    assert_eq!(bus.is_granted(2, &deep("b")), Err(refused.clone()));
+    bus.is_granted(2, &format!("$share/g{}", "/a".repeat(32))).expect("20 of 20, shared ones included");
+    assert_eq!(bus.is_granted(2, "b"), Err(refused));
+    assert_eq!(bus.is_granted(3, &deep("b")), Err(Refusal::TenantSubscriptionQuota { max: 24 }));
+    bus.unsubscribe(1, &deep("a"));
+    bus.is_granted(3, &deep("b")).expect("room again");
+    bus.leave(1).leave(2).leave(3).join(4);
+    bus.is_granted(4, &deep("a")).expect("what has left holds nothing");
+    bus.is_granted(4, &deep("b")).expect("what has left holds nothing");
+}
+
+#[test]
+fn filters_that_fork_at_every_level_do_not_make_a_search_long() {
+    let mut bus = Bus::with(|limits| limits.subscriptions_per_subscriber_max = 20_000);
+    bus.join(1).join(2);
+    // Every word of twelve letters `a` and `+`, and then as deep as may be.
+    for word in 0..2_000_u32 {
+        let levels = (0..12).map(|at| if word >> at & 1 == 1 { "a/" } else { "+/" });
+        bus.subscribe(1, &format!("{}{}end", levels.collect::<String>(), "+/".repeat(50)), 1);
+    }
+    let topic = vec!["a"; 63].join("/");
+    let wide = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
+    assert_eq!(bus.is_taken(2, message(&topic, "x", 1)), Some(wide));
+    bus.take();
+    bus.publish(2, 1, message(&topic, "x", 1));
+    assert_eq!(searched(&bus), Some(SEARCH_NODES_MAX / SEARCH_NODES_OF_A_MESSAGE), "and is paid for");
+    // What does not go that way is not held up, nor paid for.
+    assert_eq!(bus.is_taken(2, message("b/a/a", "x", 1)), None);
+    bus.take();
+    bus.publish(2, 1, message("a/a/a", "x", 1));
+    assert_eq!(searched(&bus), None);
+    // A will of such a topic is lost, and that is told.
+    let will = message(&topic, "x", 1);
+    bus.take();
+    bus.handle(Input::Will { publisher: publisher(2), message: will });
+    let lost =
+        |effect: &Effect| matches!(effect, Effect::Lost { refusal: Refusal::SearchTooWide { .. }, .. });
+    assert!(bus.effects.iter().any(lost));
+    bus.leave(1);
+    assert_eq!(bus.is_taken(2, message(&topic, "x", 1)), None);
+}
+
+fn searched(bus: &Bus) -> Option<usize> {
+    bus.effects.iter().find_map(|effect| match effect {
+        Effect::Searched { messages, .. } => Some(*messages),
+        _ => None,
+    })
 }

@@ -1,7 +1,10 @@
 //! Stories of long fan-outs and replays, done slice by slice.
 
+use muster_schemas::Message;
+
 use crate::{
-    Effect, Outcome, Refusal, Wish,
+    Effect, Input, Outcome, Refusal, SubscriberId, Wish,
+    limits::{REPLAY_BYTES_MAX, REPLAY_MESSAGES_MAX},
     tests::{Bus, model::message, retained, told},
 };
 
@@ -49,7 +52,7 @@ fn what_comes_meanwhile_waits_in_line_and_asks_no_second_time() {
 fn news_of_the_disk_does_not_wait_in_line() {
     let mut bus = ten();
     bus.publish(0, 1, message("logged/x", "1", 1)).publish(0, 2, message("a", "1", 0)).take();
-    bus.handle(crate::Input::Committed { up_to: 1 });
+    bus.handle(Input::Committed { up_to: 1 });
     assert_eq!(bus.answers(), [(1, Outcome::Routed { matched: true })]);
 }
 
@@ -97,16 +100,16 @@ fn a_full_line_refuses_what_asks_and_takes_what_frees() {
         bus.take(),
         [
             Effect::Denied {
-                to: crate::SubscriberId(1),
+                to: SubscriberId(1),
                 wish: Wish::Publish(Some("a".parse().expect("a topic"))),
                 refusal: behind.clone()
             },
             Effect::Denied {
-                to: crate::SubscriberId(1),
+                to: SubscriberId(1),
                 wish: Wish::Subscribe("b".parse().expect("a filter")),
                 refusal: behind.clone()
             },
-            Effect::Subscribed { to: crate::SubscriberId(1), ticket: 1, outcomes: vec![Err(behind)] },
+            Effect::Subscribed { to: SubscriberId(1), ticket: 1, outcomes: vec![Err(behind)] },
         ]
     );
     bus.unsubscribe(1, "#").effects.push(Effect::Continue);
@@ -177,7 +180,7 @@ fn publishes_that_never_end_do_not_starve_a_replay() {
     for _ in 0..20 {
         bus.publish(1, 1, message("live", "now", 0));
         replayed += told(&bus.take()).iter().filter(|told| told.4).count();
-        bus.handle(crate::Input::Continue);
+        bus.handle(Input::Continue);
     }
     replayed += bus.told().iter().filter(|told| told.4).count();
     assert_eq!(replayed, 20);
@@ -197,7 +200,63 @@ fn a_replay_ends_with_its_subscription() {
             1 => drop(bus.leave(1).take()),
             _ => drop(bus.join(1).take()),
         }
-        bus.handle(crate::Input::Continue);
+        bus.handle(Input::Continue);
         assert_eq!(bus.take(), []);
     }
+}
+
+#[test]
+fn a_long_replay_waits_for_its_subscriber_and_for_nobody_else() {
+    let mut bus = Bus::with(|_| {});
+    bus.join(9);
+    let many = 3 * REPLAY_MESSAGES_MAX;
+    for n in 0..many {
+        bus.publish(9, 0, Message { retain: true, ..message(&format!("r/{n}"), "x", 0) });
+    }
+    bus.take();
+    let got = |bus: &mut Bus, who: u64| {
+        while bus.effects.contains(&Effect::Continue) {
+            bus.effects.retain(|effect| *effect != Effect::Continue);
+            bus.handle(Input::Continue);
+        }
+        let to = SubscriberId(who);
+        let deliveries = |effect: &&Effect| matches!(effect, Effect::Deliver { to: one, .. } if *one == to);
+        let count = bus.effects.iter().filter(deliveries).count();
+        (count, bus.take().contains(&Effect::Ahead { to }))
+    };
+    bus.join(1).subscribe(1, "r/#", 0).subscribe(1, "r/+", 0);
+    assert_eq!(got(&mut bus, 1), (REPLAY_MESSAGES_MAX, true), "of both together");
+    // Whatever it does not say, another is served, and so is what is new.
+    bus.join(2).subscribe(2, "r/1", 0).publish(9, 0, message("r/new", "y", 0));
+    assert_eq!(got(&mut bus, 1), (1, false));
+    bus.subscribe(1, "r/2", 0).handle(Input::CaughtUp { subscriber: SubscriberId(1) });
+    assert_eq!(got(&mut bus, 1), (REPLAY_MESSAGES_MAX, true));
+    bus.unsubscribe(1, "r/+");
+    let mut rest = 0;
+    for _ in 0..10 {
+        bus.handle(Input::CaughtUp { subscriber: SubscriberId(1) });
+        rest += got(&mut bus, 1).0;
+    }
+    assert!(rest <= many + 1 - REPLAY_MESSAGES_MAX / 2, "what ended is not gone on with: {rest}");
+    assert!(rest >= many - 2 * REPLAY_MESSAGES_MAX, "and the other comes to its end: {rest}");
+    // It may be said too often, and by who has gone.
+    bus.leave(1).handle(Input::CaughtUp { subscriber: SubscriberId(1) });
+    assert_eq!(got(&mut bus, 1), (0, false));
+    bus.join(3).subscribe(3, "r/#", 0);
+    assert_eq!(got(&mut bus, 3), (REPLAY_MESSAGES_MAX, true));
+}
+
+#[test]
+fn a_replay_of_large_messages_is_bounded_in_bytes() {
+    let mut bus = Bus::with(|_| {});
+    bus.join(9);
+    for n in 0..100 {
+        let large = message(&format!("r/{n}"), &"x".repeat(REPLAY_BYTES_MAX / 3), 0);
+        bus.publish(9, 0, Message { retain: true, ..large });
+    }
+    bus.join(1).take();
+    bus.subscribe(1, "r/#", 0);
+    let deliveries = bus.effects.iter().filter(|effect| matches!(effect, Effect::Deliver { .. }));
+    assert_eq!(deliveries.count(), 3);
+    assert_eq!(bus.effects.iter().filter(|effect| matches!(effect, Effect::Ahead { .. })).count(), 1);
 }
