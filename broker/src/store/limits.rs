@@ -24,8 +24,11 @@ pub const MEMTABLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 pub const JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Table files that the engine keeps open.
 pub const OPEN_FILES_MAX: usize = 128;
-/// Threads that flush and compact. One would let a long compaction hold up a flush, and then the committer.
-pub const WORKER_THREADS: usize = 2;
+/// Threads that flush and compact. With more than one, the engine keeps one of them free for flushes by having it ask for
+/// its next task without a pause as long as a compaction waits: a quarter of the hub's processor time under load. A
+/// compaction that holds up a flush holds up no commit, because nobody closes a table in memory meanwhile: that grows by
+/// what is written until then.
+pub const WORKER_THREADS: usize = 1;
 
 /// Free bytes on the disk below which nothing is written, unless configured otherwise. It leaves room for the
 /// flushes and compactions of what was already acknowledged: the engine does not survive a full disk there.
