@@ -33,7 +33,7 @@ use crate::{
     quota::Quotas,
     refusal,
     session::Permits,
-    store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_RECORDS_MAX},
+    store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_ROWS_MAX},
 };
 use recovered::Recovered;
 use writes::Writes;
@@ -297,7 +297,7 @@ impl Router {
         if writes.last.is_some() {
             writes.clear_segments();
         }
-        let Writes { writes, first, last, .. } = writes;
+        let (writes, first, last) = writes.finish();
         let (batch, has_batch) = recovered.core.seal();
         let (in_line, _) = recovered.core.waiting();
         if in_line > 0 && !self.permits.is_empty() {
@@ -344,7 +344,7 @@ impl Router {
         let from = from.max(retention.floor());
         retention.release(from);
         let before = self.parts.log_needed_from.swap(from, Ordering::AcqRel);
-        if from.saturating_sub(before) >= LOG_TRIM_RECORDS_MAX {
+        if from.saturating_sub(before) >= LOG_TRIM_ROWS_MAX as u64 {
             self.committing.announce();
         }
     }

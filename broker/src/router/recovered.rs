@@ -86,7 +86,7 @@ pub(super) fn read(mut reader: LogReader, wanted: &Wanted, tenant: &TenantId) ->
     match wanted {
         Wanted::These(sequences) => {
             let found = reader.find(sequences).into_iter();
-            (found.filter_map(|(sequence, bytes)| record(sequence, bytes, tenant)).collect(), 0)
+            (found.filter_map(|(sequence, bytes)| record(sequence, &bytes, tenant)).collect(), 0)
         }
         Wanted::From(sequence) => {
             reader.skip_past(sequence.saturating_sub(1));
@@ -104,7 +104,7 @@ fn next_records(reader: &mut LogReader, records_max: usize, tenant: &TenantId) -
                 let is_end = batch.is_empty();
                 let records: Vec<Record> = batch
                     .into_iter()
-                    .filter_map(|(sequence, bytes)| record(sequence, bytes, tenant))
+                    .filter_map(|(sequence, bytes)| record(sequence, &bytes, tenant))
                     .collect();
                 if is_end || !records.is_empty() {
                     return records;
@@ -118,8 +118,9 @@ fn next_records(reader: &mut LogReader, records_max: usize, tenant: &TenantId) -
     }
 }
 
-fn record(sequence: u64, bytes: Vec<u8>, tenant: &TenantId) -> Option<Record> {
-    match StoredMessage::decode(Bytes::from(bytes)) {
+/// A record for a session, which may keep it for long: a copy, for what the log gives shares a buffer with others.
+fn record(sequence: u64, bytes: &[u8], tenant: &TenantId) -> Option<Record> {
+    match StoredMessage::decode(Bytes::copy_from_slice(bytes)) {
         Ok(StoredMessage { received_ms, message, .. }) => {
             Some(Record { sequence, received_ms, message: Arc::new(message) })
         }

@@ -12,7 +12,7 @@ use super::{
     retention::Segment,
 };
 use crate::limits::LOG_RECORD_FURNITURE_BYTES;
-use crate::store::{Purpose, Row, Sealer, Store, Table, TenantStore, Write};
+use crate::store::{Bundle, Purpose, Row, Sealer, Store, Table, TenantStore, Write};
 
 /// Keyspace of retained messages.
 const RETAINED: &str = "retained";
@@ -27,12 +27,13 @@ pub(super) struct Writes<'a> {
     clock: &'a SharedClock,
     /// The clock is asked once per turn, and only if there is something to record.
     received_ms: Option<u64>,
-    pub(super) writes: Vec<Write>,
+    writes: Vec<Write>,
     /// The first record, or the one that would be.
-    pub(super) first: u64,
+    first: u64,
     /// The last record, if there is any.
     pub(super) last: Option<u64>,
-    buffer: Vec<u8>,
+    /// Records that become one row, the last of them `last`.
+    bundle: Bundle,
 }
 
 impl<'a> Writes<'a> {
@@ -45,16 +46,17 @@ impl<'a> Writes<'a> {
             writes: Vec::new(),
             first,
             last: None,
-            buffer: Vec::new(),
+            bundle: Bundle::default(),
         }
     }
 
     pub(super) fn append(&mut self, sequence: u64, publisher: &Publisher, message: &BusMessage) {
         let received_ms = self.received_ms();
-        self.buffer.clear();
-        stored::encode_parts(received_ms, publisher, message, &mut self.buffer);
-        self.writes.push(self.recovered.log.append(sequence, &self.buffer));
-        let bytes = self.buffer.len() as u64 + LOG_RECORD_FURNITURE_BYTES;
+        if self.bundle.is_full() {
+            self.end_bundle();
+        }
+        let bytes = self.bundle.add(|out| stored::encode_parts(received_ms, publisher, message, out));
+        let bytes = bytes as u64 + LOG_RECORD_FURNITURE_BYTES;
         if let Some(closed) = self.recovered.retention.appended(sequence, bytes, received_ms) {
             self.writes.push(self.recovered.segments.put(&closed));
         }
@@ -81,6 +83,20 @@ impl<'a> Writes<'a> {
     pub(super) fn clear_segments(&mut self) {
         for first in self.recovered.retention.take_gone() {
             self.writes.push(self.recovered.segments.remove(first));
+        }
+    }
+
+    /// All writes, the first record or the one that would be, and the last.
+    pub(super) fn finish(mut self) -> (Vec<Write>, u64, Option<u64>) {
+        self.end_bundle();
+        (self.writes, self.first, self.last)
+    }
+
+    fn end_bundle(&mut self) {
+        if !self.bundle.is_empty() {
+            let log = &mut self.recovered.log;
+            self.writes.push(log.append_bundle(log.next_sequence(), &self.bundle));
+            self.bundle = Bundle::default();
         }
     }
 

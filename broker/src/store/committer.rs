@@ -17,6 +17,7 @@ use std::{
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use super::{
+    bundle,
     error::CommitError,
     keys::Handle,
     limits::{COMMIT_BYTES_MAX, COMMITS_WAITING_MAX, GROUP_BYTES_MAX, GROUP_COMMITS_MAX},
@@ -299,8 +300,9 @@ impl Committer {
         let mut lows = BTreeMap::new();
         for write in &writes {
             match write {
-                Write::Put { table, key, .. } if table.role == Role::Log => {
-                    let Some((handle, found)) = log::split_key(key) else { continue };
+                Write::Put { table, key, value } if table.role == Role::Log => {
+                    let Some((handle, last)) = log::split_key(key) else { continue };
+                    let Some(found) = bundle::first_of(value, last) else { continue };
                     let tail = match tails.get(&handle).or_else(|| batch.tails.get(&handle)) {
                         Some(tail) => *tail,
                         None => self.tail(&handle)?,
@@ -308,7 +310,7 @@ impl Committer {
                     if found != tail + 1 {
                         return Err(CommitError::OutOfOrder { expected: tail + 1, found });
                     }
-                    tails.insert(handle, found);
+                    tails.insert(handle, last);
                 }
                 Write::Delete { table, key } if table.role == Role::Log => {
                     let Some((handle, found)) = log::split_key(key) else { continue };

@@ -169,7 +169,7 @@ impl LogDamage {
     /// The last record concerned: what to give to `LogReader::skip_past`.
     pub fn last_sequence(&self) -> u64 {
         match self.why {
-            DamageKind::Missing { through } => through,
+            DamageKind::Missing { through } | DamageKind::Unsealable { through, .. } => through,
             _ => self.sequence,
         }
     }
@@ -184,9 +184,14 @@ pub enum DamageKind {
         /// The last that is missing.
         through: u64,
     },
-    /// It is there but does not open.
-    #[error(transparent)]
-    Unsealable(#[from] Unsealable),
+    /// It is there but does not open, and with it those that are sealed with it.
+    #[error("{why}, with all up to {through}")]
+    Unsealable {
+        /// The last of them.
+        through: u64,
+        /// Why not.
+        why: Unsealable,
+    },
     /// It is there although the log's mark says that the log ends before it: the mark was lost.
     #[error("it lies past the durable mark of the log")]
     PastMark,

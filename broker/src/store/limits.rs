@@ -24,8 +24,11 @@ pub const MEMTABLE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 pub const JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Table files that the engine keeps open.
 pub const OPEN_FILES_MAX: usize = 128;
-/// Threads that flush and compact. One would let a long compaction hold up a flush, and then the committer.
-pub const WORKER_THREADS: usize = 2;
+/// Threads that flush and compact. With more than one, the engine keeps one of them free for flushes by having it ask for
+/// its next task without a pause as long as a compaction waits: a quarter of the hub's processor time under load. A
+/// compaction that holds up a flush holds up no commit, because nobody closes a table in memory meanwhile: that grows by
+/// what is written until then.
+pub const WORKER_THREADS: usize = 1;
 
 /// Bytes of a journal that are read at a time when it is examined before a start.
 pub const JOURNAL_BUFFER_BYTES: usize = 64 * 1024;
@@ -46,11 +49,17 @@ pub const EPOCH_RECORDS_MAX: u64 = 1 << 30;
 /// Older data keys held ready per tenant and purpose.
 pub const EPOCHS_OPEN_MAX: usize = 64;
 
-/// Records that one trim of a log removes.
-pub const LOG_TRIM_RECORDS_MAX: u64 = 512;
+/// Records of a log that are one row at most: they are sealed, read and lost together.
+pub const BUNDLE_RECORDS_MAX: u32 = 256;
+/// Bytes of records after which such a row takes no further one.
+pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
+/// Rows that one trim of a log removes.
+pub const LOG_TRIM_ROWS_MAX: usize = 512;
 
 const _: () = assert!(GROUP_COMMITS_MAX <= COMMITS_WAITING_MAX, "a full group must fit the channel");
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "the engine cuts longer keys off");
+const _: () =
+    assert!(2 * BUNDLE_BYTES_MAX <= GROUP_BYTES_MAX, "a group of commits holds several rows of a log");
 const _: () = assert!(VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "a permitted value must fit a commit");
 const _: () = assert!(COMMIT_BYTES_MAX as u64 <= JOURNALS_BYTES_MAX, "one commit must fit a journal");
 const _: () = assert!(JOURNALS_BYTES_MAX >= 64 * 1024 * 1024, "the engine refuses less");

@@ -1,18 +1,20 @@
 //! The log of a tenant: sealed records with consecutive numbers, from 1. Everything that needs a durable message later
-//! is a cursor into it.
+//! is a cursor into it. Records that are appended together are one row, see [`bundle`].
 //!
-//! Three things make a loss visible: the numbers have no gaps, which the committer enforces; each record is sealed for
-//! its number; and the marks of the log (first kept, last appended) are stored in another table with the same batch.
+//! Three things make a loss visible: the numbers have no gaps, which the committer enforces; each row is sealed for its
+//! numbers; and the marks of the log (first kept, last appended) are stored in another table with the same batch.
 
 use std::sync::{Arc, mpsc::sync_channel};
 
+use bytes::Bytes;
 use fjall::{Guard, Keyspace, Readable as _, Snapshot};
 
 use super::{
+    bundle::{self, Bundle, Records},
     committer::{self, Commit, Fence, Orders},
     error::{CommitError, DamageKind, LogDamage, StoreError},
     keys::Handle,
-    limits::LOG_TRIM_RECORDS_MAX,
+    limits::LOG_TRIM_ROWS_MAX,
     sealing::Sealer,
     table::{Table, Write, row},
 };
@@ -98,13 +100,23 @@ impl TenantLog {
     /// # Panics
     /// `sequence` is not [`TenantLog::next_sequence`].
     pub fn append(&mut self, sequence: u64, plaintext: &[u8]) -> Write {
-        assert_eq!(sequence, self.next, "a log is appended to in order");
-        self.next += 1;
-        let position = sequence.to_be_bytes();
+        let mut bundle = Bundle::default();
+        bundle.add(|out| out.extend_from_slice(plaintext));
+        self.append_bundle(sequence, &bundle)
+    }
+
+    /// As [`TenantLog::append`], for records that follow one another, at least one. The first gets the number `first`.
+    ///
+    /// # Panics
+    /// `first` is not [`TenantLog::next_sequence`].
+    pub fn append_bundle(&mut self, first: u64, bundle: &Bundle) -> Write {
+        assert_eq!(first, self.next, "a log is appended to in order");
+        self.next += u64::from(bundle.len());
+        let last = self.next - 1;
         Write::Put {
             table: self.place.table.clone(),
-            key: key(&self.place.handle, sequence),
-            value: self.place.sealer.seal(&position, plaintext),
+            key: key(&self.place.handle, last),
+            value: bundle.seal(last, &self.place.sealer),
         }
     }
 
@@ -147,18 +159,25 @@ impl TenantLog {
         self.place.marks(&self.place.table.snapshot()).map(|(low, high)| (low <= high).then_some(high))
     }
 
-    /// Writes that remove stored records below `below`, 512 at most: call again until there are none.
+    /// Writes that remove stored rows whose records are all below `below`, 512 rows at most: call again until there are
+    /// none.
     ///
     /// # Errors
-    /// The engine cannot read the marks.
+    /// The engine cannot read the marks or the rows.
     pub fn trim(&self, below: u64) -> Result<Vec<Write>, StoreError> {
-        let (low, high) = self.place.marks(&self.place.table.snapshot())?;
-        let end = below.min(high + 1).min(low.saturating_add(LOG_TRIM_RECORDS_MAX));
-        let removed = (low..end).map(|sequence| Write::Delete {
-            table: self.place.table.clone(),
-            key: key(&self.place.handle, sequence),
+        let Place { table, handle, .. } = &self.place;
+        let now = table.snapshot();
+        let (low, high) = self.place.marks(&now)?;
+        let end = below.min(high + 1);
+        if end <= low {
+            return Ok(Vec::new());
+        }
+        let rows = now.range(&table.keyspace, key(handle, low)..key(handle, end)).take(LOG_TRIM_ROWS_MAX);
+        let removed = rows.map(|row| {
+            let key = row.key().map_err(|error| StoreError::engine("read a row of a log", &error))?;
+            Ok(Write::Delete { table: table.clone(), key: key.to_vec() })
         });
-        Ok(removed.collect())
+        removed.collect()
     }
 
     /// A cursor at `from`, or at the first record kept if that is later.
@@ -181,7 +200,7 @@ impl LogReader {
     }
 
     /// The next records, in order: `records_max` at most, and none after `bytes_max` bytes have been read. An empty
-    /// batch means that the end is reached for now.
+    /// batch means that the end is reached for now. Records of one row share a buffer: whoever keeps one keeps all of it.
     ///
     /// # Errors
     /// The next record is missing or does not open. The records before it have been returned; the same damage is
@@ -190,7 +209,7 @@ impl LogReader {
         &mut self,
         records_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<(u64, Vec<u8>)>, LogDamage> {
+    ) -> Result<Vec<(u64, Bytes)>, LogDamage> {
         let now = self.place.table.snapshot();
         let (low, high) = self.place.marks(&now).map_err(|error| self.unreadable(&error))?;
         self.next = self.next.max(low);
@@ -200,15 +219,23 @@ impl LogReader {
         let mut records = Vec::new();
         let mut bytes = 0;
         while records.len() < records_max && bytes < bytes_max {
-            let record = match rows.next() {
-                Some(row) => self.read(row),
+            let row = match rows.next() {
+                Some(row) => self.open(row),
                 None if self.next <= high => Err(self.missing(high)),
                 None => break,
             };
-            match record {
-                Ok((sequence, record)) => {
-                    bytes += record.len();
-                    records.push((sequence, record));
+            match row {
+                Ok(row) => {
+                    // What is left of a row when the batch is full is opened once more by the next.
+                    let from = self.next;
+                    for (sequence, record) in row.skip_while(|(sequence, _)| *sequence < from) {
+                        if records.len() == records_max || bytes >= bytes_max {
+                            break;
+                        }
+                        bytes += record.len();
+                        records.push((sequence, record));
+                        self.next = sequence + 1;
+                    }
                 }
                 Err(damage) if records.is_empty() => return Err(damage),
                 Err(_) => break,
@@ -218,13 +245,27 @@ impl LogReader {
     }
 
     /// The records of these numbers that there are and that open. Whoever goes through the log meets the others' damage.
-    pub fn find(&self, sequences: &[u64]) -> Vec<(u64, Vec<u8>)> {
+    pub fn find(&self, sequences: &[u64]) -> Vec<(u64, Bytes)> {
         let now = self.place.table.snapshot();
-        let found = sequences.iter().filter_map(|sequence| {
-            let sealed = now.get(&self.place.table.keyspace, key(&self.place.handle, *sequence)).ok()??;
-            Some((*sequence, self.place.sealer.open(&sequence.to_be_bytes(), &sealed).ok()?))
-        });
-        found.collect()
+        let mut found = Vec::new();
+        let mut row: Option<Records> = None;
+        for sequence in sequences.iter().copied() {
+            if !row.as_ref().is_some_and(|row| row.holds(sequence)) {
+                row = self.look_up(&now, sequence);
+            }
+            let record = row.as_mut().and_then(|row| row.find(|(at, _)| *at == sequence));
+            found.extend(record);
+        }
+        found
+    }
+
+    /// The row that holds a record.
+    fn look_up(&self, now: &Snapshot, sequence: u64) -> Option<Records> {
+        let Place { table, handle, sealer, .. } = &self.place;
+        let mut rows = now.range(&table.keyspace, key(handle, sequence)..key(handle, u64::MAX));
+        let (key, value) = row(rows.next()?).ok()?;
+        let (_, last) = split_key(&key)?;
+        bundle::open(&value, last, sealer).ok().filter(|row| row.holds(sequence))
     }
 
     /// Goes on after a damage that was reported: pass [`LogDamage::last_sequence`].
@@ -232,16 +273,19 @@ impl LogReader {
         self.next = self.next.max(sequence.saturating_add(1));
     }
 
-    fn read(&mut self, guard: Guard) -> Result<(u64, Vec<u8>), LogDamage> {
-        let (key, sealed) = row(guard).map_err(|error| self.unreadable(&error))?;
-        let sequence = split_key(&key).map_or(0, |(_, sequence)| sequence);
-        if sequence != self.next {
-            return Err(self.missing(sequence.saturating_sub(1)));
+    /// The records of the row that the next one is in, from before it on.
+    fn open(&self, guard: Guard) -> Result<Records, LogDamage> {
+        let (key, value) = row(guard).map_err(|error| self.unreadable(&error))?;
+        let last = split_key(&key).map_or(0, |(_, last)| last);
+        let row = bundle::open(&value, last, &self.place.sealer);
+        let row = row.map_err(|why| LogDamage {
+            sequence: self.next,
+            why: DamageKind::Unsealable { through: last, why },
+        })?;
+        match row.next_sequence() {
+            first if first > self.next => Err(self.missing(first - 1)),
+            _ => Ok(row),
         }
-        let record = self.place.sealer.open(&sequence.to_be_bytes(), &sealed);
-        let record = record.map_err(|why| LogDamage { sequence, why: DamageKind::Unsealable(why) })?;
-        self.next += 1;
-        Ok((sequence, record))
     }
 
     fn missing(&self, through: u64) -> LogDamage {
@@ -273,7 +317,7 @@ pub(super) fn commit_blocking(orders: &Orders, writes: Vec<Write>) -> Result<(),
     outcome.recv().unwrap_or(Err(CommitError::Closed))
 }
 
-/// Handle and number of a record, big-endian, so that the order of keys is the order of numbers.
+/// Handle and number of the last record of a row, big-endian, so that the order of keys is the order of numbers.
 fn key(handle: &Handle, sequence: u64) -> Vec<u8> {
     [handle.as_slice(), &sequence.to_be_bytes()].concat()
 }

@@ -10,6 +10,7 @@
 //!     ◀────── done ─────────┘
 //! ```
 
+mod bundle;
 mod committer;
 mod error;
 mod journal;
@@ -47,6 +48,7 @@ use fjall::{
 };
 use muster_schemas::TenantId;
 
+pub use bundle::Bundle;
 pub use committer::{Commit, Done, Fence, Stats};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
 pub use keys::RootKey;

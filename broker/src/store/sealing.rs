@@ -81,13 +81,19 @@ impl Sealer {
     /// Seals `plaintext` for `position`: whatever names the place of the record, usually its key in the table.
     /// What comes out belongs into a commit of the same store, which also makes its key durable.
     pub fn seal(&self, position: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        self.seal_behind(&[], position, plaintext)
+    }
+
+    /// As [`Sealer::seal`], with `clear` in front as it is. What is to be trusted of it has to stand in `position` too.
+    pub(super) fn seal_behind(&self, clear: &[u8], position: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let (epoch, count) = self.0.next_count();
-        let mut record = Vec::with_capacity(plaintext.len() + SEALED_OVERHEAD_BYTES);
+        let mut record = Vec::with_capacity(clear.len() + plaintext.len() + SEALED_OVERHEAD_BYTES);
+        record.extend_from_slice(clear);
         record.push(VERSION);
         record.extend_from_slice(&epoch.id.to_be_bytes());
         record.extend_from_slice(&count.to_be_bytes());
         record.extend_from_slice(plaintext);
-        let text = record.get_mut(HEADER_BYTES..).unwrap_or_default();
+        let text = record.get_mut(clear.len() + HEADER_BYTES..).unwrap_or_default();
         let aad = Aad::from(epoch.context(position));
         let Ok(tag) = epoch.key.seal_in_place_separate_tag(nonce(count), aad, text) else {
             unreachable!("AES-256-GCM refuses only texts over 64 GiB");

@@ -29,7 +29,7 @@ fn hold(store: &Store) -> Held {
 fn logged(site: &Site, tenant: &str) -> Vec<String> {
     let mut reader = site.keys(tenant).log().unwrap().reader(1);
     let records = reader.next_batch(10_000, 1 << 24).unwrap();
-    let text = |record: Vec<u8>| StoredMessage::decode(record.into()).unwrap().message.payload;
+    let text = |record| StoredMessage::decode(record).unwrap().message.payload;
     records.into_iter().map(|(_, record)| String::from_utf8(text(record).into()).unwrap()).collect()
 }
 

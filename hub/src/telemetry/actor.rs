@@ -140,7 +140,7 @@ impl TelemetryActor {
             if harvest.is_full() {
                 break;
             }
-            match StoredMessage::decode(record.into()) {
+            match StoredMessage::decode(record) {
                 Ok(stored) => tenant.streams.take(&stored, &mut harvest),
                 Err(error) => {
                     error!(tenant = %id, sequence, %error, "a record of the log is no message; it is passed over");

@@ -16,6 +16,8 @@ pub const STREAM_BYTES_MAX: usize = 128;
 pub const STEP_READINGS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most last readings whose times are remembered in memory, per tenant.
 pub const LAST_TIMES_MAX: usize = 65_536;
+/// Most names of streams whose places in keys are remembered in memory, per tenant.
+pub const BLINDS_MAX: usize = 16_384;
 /// Most readings in one page of a range.
 pub const RANGE_READINGS_MAX: usize = 1_000;
 /// Most readings in one answer to a question for the last ones.

@@ -17,7 +17,7 @@ use muster_broker::store::{Purpose, Sealer, Store, StoreError, Table, TenantStor
 
 use super::{
     core::Harvest,
-    limits::{LAST_READINGS_MAX, LAST_TIMES_MAX},
+    limits::{BLINDS_MAX, LAST_READINGS_MAX, LAST_TIMES_MAX},
     message::{LastReadings, Page, QueryRefusal, Range},
     reading::{MalformedRow, Reading, StreamId},
 };
@@ -60,7 +60,14 @@ pub struct TenantReadings {
     sealer: Sealer,
     /// When the last reading of a name was measured, by its key. A part of what the table holds.
     last_times: BTreeMap<Vec<u8>, i64>,
+    /// How streams and their names stand in keys, as far as it was worked out: each is a hash under the tenant's key.
+    blinds: BTreeMap<StreamId, (StreamBlind, BTreeMap<String, NameBlind>)>,
+    /// How many names that are.
+    blinds_kept: usize,
 }
+
+type StreamBlind = [u8; 16];
+type NameBlind = [u8; 8];
 
 impl TenantReadings {
     /// The readings of `tenant` in `store`.
@@ -69,7 +76,8 @@ impl TenantReadings {
     /// The table cannot be opened.
     pub fn open(store: &Store, tenant: TenantStore) -> Result<Self, ReadingsError> {
         let sealer = tenant.sealer(Purpose::Telemetry);
-        Ok(Self { table: store.table(TABLE)?, sealer, tenant, last_times: BTreeMap::new() })
+        let (last_times, blinds) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { table: store.table(TABLE)?, sealer, tenant, last_times, blinds, blinds_kept: 0 })
     }
 
     /// The next record of the log to read; the first when none was read yet.
@@ -106,11 +114,14 @@ impl TenantReadings {
             writes.push(self.put(self.key(STREAM, &[&self.stream_blind(stream)]), &stream.encode()));
         }
         for (stream, reading) in &harvest.readings {
-            writes.push(self.put(self.reading_key(stream, reading), &reading.encode()));
+            let (stream, name) = self.blinds(stream, &reading.name);
+            let key = self.key(READING, &[&stream, &time_key(reading.time_us()), &name]);
+            writes.push(self.put(key, &reading.encode()));
         }
         for place in harvest.lasts.values() {
             let Some((stream, reading)) = harvest.readings.get(*place) else { continue };
-            let key = self.last_key(stream, &reading.name);
+            let (stream, name) = self.blinds(stream, &reading.name);
+            let key = self.key(LAST, &[&stream, &name]);
             if self.last_time(&key)?.is_none_or(|last| last <= reading.time_us()) {
                 writes.push(self.put(key.clone(), &reading.encode()));
                 self.remember(key, reading.time_us());
@@ -204,21 +215,30 @@ impl TenantReadings {
         key
     }
 
-    fn reading_key(&self, stream: &StreamId, reading: &Reading) -> Vec<u8> {
-        let (blind, name) = (self.stream_blind(stream), self.name_blind(stream, &reading.name));
-        self.key(READING, &[&blind, &time_key(reading.time_us()), &name])
+    /// A stream and one of its names as they stand in keys.
+    fn blinds(&mut self, stream: &StreamId, name: &str) -> (StreamBlind, NameBlind) {
+        if let Some((blind, names)) = self.blinds.get(stream)
+            && let Some(name) = names.get(name)
+        {
+            return (*blind, *name);
+        }
+        if self.blinds_kept >= BLINDS_MAX {
+            self.blinds.clear();
+            self.blinds_kept = 0;
+        }
+        let blinds = (self.stream_blind(stream), self.name_blind(stream, name));
+        let (_, names) = self.blinds.entry(stream.clone()).or_insert_with(|| (blinds.0, BTreeMap::new()));
+        names.insert(name.to_owned(), blinds.1);
+        self.blinds_kept += 1;
+        blinds
     }
 
-    fn last_key(&self, stream: &StreamId, name: &str) -> Vec<u8> {
-        self.key(LAST, &[&self.stream_blind(stream), &self.name_blind(stream, name)])
-    }
-
-    fn stream_blind(&self, stream: &StreamId) -> [u8; 16] {
+    fn stream_blind(&self, stream: &StreamId) -> StreamBlind {
         self.tenant.blind(&[b"telemetry stream", stream.device.as_str().as_bytes(), stream.stream.as_bytes()])
     }
 
     /// Half a blind is enough to tell the names of one stream apart.
-    fn name_blind(&self, stream: &StreamId, name: &str) -> [u8; 8] {
+    fn name_blind(&self, stream: &StreamId, name: &str) -> NameBlind {
         let StreamId { device, stream } = stream;
         let parts = [b"telemetry name", device.as_str().as_bytes(), stream.as_bytes(), name.as_bytes()];
         let blind = self.tenant.blind(&parts);

@@ -74,7 +74,7 @@ fn one_trim_is_bounded() {
     let writes = (1..=600).map(|sequence| log.append(sequence, b"")).collect();
     store.commit_blocking(writes).unwrap();
     let first = log.trim(600).unwrap();
-    assert_eq!(first.len() as u64, limits::LOG_TRIM_RECORDS_MAX);
+    assert_eq!(first.len(), limits::LOG_TRIM_ROWS_MAX);
     store.commit_blocking(first).unwrap();
     assert_eq!(log.trim(600).unwrap().len(), 87);
 }
@@ -184,7 +184,10 @@ fn a_missing_or_changed_record_is_named_and_never_skipped() {
     reader.skip_past(gap.last_sequence());
     assert_eq!(reader.next_batch(100, 1_000).unwrap().len(), 2);
     let forged = reader.next_batch(100, 1_000).unwrap_err();
-    assert_eq!(forged, LogDamage { sequence: 7, why: DamageKind::Unsealable(Unsealable::Forged) });
+    assert_eq!(
+        forged,
+        LogDamage { sequence: 7, why: DamageKind::Unsealable { through: 7, why: Unsealable::Forged } }
+    );
     reader.skip_past(forged.last_sequence());
     assert_eq!(read_all(&mut reader).unwrap(), [8, 9, 10]);
 }
@@ -226,4 +229,85 @@ fn a_log_that_lost_everything_is_not_taken_for_an_empty_one() {
     tamper(&store, |batch, rows| (1..=3).for_each(|at| batch.remove(rows, row_key(&tenant, at))));
     let lost = LogDamage { sequence: 1, why: DamageKind::Missing { through: 3 } };
     assert!(matches!(tenant.log(), Err(StoreError::Log(damage)) if damage == lost));
+}
+
+/// Appends records as rows of so many each.
+fn append_rows(store: &Store, log: &mut TenantLog, rows: impl IntoIterator<Item = u64>) {
+    for records in rows {
+        let first = log.next_sequence();
+        let mut bundle = Bundle::default();
+        (first..first + records).for_each(|sequence| {
+            bundle.add(|out| out.extend_from_slice(text(sequence).as_bytes()));
+        });
+        store.commit_blocking(vec![log.append_bundle(first, &bundle)]).unwrap();
+    }
+}
+
+#[test]
+fn records_of_one_row_are_read_from_anywhere_and_go_when_all_of_them_may() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (store, tenant) = tenant(dir.path());
+        append_rows(&store, &mut tenant.log().unwrap(), [5, 1, 10, 4]);
+    }
+    let store = open(dir.path());
+    let mut log = store.tenant(&acme()).unwrap().unwrap().log().unwrap();
+    assert_eq!((log.next_sequence(), log.first().unwrap(), log.last().unwrap()), (21, Some(1), Some(20)));
+    for from in 1..=20 {
+        assert_eq!(read_all(&mut log.reader(from)).unwrap(), (from..=20).collect::<Vec<_>>());
+    }
+    let mut reader = log.reader(3);
+    assert_eq!(reader.next_batch(1, 1_000).unwrap().len(), 1);
+    assert_eq!((reader.position(), reader.next_batch(100, text(4).len() * 3).unwrap().len()), (4, 3));
+    let found = log.reader(1).find(&[2, 3, 6, 12, 9, 20, 21]);
+    assert_eq!(found.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [2, 3, 6, 12, 9, 20]);
+    assert!(found.iter().all(|(sequence, record)| *record == text(*sequence).as_bytes()));
+
+    // The third row is needed from its last record on, so it stays.
+    assert_eq!(log.trim(5).unwrap().len(), 0);
+    store.commit_blocking(log.trim(16).unwrap()).unwrap();
+    assert_eq!(log.first().unwrap(), Some(7));
+    assert_eq!(read_all(&mut log.reader(1)).unwrap(), (7..=20).collect::<Vec<_>>());
+    store.commit_blocking(log.trim(17).unwrap()).unwrap();
+    assert_eq!(log.first().unwrap(), Some(17));
+    append_rows(&store, &mut log, [3]);
+    assert_eq!(read_all(&mut log.reader(1)).unwrap(), (17..=23).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_changed_row_is_named_with_all_of_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, tenant) = tenant(dir.path());
+    let mut log = tenant.log().unwrap();
+    append_rows(&store, &mut log, [3, 3, 3]);
+    let mut row = store.0.log.get(&row_key(&tenant, 6)).unwrap().unwrap();
+    for place in 0..row.len() {
+        row[place] ^= 1;
+        tamper(&store, |batch, rows| batch.insert(rows, row_key(&tenant, 6), row.clone()));
+        let mut reader = log.reader(1);
+        assert_eq!(reader.next_batch(100, 1_000).unwrap().len(), 3);
+        let damage = reader.next_batch(100, 1_000).unwrap_err();
+        assert_eq!((damage.sequence, damage.last_sequence()), (4, 6), "byte {place}: {damage}");
+        reader.skip_past(damage.last_sequence());
+        assert_eq!(read_all(&mut reader).unwrap(), [7, 8, 9]);
+        row[place] ^= 1;
+    }
+    tamper(&store, |batch, rows| batch.insert(rows, row_key(&tenant, 6), row));
+    assert_eq!(read_all(&mut log.reader(1)).unwrap().len(), 9);
+}
+
+#[test]
+fn a_row_that_leaves_a_gap_or_comes_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, tenant) = tenant(dir.path());
+    let (mut one, mut two) = (tenant.log().unwrap(), tenant.log().unwrap());
+    append_rows(&store, &mut one, [3]);
+    let mut bundle = Bundle::default();
+    (0..5).for_each(|_| drop(bundle.add(|out| out.push(1))));
+    let overlapping = two.append_bundle(1, &bundle);
+    let behind = two.append_bundle(6, &bundle);
+    let refused = |found| Err(CommitError::OutOfOrder { expected: 4, found });
+    assert_eq!(store.commit_blocking(vec![overlapping]), refused(1));
+    assert_eq!(store.commit_blocking(vec![behind]), refused(6));
+    assert_eq!(read_all(&mut one.reader(1)).unwrap(), [1, 2, 3]);
 }
