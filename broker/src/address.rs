@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use muster_schemas::Principal;
+
 /// Where a peer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerAddress {
@@ -14,6 +16,15 @@ pub enum PeerAddress {
         /// Its process, if the kernel says.
         process: Option<i32>,
     },
+}
+
+/// Who is at the other end of a connection, and where. Its session, its reader and its tenant share one.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Who.
+    pub(crate) principal: Principal,
+    /// Where.
+    pub(crate) peer: PeerAddress,
 }
 
 impl From<SocketAddr> for PeerAddress {

@@ -18,7 +18,9 @@ use std::{
 };
 
 use actix::{fut::wrap_future, prelude::*};
-use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
+use muster_actors::{
+    Cause, DeadlineReached, ExitSlot, Reach, SharedClock, Turning, WakeUp, ask_for_turn_end,
+};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
 use tokio::task::JoinError;
@@ -55,7 +57,7 @@ pub(crate) struct ToSession {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) enum Membership {
-    Join { subscriber: SubscriberId, publisher: Publisher, access: Arc<Access>, outlet: Recipient<ToSession> },
+    Join { subscriber: SubscriberId, publisher: Publisher, access: Arc<Access>, outlet: Reach<ToSession> },
     Leave { subscriber: SubscriberId },
 }
 
@@ -161,7 +163,7 @@ impl Committing {
 }
 
 struct Outlet {
-    session: Recipient<ToSession>,
+    session: Reach<ToSession>,
     pending: Vec<Effect>,
     /// How much the last turn had for it.
     expected: usize,
