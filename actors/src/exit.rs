@@ -104,6 +104,11 @@ impl ExitSlot {
         ctx.stop();
     }
 
+    /// Whether anybody else holds it.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The exit of an actor that ended without a panic.
     pub(crate) fn exit(&self) -> Exit {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {

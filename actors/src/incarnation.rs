@@ -9,7 +9,7 @@ use actix::dev::ContextFut;
 use actix::{Actor, ActorContext, Addr, Context};
 
 use crate::exit::{Exit, ExitSlot};
-use crate::stop::StopListener;
+use crate::stop::{StopListener, StopRequest};
 
 /// An actor that was built and is polled here, not by actix, because of what actix does with a panic: its context,
 /// when it is dropped by the unwinding, calls the broken actor's `stopping` and `stopped`, and a second panic in
@@ -17,7 +17,8 @@ use crate::stop::StopListener;
 pub(crate) struct Incarnation<A: Actor<Context = Context<A>>> {
     /// None once it has ended.
     life: Option<ContextFut<A, Context<A>>>,
-    slot: ExitSlot,
+    /// None if the actor has none either: then it cannot fail.
+    slot: Option<ExitSlot>,
     /// The request to stop was passed on; the actor hears it once.
     told_to_stop: bool,
 }
@@ -29,19 +30,24 @@ impl<A: Actor<Context = Context<A>>> Incarnation<A> {
         let actor = caught(|| factory(slot.clone()))?;
         let life = Context::new().into_future(actor);
         let address = life.address();
+        let slot = slot.is_shared().then_some(slot);
         Ok((Self { life: Some(life), slot, told_to_stop: false }, address))
     }
 
     /// Ready with the exit when the actor has ended and is dropped.
-    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>, stop: &mut StopListener) -> Poll<Exit> {
-        let Some(life) = self.life.as_mut() else { return Poll::Ready(self.slot.exit()) };
-        if !self.told_to_stop && stop.poll(cx).is_ready() {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        (stop, listener): (&StopRequest, &mut StopListener),
+    ) -> Poll<Exit> {
+        let Some(life) = self.life.as_mut() else { return Poll::Ready(self.exit()) };
+        if !self.told_to_stop && listener.poll(stop, cx).is_ready() {
             self.told_to_stop = true;
             life.ctx().stop();
         }
         match caught(|| Pin::new(life).poll(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(self.end().unwrap_or_else(|| self.slot.exit())),
+            Ok(Poll::Ready(())) => Poll::Ready(self.end().unwrap_or_else(|| self.exit())),
             Err(panicked) => {
                 if let Some(life) = self.life.as_mut() {
                     life.ctx().terminate();
@@ -50,6 +56,11 @@ impl<A: Actor<Context = Context<A>>> Incarnation<A> {
                 Poll::Ready(panicked)
             }
         }
+    }
+
+    /// The exit of an actor that ended without a panic.
+    fn exit(&self) -> Exit {
+        self.slot.as_ref().map_or(Exit::Stopped, ExitSlot::exit)
     }
 
     /// Drops the actor with its mailbox; the exit is that of a panic in a destructor.

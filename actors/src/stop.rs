@@ -2,55 +2,47 @@
 //! supervised actor makes it with every message.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The side that asks.
+/// Whether stopping was asked for, and who is to hear of it.
 #[derive(Debug, Default)]
-pub(crate) struct StopRequest(Arc<Shared>);
-
-/// The side that listens.
-#[derive(Debug)]
-pub(crate) struct StopListener {
-    shared: Arc<Shared>,
-    /// The waker that is registered, so that it is replaced only when the task changes.
-    registered: Option<Waker>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
+pub(crate) struct StopRequest {
     requested: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-impl StopRequest {
-    pub(crate) fn listener(&self) -> StopListener {
-        StopListener { shared: Arc::clone(&self.0), registered: None }
-    }
+/// The side that listens.
+#[derive(Debug, Default)]
+pub(crate) struct StopListener {
+    /// The waker that is registered, so that it is replaced only when the task changes.
+    registered: Option<Waker>,
+}
 
+impl StopRequest {
     /// Asks once and for ever.
     pub(crate) fn ask(&self) {
-        self.0.requested.store(true, Ordering::Release);
-        let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.requested.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+
+    pub(crate) fn is_made(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
+    }
 }
 
 impl StopListener {
-    pub(crate) fn requested(&self) -> bool {
-        self.shared.requested.load(Ordering::Acquire)
-    }
-
-    /// Ready once stopping was asked for, and from then on.
-    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    /// Ready once stopping was asked for, and from then on. There is one listener to a request.
+    pub(crate) fn poll(&mut self, request: &StopRequest, cx: &Context<'_>) -> Poll<()> {
         if !self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             // Register first and look then: a request in between is seen by one of the two.
-            let mut slot = self.shared.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = request.waker.lock().unwrap_or_else(PoisonError::into_inner);
             *slot = Some(cx.waker().clone());
             self.registered = Some(cx.waker().clone());
         }
-        if self.requested() { Poll::Ready(()) } else { Poll::Pending }
+        if request.is_made() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -4,18 +4,22 @@
 //! mailbox nor its address. Messages that waited are dropped, which returns their credit.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll, ready};
 
-use actix::{Actor, Addr, Context, Message, Recipient};
-use tokio::sync::watch;
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 use tracing::{debug, error, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::exit::{Exit, ExitSlot};
 use crate::incarnation::Incarnation;
 use crate::policy::{Plan, Restart, Verdict};
+use crate::reach::Reach;
 use crate::stop::{StopListener, StopRequest};
 
 /// How a child ended and what becomes of it, told at each of its exits.
@@ -59,10 +63,15 @@ impl Phase {
 /// A child that is about to be started: its name, its restart plan, its factory, and who is told.
 pub struct Child<A: Actor<Context = Context<A>>> {
     name: Arc<str>,
-    restart: Restart,
+    plan: Plan,
+    births: Births<A>,
+    on_exit: Box<dyn FnMut(ChildReport)>,
+}
+
+/// What is needed for one more life.
+struct Births<A: Actor<Context = Context<A>>> {
     factory: Box<dyn FnMut(ExitSlot) -> A>,
     on_started: Box<dyn FnMut(Addr<A>)>,
-    on_exit: Box<dyn FnMut(ChildReport)>,
 }
 
 impl<A: Actor<Context = Context<A>>> Child<A> {
@@ -71,9 +80,8 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     pub fn new(name: impl Into<Arc<str>>, plan: Plan, factory: impl FnMut(ExitSlot) -> A + 'static) -> Self {
         Self {
             name: name.into(),
-            restart: Restart::new(plan),
-            factory: Box::new(factory),
-            on_started: Box::new(|_| ()),
+            plan,
+            births: Births { factory: Box::new(factory), on_started: Box::new(|_| ()) },
             on_exit: Box::new(|_| ()),
         }
     }
@@ -82,7 +90,7 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     /// before its first message. Addresses of earlier lives are dead by then. It must not panic.
     #[must_use]
     pub fn on_started(mut self, tell: impl FnMut(Addr<A>) + 'static) -> Self {
-        self.on_started = Box::new(tell);
+        self.births.on_started = Box::new(tell);
         self
     }
 
@@ -105,53 +113,92 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     /// # Panics
     /// Outside of an arbiter or another `LocalSet`. A panic of the child is not one of the caller.
     #[must_use = "a child whose handle is dropped stops"]
-    pub fn start(mut self) -> Supervised<A> {
-        let stop = StopRequest::default();
-        let listener = stop.listener();
-        let (life, seen) = watch::channel(Life { phase: Phase::Restarting, address: None });
-        let name = Arc::clone(&self.name);
-        let first = self.begin(&life);
-        let task = tokio::task::spawn_local(self.supervise(first, listener, life));
-        Supervised { name, stop, seen, task: Some(task) }
+    pub fn start(self) -> Supervised<A> {
+        let Self { name, plan, mut births, on_exit } = self;
+        let shared = Arc::new(Shared::default());
+        let life = Life(Arc::clone(&shared));
+        let state = births.next(&life);
+        // A child of one life needs neither its factory any more nor room for its restarts.
+        let again = (plan != Plan::NO_RESTART).then(|| Box::new((Restart::new(plan), births)));
+        let listener = StopListener::default();
+        let supervision = Supervision { name: Arc::clone(&name), again, on_exit, life, listener, state };
+        let task = tokio::task::spawn_local(supervision);
+        Supervised { name, shared, task: Some(task) }
     }
+}
 
+impl<A: Actor<Context = Context<A>>> Births<A> {
     /// Builds the next incarnation and makes its address known.
-    fn begin(&mut self, life: &watch::Sender<Life<A>>) -> Result<Box<Incarnation<A>>, Exit> {
-        let (incarnation, address) = Incarnation::build(&mut *self.factory)?;
-        life.send_replace(Life { phase: Phase::Running, address: Some(address.clone()) });
-        (self.on_started)(address);
-        // Boxed, or the task would have room for it wherever it is handed on.
-        Ok(Box::new(incarnation))
+    fn next(&mut self, life: &Life<A>) -> State<A> {
+        match Incarnation::build(&mut *self.factory) {
+            Ok((incarnation, address)) => {
+                life.0.set(Phase::Running, Some(Arc::new(address.clone())));
+                (self.on_started)(address);
+                State::Lives(Box::new(incarnation))
+            }
+            Err(exit) => State::Ended(exit),
+        }
     }
+}
 
-    /// Life after life, until a verdict says that there is no other.
-    async fn supervise(
-        mut self,
-        mut next: Result<Box<Incarnation<A>>, Exit>,
-        mut stop: StopListener,
-        life: watch::Sender<Life<A>>,
-    ) {
+/// Life after life, until a verdict says that there is no other: the task of a child. There are thousands, so what few of
+/// them need is boxed.
+struct Supervision<A: Actor<Context = Context<A>>> {
+    name: Arc<str>,
+    /// None if there is no restart.
+    again: Option<Box<(Restart, Births<A>)>>,
+    on_exit: Box<dyn FnMut(ChildReport)>,
+    life: Life<A>,
+    listener: StopListener,
+    state: State<A>,
+}
+
+/// Where a supervised child is.
+enum State<A: Actor<Context = Context<A>>> {
+    Lives(Box<Incarnation<A>>),
+    Ended(Exit),
+    /// It is restarted then.
+    Rests(Pin<Box<Sleep>>),
+}
+
+impl<A: Actor<Context = Context<A>>> Future for Supervision<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let this = self.get_mut();
         loop {
-            let exit = match next {
-                Ok(mut incarnation) => poll_fn(|cx| incarnation.poll(cx, &mut stop)).await,
-                Err(exit) => exit,
-            };
-            let verdict = self.judge(exit, stop.requested(), &life);
-            let Verdict::Restart { after } = verdict else { return };
-            tokio::select! {
-                biased;
-                () = poll_fn(|cx| stop.poll(cx)) => {
-                    life.send_replace(Life { phase: Phase::Done, address: None });
-                    return;
+            let stop = &this.life.0.stop;
+            match &mut this.state {
+                State::Lives(incarnation) => {
+                    let exit = ready!(incarnation.poll(cx, (stop, &mut this.listener)));
+                    this.state = State::Ended(exit);
                 }
-                () = tokio::time::sleep(after) => next = self.begin(&life),
+                State::Ended(exit) => {
+                    let exit = std::mem::replace(exit, Exit::Stopped);
+                    let Verdict::Restart { after } = this.judge(exit) else { return Poll::Ready(()) };
+                    this.state = State::Rests(Box::pin(tokio::time::sleep(after)));
+                }
+                State::Rests(sleep) => {
+                    if this.listener.poll(stop, cx).is_ready() {
+                        this.life.0.set(Phase::Done, None);
+                        return Poll::Ready(());
+                    }
+                    ready!(sleep.as_mut().poll(cx));
+                    let Some(again) = &mut this.again else { return Poll::Ready(()) };
+                    this.state = again.1.next(&this.life);
+                }
             }
         }
     }
+}
 
+impl<A: Actor<Context = Context<A>>> Supervision<A> {
     /// Decides on an exit and tells it: the log, those who watch, the owner.
-    fn judge(&mut self, exit: Exit, stopped: bool, life: &watch::Sender<Life<A>>) -> Verdict {
-        let verdict = if stopped { Verdict::Done } else { self.restart.decide(SystemClock.now(), &exit) };
+    fn judge(&mut self, exit: Exit) -> Verdict {
+        let verdict = match &mut self.again {
+            Some(again) if !self.life.0.stop.is_made() => again.0.decide(SystemClock.now(), &exit),
+            _ => Verdict::Done,
+        };
         let name = Arc::clone(&self.name);
         let phase = match verdict {
             Verdict::Restart { after } => {
@@ -174,24 +221,62 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
                 Phase::Done
             }
         };
-        life.send_replace(Life { phase, address: None });
+        self.life.0.set(phase, None);
         (self.on_exit)(ChildReport { name, exit, verdict });
         verdict
     }
 }
 
+/// What a child's task and its handle share: one allocation, because there are thousands.
+struct Shared<A: Actor> {
+    stop: StopRequest,
+    seen: Mutex<Seen<A>>,
+    /// The phase is another.
+    changed: Notify,
+}
+
 /// What those who hold a [`Supervised`] see of the child.
-struct Life<A: Actor> {
+struct Seen<A: Actor> {
     phase: Phase,
     /// Held here so that a child does not end for want of addresses; none between two lives.
-    address: Option<Addr<A>>,
+    address: Option<Arc<Addr<A>>>,
+}
+
+impl<A: Actor> Default for Shared<A> {
+    fn default() -> Self {
+        let seen = Seen { phase: Phase::Restarting, address: None };
+        Self { stop: StopRequest::default(), seen: Mutex::new(seen), changed: Notify::new() }
+    }
+}
+
+impl<A: Actor> Shared<A> {
+    fn seen(&self) -> MutexGuard<'_, Seen<A>> {
+        // A panic cannot leave it half changed: it is assigned as a whole.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, phase: Phase, address: Option<Arc<Addr<A>>>) {
+        let before = std::mem::replace(&mut *self.seen(), Seen { phase, address });
+        self.changed.notify_waiters();
+        drop(before);
+    }
+}
+
+/// The task's end. If it is dropped with its arbiter, the child is done.
+struct Life<A: Actor>(Arc<Shared<A>>);
+
+impl<A: Actor> Drop for Life<A> {
+    fn drop(&mut self) {
+        if !self.0.seen().phase.is_final() {
+            self.0.set(Phase::Done, None);
+        }
+    }
 }
 
 /// A child that was started. Dropping it stops the child, so that children do not outlive the actor that owns them.
 pub struct Supervised<A: Actor<Context = Context<A>>> {
     name: Arc<str>,
-    stop: StopRequest,
-    seen: watch::Receiver<Life<A>>,
+    shared: Arc<Shared<A>>,
     /// None once [`Supervised::stop`] has taken it.
     task: Option<JoinHandle<()>>,
 }
@@ -202,7 +287,7 @@ impl<A: Actor<Context = Context<A>>> Supervised<A> {
     ///
     /// An actor whose `stopping` returns `Running::Continue` is waited for until it stops by itself.
     pub async fn stop(mut self) {
-        self.stop.ask();
+        self.shared.stop.ask();
         if let Some(task) = self.task.take()
             && let Err(lost) = task.await
         {
@@ -213,22 +298,50 @@ impl<A: Actor<Context = Context<A>>> Supervised<A> {
     /// The address of the child as it lives now; none while it waits for a restart and after its end.
     #[must_use]
     pub fn address(&self) -> Option<Addr<A>> {
-        self.seen.borrow().address.clone()
+        self.shared.seen().address.as_deref().cloned()
+    }
+
+    /// The same for messages of one type, at no cost in memory.
+    #[must_use]
+    pub fn reach<M>(&self) -> Option<Reach<M>>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        self.shared.seen().address.clone().map(Into::into)
+    }
+
+    /// Sends a message to the child as it lives now, as [`Reach::do_send`] does; while there is none it is dropped.
+    pub fn tell<M>(&self, message: M)
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message<Result = ()> + Send + 'static,
+    {
+        let address = self.shared.seen().address.clone();
+        if let Some(address) = address {
+            address.do_send(message);
+        }
     }
 
     /// Where the child is in its life.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.seen.borrow().phase
+        self.shared.seen().phase
     }
 
     /// Waits until the child does not come back by itself, and says why.
     pub async fn ended(&self) -> Phase {
-        let mut seen = self.seen.clone();
-        match seen.wait_for(|life| life.phase.is_final()).await {
-            Ok(life) => life.phase,
-            // The task was dropped with its arbiter.
-            Err(_) => Phase::Done,
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            // Listen first and look then: a change in between is seen by one of the two.
+            changed.as_mut().enable();
+            let phase = self.phase();
+            if phase.is_final() {
+                return phase;
+            }
+            changed.await;
         }
     }
 
@@ -241,7 +354,7 @@ impl<A: Actor<Context = Context<A>>> Supervised<A> {
 
 impl<A: Actor<Context = Context<A>>> Drop for Supervised<A> {
     fn drop(&mut self) {
-        self.stop.ask();
+        self.shared.stop.ask();
     }
 }
 

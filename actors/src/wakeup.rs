@@ -1,7 +1,5 @@
 //! The one timer of an actor, driven by its core's `next_deadline()`.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use actix::fut::{ActorFutureExt, wrap_future};
@@ -29,8 +27,6 @@ pub struct WakeUp {
 struct Timer {
     at: Instant,
     handle: SpawnHandle,
-    /// Set by the timer itself when it goes off.
-    gone_off: Arc<AtomicBool>,
 }
 
 impl WakeUp {
@@ -46,25 +42,20 @@ impl WakeUp {
     where
         A: Actor<Context = Context<A>> + Handler<DeadlineReached>,
     {
+        // Whoever runs now is the timer itself, which has gone off and calls the handler that calls this.
+        self.timer.take_if(|timer| timer.handle == ctx.handle());
         let Some(deadline) = deadline else { return };
-        if let Some(timer) = &self.timer
-            && !timer.gone_off.load(Ordering::Relaxed)
-        {
+        if let Some(timer) = &self.timer {
             if timer.at <= deadline {
                 return;
             }
             ctx.cancel_future(timer.handle);
         }
-        let gone_off = Arc::new(AtomicBool::new(false));
         let sleep = tokio::time::sleep_until(deadline.into());
-        let handle = ctx.spawn(wrap_future(sleep).map({
-            let gone_off = Arc::clone(&gone_off);
-            move |(), actor: &mut A, ctx: &mut Context<A>| {
-                gone_off.store(true, Ordering::Relaxed);
-                actor.handle(DeadlineReached, ctx);
-            }
+        let handle = ctx.spawn(wrap_future(sleep).map(|(), actor: &mut A, ctx: &mut Context<A>| {
+            actor.handle(DeadlineReached, ctx);
         }));
-        self.timer = Some(Timer { at: deadline, handle, gone_off });
+        self.timer = Some(Timer { at: deadline, handle });
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr};
 
+use muster_schemas::Principal;
+
 /// Where a peer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerAddress {
@@ -24,6 +26,15 @@ impl PeerAddress {
             Self::Unix { user, .. } => write!(f, "unix:user={user}"),
         })
     }
+}
+
+/// Who is at the other end of a connection, and where. Its session, its reader and its tenant share one.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// Who.
+    pub(crate) principal: Principal,
+    /// Where.
+    pub(crate) peer: PeerAddress,
 }
 
 impl From<SocketAddr> for PeerAddress {

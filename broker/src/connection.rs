@@ -12,9 +12,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use actix::Recipient;
 use bytes::{Buf, Bytes, BytesMut};
-use muster_actors::{Credit, Permit, SharedClock};
+use muster_actors::{Credit, SharedClock};
 use muster_mqtt::{
     Connection, DecodeError, Decoder, Effects, Input, Packet, PacketLimits, Request, SessionOptions,
 };
@@ -38,7 +37,7 @@ use crate::{
     outbox::{OutboxReader, outbox},
     pace::Cost,
     ration::Ration,
-    session::{Arrived, Inbound},
+    session::{Arrived, Inbound, Permits},
     tenant::{OpenSession, Opened},
 };
 
@@ -54,29 +53,72 @@ pub(crate) struct Surroundings {
     pub(crate) clock: SharedClock,
 }
 
-/// Serves one connection whose peer was admitted, to its end.
-///
-/// Thousands of these wait at one time, so what happens once in a connection's life is boxed: it takes memory while it
-/// happens only.
-pub(crate) async fn serve<S>(
-    stream: S,
-    peer: PeerAddress,
-    admitted: Box<Admitted>,
-    surroundings: &Surroundings,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let stream = RefCell::new(stream);
-    match Box::pin(open(peer, admitted, surroundings)).await {
-        Ok((entry, opened, reader)) => {
-            let shares = [&entry.credit, surroundings.directory.hub()];
-            carry(&stream, &opened, &reader, shares, surroundings).await;
-        }
-        Err(refusal) => Box::pin(tell(&stream, peer, refusal, surroundings)).await,
+/// A connection that has been introduced to its tenant: what its reader and its writer share.
+pub(crate) struct Link<S> {
+    stream: RefCell<S>,
+    opened: Opened,
+    outbox: OutboxReader,
+    /// What its batches take: its own credit, its tenant's and the hub's. The narrowest first, so that who waits holds
+    /// nothing that a wider circle waits for.
+    credits: [Credit; 3],
+    surroundings: Arc<Surroundings>,
+}
+
+impl<S> Link<S> {
+    /// A link to this session, with the credit of its tenant and its hub.
+    pub(crate) fn new(
+        stream: S,
+        (opened, outbox): (Opened, OutboxReader),
+        [tenant, hub]: [Credit; 2],
+        surroundings: Arc<Surroundings>,
+    ) -> Box<Self> {
+        let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
+        let (stream, credits) = (RefCell::new(stream), [own, tenant, hub]);
+        Box::new(Self { stream, opened, outbox, credits, surroundings })
     }
 }
 
-/// Introduces a peer to its tenant.
+/// The way to a link; none if the peer was not let in, and was told so.
+pub(crate) type Introduction<S> = Pin<Box<dyn Future<Output = Option<Box<Link<S>>>>>>;
+
+/// Serves one connection to its end, and gives `held` back then.
+///
+/// Thousands of these wait at one time, so what happens once in a connection's life is boxed: it takes memory while it
+/// happens only. And what is handed from one future to another is boxed, because both have room for it.
+pub(crate) fn serve<S, H>(introduction: Introduction<S>, held: H) -> impl Future<Output = ()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    async move {
+        if let Some(link) = introduction.await {
+            carry(&link).await;
+        }
+        drop(held);
+    }
+}
+
+/// Introduces a peer that was admitted to its tenant.
+pub(crate) async fn introduce<S>(
+    stream: S,
+    peer: PeerAddress,
+    admitted: Box<Admitted>,
+    surroundings: Arc<Surroundings>,
+) -> Option<Box<Link<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match open(peer, admitted, &surroundings).await {
+        Ok((entry, opened, outbox)) => {
+            let credits = [entry.credit.clone(), surroundings.directory.hub().clone()];
+            Some(Link::new(stream, (opened, outbox), credits, surroundings))
+        }
+        Err(refusal) => {
+            refuse(stream, peer, refusal, &surroundings).await;
+            None
+        }
+    }
+}
+
 async fn open(
     peer: PeerAddress,
     admitted: Box<Admitted>,
@@ -95,20 +137,14 @@ async fn open(
 }
 
 /// Carries bytes both ways until either end has had enough.
-pub(crate) async fn carry<S>(
-    stream: &RefCell<S>,
-    opened: &Opened,
-    outbox: &OutboxReader,
-    shares: [&Credit; 2],
-    surroundings: &Surroundings,
-) where
+async fn carry<S>(link: &Link<S>)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let session = &opened.session;
-    let (mut read, mut write) = halves(stream);
+    let Link { outbox, opened: Opened { session, .. }, .. } = link;
     let written = {
         let mut reading = pin!(async {
-            let ended = read_packets(&mut read, opened, outbox, shares, surroundings).await;
+            let ended = read_packets(link).await;
             // A report: it never waits, and there is one of it per connection.
             session.do_send(Inbound { arrived: Arrived::Closed(ended.err()), permit: None });
         });
@@ -119,7 +155,7 @@ pub(crate) async fn carry<S>(
             };
             tokio::select! {
                 biased;
-                result = write_chunks(&mut write, outbox, session) => result,
+                result = write_chunks(link) => result,
                 () = too_late => Err(io::ErrorKind::TimedOut.into()),
             }
         });
@@ -132,24 +168,24 @@ pub(crate) async fn carry<S>(
         }
     };
     match written {
-        Ok(()) => Box::pin(part(&mut read, &mut write)).await,
+        Ok(()) => Box::pin(part(&link.stream)).await,
         Err(error) => session.do_send(Inbound { arrived: Arrived::Closed(Some(error)), permit: None }),
     }
 }
 
 /// Says goodbye, and gives the peer time to hear it.
-async fn part<R, W>(read: &mut R, write: &mut W)
+async fn part<S>(stream: &RefCell<S>)
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (mut read, mut write) = halves(stream);
     // All of this is only good manners: whether it works or not, the connection ends.
     if !matches!(timeout(CLOSE_TIME_MAX, write.shutdown()).await, Ok(Ok(()))) {
         return;
     }
     let mut dropped = BytesMut::new();
     let listening = async {
-        while matches!(read_some(read, &mut dropped).await, Ok(1..)) {
+        while matches!(read_some(&mut read, &mut dropped).await, Ok(1..)) {
             dropped.clear();
         }
     };
@@ -157,25 +193,22 @@ where
 }
 
 /// Reads, decodes and hands on batches, at the pace that the session, its tenant and the peer's own reading allow.
-async fn read_packets<R>(
-    read: &mut R,
-    Opened { session, throttle }: &Opened,
-    outbox: &OutboxReader,
-    shares: [&Credit; 2],
-    Surroundings { packets, clock, .. }: &Surroundings,
-) -> io::Result<()>
+async fn read_packets<S>(link: &Link<S>) -> io::Result<()>
 where
-    R: AsyncRead + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    let own = Credit::new("connection", CONNECTION_BATCHES_MAX, CONNECTION_BYTES_MAX);
-    let mut decoder = Decoder::new(packets.clone());
+    let Link { outbox, opened: Opened { session, throttle }, surroundings, .. } = link;
+    let clock = &surroundings.clock;
+    let mut decoder = Decoder::new(surroundings.packets.clone());
     let mut expected = 0;
     loop {
-        {
-            let _paused = (!outbox.has_room()).then(|| outbox.pause(clock));
-            outbox.room().await?;
+        if !outbox.has_room() {
+            let _paused = outbox.pause(clock);
+            Box::pin(outbox.room()).await?;
         }
-        if read_some(read, decoder.buffer()).await? == 0 {
+        outbox.check_open()?;
+        let (mut read, _) = halves(&link.stream);
+        if read_some(&mut read, decoder.buffer()).await? == 0 {
             return Ok(());
         }
         let buffered = decoder.buffer().len();
@@ -185,19 +218,17 @@ where
         let bytes = buffered - decoder.buffer().len();
         decoder.release_buffer();
         if !packets.is_empty() {
-            // The narrowest first: who waits holds nothing that a wider circle waits for.
-            let [tenant, hub] = shares;
-            let waiting = (outbox, clock);
-            let permit = Some([
-                acquire(&own, bytes, waiting).await,
-                acquire(tenant, bytes, waiting).await,
-                acquire(hub, bytes, waiting).await,
-            ]);
+            let permits = match try_acquire(&link.credits, bytes) {
+                Some(permits) => permits,
+                None => Box::pin(acquire(link, bytes)).await,
+            };
             let cost = Cost::of(&packets, bytes);
             // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
-            session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit });
+            session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit: Some(permits) });
             // What was read goes its way; who was ahead of its pace is not read for a while.
-            throttle.keep(outbox, clock, cost).await;
+            if let Some(keeping) = throttle.keep(outbox, clock, cost) {
+                keeping.await;
+            }
         }
         if let Some(error) = malformed {
             session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });
@@ -206,15 +237,16 @@ where
     }
 }
 
-/// Waits for credit, and takes memory for that only if there is something to wait for.
-async fn acquire(credit: &Credit, bytes: usize, (outbox, clock): (&OutboxReader, &SharedClock)) -> Permit {
-    match credit.try_acquire(bytes) {
-        Some(permit) => permit,
-        None => {
-            let _paused = outbox.pause(clock);
-            Box::pin(credit.acquire(bytes)).await
-        }
-    }
+/// Takes credit for a batch, if there is enough of each.
+fn try_acquire([own, tenant, hub]: &[Credit; 3], bytes: usize) -> Option<Permits> {
+    Some([own.try_acquire(bytes)?, tenant.try_acquire(bytes)?, hub.try_acquire(bytes)?])
+}
+
+/// Waits for credit.
+async fn acquire<S>(link: &Link<S>, bytes: usize) -> Permits {
+    let _paused = link.outbox.pause(&link.surroundings.clock);
+    let [own, tenant, hub] = &link.credits;
+    [own.acquire(bytes).await, tenant.acquire(bytes).await, hub.acquire(bytes).await]
 }
 
 /// Appends what the socket has, waiting for it if need be; 0 is its end. A connection that waits holds no buffer, and a
@@ -251,24 +283,25 @@ fn decode(decoder: &mut Decoder, expected: usize) -> (Vec<Packet>, Option<Decode
 }
 
 /// Writes what the session put out, until it closes.
-async fn write_chunks<W>(write: &mut W, outbox: &OutboxReader, session: &Recipient<Inbound>) -> io::Result<()>
+async fn write_chunks<S>(link: &Link<S>) -> io::Result<()>
 where
-    W: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(chunks) = outbox.next().await {
+    while let Some(chunks) = link.outbox.next().await {
+        let (_, mut write) = halves(&link.stream);
         let mut queue = Chunks { chunks: chunks.into() };
         while queue.has_remaining() {
-            let written = in_time(|cx| poll_write(write, cx, &queue)).await?;
+            let written = in_time(|cx| poll_write(&mut write, cx, &queue)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             queue.advance(written);
-            if outbox.written(written) {
+            if link.outbox.written(written) {
                 // Asked for, and at most once for each asking.
-                session.do_send(Inbound { arrived: Arrived::Drained, permit: None });
+                link.opened.session.do_send(Inbound { arrived: Arrived::Drained, permit: None });
             }
         }
-        in_time(|cx| Pin::new(&mut *write).poll_flush(cx)).await?;
+        in_time(|cx| Pin::new(&mut write).poll_flush(cx)).await?;
     }
     Ok(())
 }
@@ -332,16 +365,8 @@ impl Buf for Chunks {
     }
 }
 
-/// Tells a peer that is not let in why.
+/// Tells a peer that is not let in why, in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
 pub(crate) async fn refuse<S>(stream: S, peer: PeerAddress, refusal: NotAdmitted, surroundings: &Surroundings)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    tell(&RefCell::new(stream), peer, refusal, surroundings).await;
-}
-
-/// Does so in the way of its protocol: it may send its CONNECT, and gets a CONNACK.
-async fn tell<S>(stream: &RefCell<S>, peer: PeerAddress, refusal: NotAdmitted, surroundings: &Surroundings)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -349,7 +374,8 @@ where
     if surroundings.ration.allows_peer(&peer.host(), "connection", refusal.code) {
         info!(%peer, code = %refusal.code, reason = %refusal.reason, "connection refused");
     }
-    let (mut read, mut write) = halves(stream);
+    let stream = RefCell::new(stream);
+    let (mut read, mut write) = halves(&stream);
     let telling = async {
         let now = surroundings.clock.now();
         let mut connection = Connection::new(PacketLimits::default(), SessionOptions::default(), now);
@@ -373,6 +399,6 @@ where
     // Whether the peer waits for the answer is its own affair.
     let told: Result<io::Result<()>, _> = timeout(HANDSHAKE_TIME_MAX, telling).await;
     if matches!(told, Ok(Ok(()))) {
-        part(&mut read, &mut write).await;
+        part(&stream).await;
     }
 }

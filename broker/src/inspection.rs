@@ -12,6 +12,7 @@ use std::{
 };
 
 use actix::prelude::*;
+use muster_actors::Supervised;
 use muster_mqtt::{ReasonCode, Version};
 use muster_routing::{Retained, Router as RouterCore};
 use muster_schemas::{ClientId, DeviceId, Kind, Principal, TopicFilter, TopicName};
@@ -158,8 +159,7 @@ type Described = (u64, Option<Box<ClientSeen>>);
 pub(crate) struct SeenMember<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) client: Option<&'a ClientId>,
-    pub(crate) closer: &'a Recipient<CloseSession>,
-    pub(crate) session: Option<Addr<Session>>,
+    pub(crate) session: &'a Supervised<Session>,
 }
 
 impl Whom {
@@ -349,9 +349,7 @@ impl Handler<Inspect> for TenantSupervisor {
         match inspect {
             Inspect::Sessions { after, limit, seen, subscriptions } => {
                 for member in self.seen_members(after).take(limit) {
-                    if let Some(session) = member.session {
-                        session.recipient().do_send(Describe(seen.clone()));
-                    }
+                    member.session.tell(Describe(seen.clone()));
                 }
                 self.ask_router(subscriptions);
             }
@@ -359,7 +357,7 @@ impl Handler<Inspect> for TenantSupervisor {
                 let mut count = 0;
                 for member in self.seen_members(None) {
                     if whom.is(member.principal, member.client) {
-                        member.closer.do_send(closing.clone());
+                        member.session.tell(closing.clone());
                         count += 1;
                     }
                 }
@@ -376,19 +374,19 @@ impl Handler<Describe> for Session {
     fn handle(&mut self, Describe(seen): Describe, _: &mut Context<Self>) {
         let (parts, core) = (self.parts(), self.core());
         let session = parts.subscriber.0;
-        let ago = parts.clock.now().saturating_duration_since(self.opened());
+        let ago = parts.home.clock.now().saturating_duration_since(self.opened());
         let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
         let client = self.client().map(|client| {
             let (queued, in_flight) = core.backlog();
             let statistics = core.statistics();
             Box::new(ClientSeen {
                 session,
-                kind: parts.principal.kind,
-                id: parts.principal.id.clone(),
+                kind: parts.caller.principal.kind,
+                id: parts.caller.principal.id.clone(),
                 client: client.clone(),
                 version: core.version(),
-                peer: parts.peer,
-                connected_at_ms: parts.clock.unix_ms().saturating_sub(ago_ms),
+                peer: parts.caller.peer,
+                connected_at_ms: parts.home.clock.unix_ms().saturating_sub(ago_ms),
                 subscriptions: 0,
                 in_flight,
                 queued,

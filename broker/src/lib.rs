@@ -19,6 +19,7 @@ mod counters;
 mod directory;
 mod halves;
 mod inspection;
+mod lent;
 pub mod limits;
 mod listener;
 mod outbox;
@@ -46,7 +47,9 @@ pub use inspection::{
     ClientSeen, Direction, FilterSeen, Filters, Inspector, NotInspected, TopicSeen, TraceTarget, Traced,
     TracedPacket, Tracing, Whom,
 };
-pub use listener::{Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Socket, bind, bind_unix};
+pub use listener::{
+    Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Place, Socket, bind, bind_unix,
+};
 pub use muster_mqtt::{ReasonCode, Version};
 pub use muster_routing::Access;
 pub use quota::{PrincipalQuota, Quota, Quotas, TenantQuotas};

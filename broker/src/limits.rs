@@ -42,6 +42,8 @@ pub const OUTBOX_RESUME_BYTES: usize = OUTBOX_DELIVERIES_BYTES_MAX / 2;
 /// Bytes waiting for a peer's socket at which we stop reading from that peer: who does not read is not read. Above what
 /// deliveries alone can reach, or a slow subscriber could not even say that it is alive.
 pub const OUTBOX_PAUSE_BYTES: usize = OUTBOX_DELIVERIES_BYTES_MAX + 512 * 1_024;
+/// Effects that an arbiter keeps for sessions that have a turn; they have theirs one after another. More are given back.
+pub const EFFECTS_SPARE_MAX: usize = 4;
 /// How long one write to a peer may make no progress before the connection is given up.
 pub const WRITE_STALL_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long the last bytes may take after a session has closed, and the close notification after them.

@@ -52,7 +52,7 @@ pub struct Arrival {
     /// Where it comes from.
     pub peer: PeerAddress,
     /// Its place among the listener's connections; dropping it gives the place back.
-    pub place: Permit,
+    pub place: Place,
     /// Its place among the listener's handshakes, to be given back once the peer has shown who it is.
     pub handshake: Handshake,
 }
@@ -261,15 +261,20 @@ async fn accept(socket: Listening, shared: &Arc<Shared>, arbiters: &[ArbiterHand
             Some((home, place)) => (home, Some(place)),
             None => (arbiter.clone(), None),
         };
+        let place = Place { _place: place, _at_home: at_home, _open: open };
         arbiter.spawn_fn(move || {
-            let serving = entrance.receive(Arrival { socket, peer, place, handshake });
-            actix_rt::spawn(async move {
-                let _held = (open, at_home);
-                serving.await;
-            });
+            drop(actix_rt::spawn(entrance.receive(Arrival { socket, peer, place, handshake })))
         });
     }
     Ok(())
+}
+
+/// The place of a connection: among those of its listener, and of its arbiter if they are counted. Dropping it gives the
+/// place back.
+pub struct Place {
+    _place: Permit,
+    _at_home: Option<Permit>,
+    _open: Open,
 }
 
 /// Counts a connection as open until it is dropped, also by a panic.

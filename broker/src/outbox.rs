@@ -6,25 +6,27 @@
 //! [`OUTBOX_DELIVERIES_BYTES_MAX`]: crate::limits::OUTBOX_DELIVERIES_BYTES_MAX
 
 use std::{
+    cell::Cell,
+    future::poll_fn,
     io, mem,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use bytes::Bytes;
 use muster_actors::SharedClock;
 use muster_mqtt::Outgoing;
-use tokio::sync::Notify;
 
 use crate::limits::OUTBOX_PAUSE_BYTES;
 
 /// Makes the two ends.
 pub(crate) fn outbox() -> (Outbox, OutboxReader) {
     let shared = Arc::new(Shared::default());
-    (Outbox(shared.clone()), OutboxReader(shared))
+    (Outbox(shared.clone()), OutboxReader { shared, waits_for_room: Cell::new(false) })
 }
 
 #[derive(Default)]
@@ -34,14 +36,6 @@ struct Shared {
     pending: AtomicUsize,
     /// The session wants to hear when fewer bytes than this are pending; 0 if it does not.
     tell_below: AtomicUsize,
-    /// Something was pushed, or the outbox was closed.
-    filled: Notify,
-    /// The socket took bytes, or the outbox was closed.
-    drained: Notify,
-    /// The outbox was closed.
-    ended: Notify,
-    /// Whether the peer is read, and until when it was not.
-    pause: Mutex<Pause>,
 }
 
 /// The peer is not read while its batches, its pace or its own reading make us wait. Its silence is ours then.
@@ -57,20 +51,33 @@ enum Pause {
 struct Queue {
     chunks: Vec<Bytes>,
     closed: bool,
+    /// The writer waits for chunks.
+    is_awaited: bool,
+    /// The connection, once it has waited for something. It is one task, so there is one waker for all that it waits for.
+    connection: Option<Waker>,
+    /// Whether the peer is read, and until when it was not.
+    pause: Pause,
+}
+
+impl Queue {
+    /// Sees to it that the connection's task is polled when what it waits for is there.
+    fn remember(&mut self, cx: &Context<'_>) {
+        if !self.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.connection = Some(cx.waker().clone());
+        }
+    }
 }
 
 impl Shared {
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
-        // A panic cannot leave the queue half changed: every critical section is a single assignment or append.
+        // A panic cannot leave the queue half changed: every critical section is a few assignments or an append.
         change(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
 
-    fn pause(&self, pause: Pause) {
-        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = pause;
-    }
-
-    fn is_closed(&self) -> bool {
-        self.with_queue(|queue| queue.closed)
+fn wake(connection: Option<Waker>) {
+    if let Some(connection) = connection {
+        connection.wake();
     }
 }
 
@@ -81,16 +88,17 @@ impl Outbox {
     /// Takes over all that is in `outgoing`, in order.
     pub(crate) fn push(&self, outgoing: &mut Outgoing) {
         let added = outgoing.len();
-        self.0.with_queue(|queue| {
+        let connection = self.0.with_queue(|queue| {
             self.0.pending.fetch_add(added, Ordering::SeqCst);
             outgoing.drain_into(&mut queue.chunks);
+            mem::take(&mut queue.is_awaited).then(|| queue.connection.clone()).flatten()
         });
-        self.0.filled.notify_one();
+        wake(connection);
     }
 
     /// Until when the peer was not read, by our own choice; `now` if it is not read now.
     pub(crate) fn not_read_until(&self, now: Instant) -> Option<Instant> {
-        match *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner) {
+        match self.0.with_queue(|queue| queue.pause) {
             Pause::Never => None,
             Pause::Now => Some(now),
             Pause::Until(at) => Some(at),
@@ -113,36 +121,47 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.0.with_queue(|queue| queue.closed = true);
-        self.0.filled.notify_one();
-        self.0.drained.notify_one();
-        self.0.ended.notify_one();
+        wake(self.0.with_queue(|queue| {
+            queue.closed = true;
+            queue.connection.take()
+        }));
     }
 }
 
 /// The connection's end.
-pub(crate) struct OutboxReader(Arc<Shared>);
+pub(crate) struct OutboxReader {
+    shared: Arc<Shared>,
+    /// The reader waits until the peer has taken more. Writer and reader are one task.
+    waits_for_room: Cell<bool>,
+}
 
 impl OutboxReader {
     /// The next bytes to write, or none once the session has closed and all is taken.
     pub(crate) async fn next(&self) -> Option<Vec<Bytes>> {
-        loop {
-            let (chunks, closed) = self.0.with_queue(|queue| (mem::take(&mut queue.chunks), queue.closed));
-            if !chunks.is_empty() {
-                return Some(chunks);
-            }
-            if closed {
-                return None;
-            }
-            self.0.filled.notified().await;
-        }
+        poll_fn(|cx| {
+            self.shared.with_queue(|queue| {
+                if !queue.chunks.is_empty() {
+                    return Poll::Ready(Some(mem::take(&mut queue.chunks)));
+                }
+                if queue.closed {
+                    return Poll::Ready(None);
+                }
+                queue.remember(cx);
+                queue.is_awaited = true;
+                Poll::Pending
+            })
+        })
+        .await
     }
 
     /// Reports bytes as written. Says whether the session wants to hear of it.
     pub(crate) fn written(&self, bytes: usize) -> bool {
-        let left = self.0.pending.fetch_sub(bytes, Ordering::SeqCst) - bytes;
-        self.0.drained.notify_one();
-        self.0.tell_below.load(Ordering::SeqCst) > left && self.0.tell_below.swap(0, Ordering::SeqCst) > 0
+        let shared = &*self.shared;
+        let left = shared.pending.fetch_sub(bytes, Ordering::SeqCst) - bytes;
+        if self.waits_for_room.take() {
+            wake(shared.with_queue(|queue| queue.connection.clone()));
+        }
+        shared.tell_below.load(Ordering::SeqCst) > left && shared.tell_below.swap(0, Ordering::SeqCst) > 0
     }
 
     /// Waits until the peer has taken enough of what it was sent.
@@ -150,34 +169,55 @@ impl OutboxReader {
     /// # Errors
     /// The session has closed.
     pub(crate) async fn room(&self) -> io::Result<()> {
-        loop {
-            if self.0.is_closed() {
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
-            if self.has_room() {
-                return Ok(());
-            }
-            self.0.drained.notified().await;
-        }
+        poll_fn(|cx| {
+            self.shared.with_queue(|queue| {
+                if queue.closed {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
+                if self.has_room() {
+                    return Poll::Ready(Ok(()));
+                }
+                queue.remember(cx);
+                self.waits_for_room.set(true);
+                Poll::Pending
+            })
+        })
+        .await
+    }
+
+    /// Whether the session is still there.
+    ///
+    /// # Errors
+    /// The session has closed.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        let closed = self.shared.with_queue(|queue| queue.closed);
+        if closed { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Whether the peer has taken enough of what it was sent.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.pending.load(Ordering::SeqCst) < OUTBOX_PAUSE_BYTES
+        self.shared.pending.load(Ordering::SeqCst) < OUTBOX_PAUSE_BYTES
     }
 
     /// The reader waits for something before it reads on, until it drops this: the session may know that the peer is not
     /// read meanwhile.
     pub(crate) fn pause<'a>(&'a self, clock: &'a SharedClock) -> Paused<'a> {
-        self.0.pause(Pause::Now);
+        self.shared.with_queue(|queue| queue.pause = Pause::Now);
         Paused { outbox: self, clock }
     }
 
     /// Waits until the session has closed. What it said before may still be there.
     pub(crate) async fn closed(&self) {
-        while !self.0.is_closed() {
-            self.0.ended.notified().await;
-        }
+        poll_fn(|cx| {
+            self.shared.with_queue(|queue| {
+                if queue.closed {
+                    return Poll::Ready(());
+                }
+                queue.remember(cx);
+                Poll::Pending
+            })
+        })
+        .await
     }
 }
 
@@ -189,7 +229,8 @@ pub(crate) struct Paused<'a> {
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.outbox.0.pause(Pause::Until(self.clock.now()));
+        let until = Pause::Until(self.clock.now());
+        self.outbox.shared.with_queue(|queue| queue.pause = until);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use tokio::time::sleep;
 use tracing::info;
 
 use crate::{
-    address::PeerAddress, bucket::Bucket, counters::TenantCounters, limits::THROTTLED_LOG_TIME,
+    address::Caller, bucket::Bucket, counters::TenantCounters, limits::THROTTLED_LOG_TIME,
     outbox::OutboxReader, quota::Quota,
 };
 
@@ -113,19 +114,13 @@ pub(crate) struct Throttle {
     /// The narrowest first.
     paces: [Pace; 2],
     counters: Arc<TenantCounters>,
-    principal: Principal,
-    peer: PeerAddress,
+    caller: Arc<Caller>,
     logged: Cell<Option<Instant>>,
 }
 
 impl Throttle {
-    pub(crate) fn new(
-        paces: [Pace; 2],
-        counters: Arc<TenantCounters>,
-        principal: Principal,
-        peer: PeerAddress,
-    ) -> Self {
-        Self { paces, counters, principal, peer, logged: Cell::new(None) }
+    pub(crate) fn new(paces: [Pace; 2], counters: Arc<TenantCounters>, caller: Arc<Caller>) -> Self {
+        Self { paces, counters, caller, logged: Cell::new(None) }
     }
 
     /// The pace of the principal.
@@ -134,17 +129,39 @@ impl Throttle {
         own.clone()
     }
 
-    /// Pays for a batch, and waits until the next may be read. What a principal waits for its own sake costs its tenant
-    /// nothing yet.
-    pub(crate) async fn keep(&self, outbox: &OutboxReader, clock: &SharedClock, cost: Cost) {
-        for (pace, whose) in self.paces.iter().zip(["principal", "tenant"]) {
-            let now = clock.now();
-            if let Some(Ahead { quota, wait }) = pace.pay(now, cost) {
-                self.tell(now, quota, wait, whose);
-                let _paused = outbox.pause(clock);
-                Box::pin(sleep(wait)).await;
-            }
+    /// Pays for a batch, and gives what is to be waited for before the next may be read, if anything is: few ever wait.
+    /// What a principal waits for its own sake costs its tenant nothing yet.
+    pub(crate) fn keep<'a>(
+        &'a self,
+        outbox: &'a OutboxReader,
+        clock: &'a SharedClock,
+        cost: Cost,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + 'a>>> {
+        let [own, tenant] = &self.paces;
+        let now = clock.now();
+        let (own, mut wider) = match own.pay(now, cost) {
+            None => (None, tenant.pay(now, cost)),
+            ahead => (ahead, None),
+        };
+        if own.is_none() && wider.is_none() {
+            return None;
         }
+        Some(Box::pin(async move {
+            if let Some(ahead) = own {
+                self.wait(outbox, clock, ahead, "principal").await;
+                wider = tenant.pay(clock.now(), cost);
+            }
+            if let Some(ahead) = wider {
+                self.wait(outbox, clock, ahead, "tenant").await;
+            }
+        }))
+    }
+
+    async fn wait(&self, outbox: &OutboxReader, clock: &SharedClock, ahead: Ahead, whose: &'static str) {
+        let Ahead { quota, wait } = ahead;
+        self.tell(clock.now(), quota, wait, whose);
+        let _paused = outbox.pause(clock);
+        sleep(wait).await;
     }
 
     fn tell(&self, now: Instant, quota: Paced, wait: Duration, whose: &'static str) {
@@ -155,7 +172,7 @@ impl Throttle {
         self.counters.throttled_ms.add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         if self.logged.get().is_none_or(|at| now >= at + THROTTLED_LOG_TIME) {
             self.logged.set(Some(now));
-            let (Principal { tenant, kind, id, .. }, peer) = (&self.principal, self.peer);
+            let Caller { principal: Principal { tenant, kind, id, .. }, peer } = &*self.caller;
             let (quota, wait_ms) = (quota.as_str(), u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
             info!(%tenant, %kind, %id, %peer, whose, quota, wait_ms, "client throttled");
         }

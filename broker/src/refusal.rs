@@ -10,7 +10,7 @@ use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, Subscr
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{info, warn};
 
-use crate::{audit::Who, counters::TenantCounters, session::SessionParts};
+use crate::{address::Caller, audit::Who, counters::TenantCounters, session::SessionParts};
 
 /// The user property of a CONNACK that tells a client how many messages its session missed, at most.
 const MISSED: &str = "muster-missed";
@@ -103,12 +103,14 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
 
 /// Counts and notes what a session was refused, each of its wishes once, and logs it as far as there are lines for it.
 fn deny(parts: &SessionParts, client: Option<&ClientId>, wished: (Act, Option<&str>), refusal: &Refusal) {
-    count(refusal, &parts.counters);
-    let Principal { tenant, kind, id, .. } = &parts.principal;
-    let who = Who { kind: *kind, id, client, peer: Some(parts.peer) };
-    parts.trail.note(who, wished, code(refusal), &refusal.to_string());
+    let SessionParts { caller, home, .. } = parts;
+    let Caller { principal, peer } = &**caller;
+    let Principal { tenant, kind, id, .. } = principal;
+    count(refusal, &home.counters);
+    let who = Who { kind: *kind, id, client, peer: Some(*peer) };
+    home.trail.note(who, wished, code(refusal), &refusal.to_string());
     let (client_id, what) = (client.map(ClientId::as_str), wished.0.as_str());
-    if !parts.ration.allows(&parts.principal, what, code(refusal)) {
+    if !home.ration.allows(principal, what, code(refusal)) {
         return;
     }
     match refusal {
@@ -126,7 +128,7 @@ pub(crate) fn answer(effect: Effect, parts: &SessionParts, client: Option<&Clien
             let routing::Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires_ms } =
                 delivery;
             let resent_as = resent_as.and_then(PacketId::new);
-            let clock = &parts.clock;
+            let clock = &parts.home.clock;
             let left = |at: u64| clock.now() + Duration::from_millis(at.saturating_sub(clock.unix_ms()));
             let expires = expires_ms.map(left);
             Some(Input::Deliver(Delivery { message, qos, retain, subscription_ids, tag, resent_as, expires }))

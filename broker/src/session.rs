@@ -6,21 +6,22 @@
 use std::{io, mem, sync::Arc, time::Instant};
 
 use actix::prelude::*;
-use muster_actors::{DeadlineReached, Permit, SharedClock, Turning, WakeUp, ask_for_turn_end};
+use muster_actors::{DeadlineReached, Permit, Reach, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_mqtt::{
-    Admit, CloseReason, Closing, DecodeError, Effects, Input, Outgoing, Packet, ReasonCode, Request,
-    Session as Core, SessionOptions, Statistics,
+    Admit, CloseReason, Closing, DecodeError, Input, Outgoing, Packet, ReasonCode, Request, Session as Core,
+    SessionOptions, Statistics,
 };
 use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
 use crate::{
-    address::PeerAddress,
+    address::Caller,
     admission::NotAdmitted,
     audit::{Trail, Who},
     counters::TenantCounters,
     inspection::{Direction, Traces},
+    lent::Lent,
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
     ration::Ration,
@@ -67,30 +68,32 @@ pub struct CloseSession {
     pub reason: String,
 }
 
+/// What the sessions of a tenant share, as long as one router serves them.
+pub(crate) struct Home {
+    pub(crate) router: Reach<FromSession>,
+    pub(crate) tenant: Reach<ClaimClientId>,
+    pub(crate) counters: Arc<TenantCounters>,
+    pub(crate) ration: Arc<Ration>,
+    pub(crate) trail: Trail,
+    pub(crate) traces: Traces,
+    pub(crate) clock: SharedClock,
+}
+
 /// What a session is made of.
 pub(crate) struct SessionParts {
     pub(crate) subscriber: SubscriberId,
-    pub(crate) principal: Principal,
-    pub(crate) peer: PeerAddress,
+    pub(crate) caller: Arc<Caller>,
     pub(crate) certificate_expires: Option<Instant>,
     pub(crate) outbox: Outbox,
-    pub(crate) router: Recipient<FromSession>,
-    pub(crate) tenant: Recipient<ClaimClientId>,
-    pub(crate) counters: Arc<TenantCounters>,
-    pub(crate) ration: Arc<Ration>,
-    pub(crate) traces: Traces,
-    pub(crate) trail: Trail,
-    pub(crate) options: SessionOptions,
-    pub(crate) clock: SharedClock,
+    pub(crate) home: Arc<Home>,
+    pub(crate) options: Arc<SessionOptions>,
 }
 
 pub(crate) struct Session {
     parts: SessionParts,
     core: Core,
-    effects: Effects,
+    lent: Lent,
     timer: WakeUp,
-    /// The permits of this turn's batches, as one.
-    permits: Option<Permits>,
     /// The end of this turn is on its way.
     turning: bool,
     client: Option<ClientId>,
@@ -105,16 +108,15 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(parts: SessionParts) -> Self {
-        let opened = parts.clock.now();
+        let opened = parts.home.clock.now();
         let core = Core::new(parts.options.clone(), opened);
-        parts.counters.sessions.add(1);
-        let (effects, timer) = (Effects::default(), WakeUp::new());
+        parts.home.counters.sessions.add(1);
+        let (lent, timer) = (Lent::default(), WakeUp::new());
         Self {
             parts,
             core,
-            effects,
+            lent,
             timer,
-            permits: None,
             turning: false,
             client: None,
             admit: None,
@@ -125,7 +127,7 @@ impl Session {
     }
 
     fn input(&mut self, input: Input) {
-        self.core.handle(self.parts.clock.now(), input, &mut self.effects);
+        self.core.handle(self.parts.home.clock.now(), input, self.lent.effects());
     }
 
     /// Tells the core how much of what it put out is still unwritten, before it is given more to put out.
@@ -142,13 +144,13 @@ impl Session {
 
     fn carry_out(&mut self, ctx: &mut Context<Self>) {
         let mut closing = None;
-        let mut inputs = Vec::with_capacity(self.effects.requests.len());
+        let mut inputs = Vec::with_capacity(self.lent.effects().requests.len());
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
-        for request in self.effects.requests.drain(..) {
+        for request in self.lent.effects().requests.drain(..) {
             match request {
                 Request::Publish { packet_id, message } => {
-                    self.parts.counters.messages_received.add(1);
+                    self.parts.home.counters.messages_received.add(1);
                     payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
@@ -173,7 +175,7 @@ impl Session {
                 Request::Admit(admit) => {
                     let client_id = admit.client_id.clone();
                     self.admit = Some(admit);
-                    self.parts.tenant.do_send(ClaimClientId { subscriber, client_id });
+                    self.parts.home.tenant.do_send(ClaimClientId { subscriber, client_id });
                 }
                 // No method is offered, so none is asked for.
                 Request::Authenticate(_) => {}
@@ -184,18 +186,19 @@ impl Session {
             }
         }
         if payload_bytes > 0 {
-            self.parts.counters.payload_bytes_received.add(payload_bytes);
+            self.parts.home.counters.payload_bytes_received.add(payload_bytes);
         }
         if !inputs.is_empty() {
-            let permit = self.permits.take();
+            let permit = self.lent.permits().take();
             // Rides on the permits that the reader took for it. What follows from a delivery, or from the end, rides on
             // none: deliveries are bounded, and there is one end.
-            self.parts.router.do_send(FromSession { inputs, permit });
+            self.parts.home.router.do_send(FromSession { inputs, permit });
         }
-        self.permits = None;
+        *self.lent.permits() = None;
         self.put_out();
         self.resume_deliveries();
         self.tell_when_caught_up();
+        self.lent.give_back();
         self.count_dropped();
         match closing {
             Some(closing) => self.close(ctx, &closing),
@@ -209,11 +212,11 @@ impl Session {
     /// The router has taken up the client's session, or begun one.
     fn attached(&mut self, outcome: Result<Box<Attached>, Refusal>) {
         let (Some(client_id), Some(admit)) = (self.client.clone(), self.admit.take()) else { return };
-        let Principal { tenant, kind, id, .. } = &self.parts.principal;
+        let Principal { tenant, kind, id, .. } = &self.parts.caller.principal;
         match outcome {
             Ok(attached) => {
                 let Attached { session_present, missed, .. } = *attached;
-                let peer = self.parts.peer;
+                let peer = self.parts.caller.peer;
                 info!(%tenant, %kind, %id, client = %client_id, %peer, session_present, "session opened");
                 if missed > 0 {
                     warn!(%tenant, %kind, %id, client = %client_id, missed, "messages were gone before their session asked");
@@ -229,13 +232,13 @@ impl Session {
     }
 
     fn put_out(&mut self) {
-        if self.parts.traces.are_on() {
+        if self.parts.home.traces.are_on() {
             self.trace_outgoing();
         }
-        let outgoing = &mut self.effects.outgoing;
+        let outgoing = &mut self.lent.effects().outgoing;
         if !outgoing.is_empty() {
-            self.parts.counters.bytes_sent.add(outgoing.len() as u64);
-            self.parts.counters.packets_sent.add(outgoing.take_packets());
+            self.parts.home.counters.bytes_sent.add(outgoing.len() as u64);
+            self.parts.home.counters.packets_sent.add(outgoing.take_packets());
             self.parts.outbox.push(outgoing);
         }
     }
@@ -273,6 +276,7 @@ impl Session {
         let subscriber = self.parts.subscriber;
         // One for each that was asked for.
         self.parts
+            .home
             .router
             .do_send(FromSession { inputs: vec![routing::Input::CaughtUp { subscriber }], permit: None });
     }
@@ -281,14 +285,14 @@ impl Session {
         let Statistics { dropped_congested, dropped_too_large, .. } = self.core.statistics();
         let dropped = dropped_congested + dropped_too_large;
         if dropped > self.dropped {
-            self.parts.counters.messages_dropped.add(dropped - self.dropped);
+            self.parts.home.counters.messages_dropped.add(dropped - self.dropped);
             self.dropped = dropped;
         }
     }
 
     fn close(&mut self, ctx: &mut Context<Self>, closing: &Closing) {
-        let Principal { tenant, kind, id, .. } = &self.parts.principal;
-        let (client, peer) = (self.client.as_ref().map(ClientId::as_str), self.parts.peer);
+        let Principal { tenant, kind, id, .. } = &self.parts.caller.principal;
+        let (client, peer) = (self.client.as_ref().map(ClientId::as_str), self.parts.caller.peer);
         let reason = &closing.reason;
         if closing.graceful {
             debug!(%tenant, %kind, %id, client, %peer, %reason, "session closed");
@@ -297,14 +301,14 @@ impl Session {
         }
         let counted = match reason {
             CloseReason::Malformed(_) | CloseReason::ProtocolViolation { .. } => {
-                &self.parts.counters.malformed
+                &self.parts.home.counters.malformed
             }
-            CloseReason::QueueFull { .. } => &self.parts.counters.quota_queue,
+            CloseReason::QueueFull { .. } => &self.parts.home.counters.quota_queue,
             _ => return ctx.stop(),
         };
         counted.add(1);
         let who = Who { kind: *kind, id, client: self.client.as_ref(), peer: Some(peer) };
-        self.parts.trail.note(who, (Act::Session, None), reason.code(), &reason.to_string());
+        self.parts.home.trail.note(who, (Act::Session, None), reason.code(), &reason.to_string());
         ctx.stop();
     }
 }
@@ -328,13 +332,13 @@ impl Session {
     }
 
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
-        &mut self.effects.outgoing
+        &mut self.lent.effects().outgoing
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.parts.counters.sessions.sub(1);
+        self.parts.home.counters.sessions.sub(1);
     }
 }
 
@@ -353,28 +357,28 @@ impl Handler<Inbound> for Session {
         self.see_outbox();
         match arrived {
             Arrived::Packets { packets, bytes } => {
-                self.parts.counters.bytes_received.add(bytes as u64);
-                self.parts.counters.packets_received.add(packets.len() as u64);
-                if self.parts.traces.are_on() {
+                self.parts.home.counters.bytes_received.add(bytes as u64);
+                self.parts.home.counters.packets_received.add(packets.len() as u64);
+                if self.parts.home.traces.are_on() {
                     self.trace(Direction::In, &packets);
                 }
-                let now = self.parts.clock.now();
+                let now = self.parts.home.clock.now();
                 for packet in packets {
-                    self.core.handle(now, Input::Packet(packet), &mut self.effects);
+                    self.core.handle(now, Input::Packet(packet), self.lent.effects());
                 }
             }
             Arrived::Malformed(error) => self.input(Input::Malformed(error)),
             Arrived::Drained => {}
             Arrived::Closed(error) => {
                 if let Some(error) = error {
-                    debug!(peer = %self.parts.peer, %error, "connection lost");
+                    debug!(peer = %self.parts.caller.peer, %error, "connection lost");
                 }
                 self.input(Input::PeerClosed);
             }
         }
         if let Some(permits) = permit {
-            match &mut self.permits {
-                None => self.permits = Some(permits),
+            match self.lent.permits() {
+                none @ None => *none = Some(permits),
                 Some(first) => first.iter_mut().zip(permits).for_each(|(one, other)| one.merge(other)),
             }
         }
@@ -387,7 +391,7 @@ impl Handler<ToSession> for Session {
 
     fn handle(&mut self, batch: ToSession, ctx: &mut Context<Self>) {
         self.see_outbox();
-        let now = self.parts.clock.now();
+        let now = self.parts.home.clock.now();
         let (mut delivered, mut payload_bytes) = (0, 0);
         for effect in batch.effects {
             if let Effect::Attached { outcome, .. } = effect {
@@ -403,11 +407,11 @@ impl Handler<ToSession> for Session {
                     delivered += 1;
                     payload_bytes += delivery.message.payload.len() as u64;
                 }
-                self.core.handle(now, input, &mut self.effects);
+                self.core.handle(now, input, self.lent.effects());
             }
         }
-        self.parts.counters.messages_delivered.add(delivered);
-        self.parts.counters.payload_bytes_delivered.add(payload_bytes);
+        self.parts.home.counters.messages_delivered.add(delivered);
+        self.parts.home.counters.payload_bytes_delivered.add(payload_bytes);
         self.carry_out_later(ctx);
     }
 }
@@ -430,7 +434,7 @@ impl Handler<ClientIdClaimed> for Session {
                 let inputs = self.admit.as_mut().map(|admit| refusal::attach(subscriber, client_id, admit));
                 if let Some(input) = inputs {
                     // There is one of it per connection.
-                    self.parts.router.do_send(FromSession { inputs: vec![input], permit: None });
+                    self.parts.home.router.do_send(FromSession { inputs: vec![input], permit: None });
                 }
             }
             Err(NotAdmitted { code, reason }) => self.input(Input::Refused(code, Some(reason))),
@@ -452,7 +456,7 @@ impl Handler<DeadlineReached> for Session {
     type Result = ();
 
     fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
-        let now = self.parts.clock.now();
+        let now = self.parts.home.clock.now();
         if self.parts.certificate_expires.is_some_and(|expires| now >= expires) {
             let reason = "the certificate of this session has expired; renew it and connect again".to_owned();
             self.input(Input::Shutdown(ReasonCode::NotAuthorized, Some(reason)));

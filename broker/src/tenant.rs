@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use muster_actors::{Child, ChildReport, Exit, Plan, SharedClock, Supervised, Verdict};
+use muster_actors::{Child, ChildReport, Exit, Plan, Reach, SharedClock, Supervised, Verdict};
 use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
 use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, audit::Act};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::{
-    address::PeerAddress,
+    address::{Caller, PeerAddress},
     admission::{Admitted, NotAdmitted},
     audit::{Auditor, AuditorParts, Trail, Who},
     counters::TenantCounters,
@@ -25,8 +25,8 @@ use crate::{
     pace::{Pace, Throttle},
     quota::Quotas,
     ration::Ration,
-    router::{FromSession, LogWatch, Membership, Router, RouterParts},
-    session::{Arrived, ClientIdClaimed, CloseSession, Inbound, Session, SessionParts},
+    router::{LogWatch, Membership, Router, RouterParts},
+    session::{Arrived, ClientIdClaimed, CloseSession, Home, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
 };
 
@@ -43,7 +43,7 @@ pub(crate) struct OpenSession {
 /// An open session, as its connection sees it. Dropping it tells the session that the connection is gone, however that
 /// came about.
 pub(crate) struct Opened {
-    pub(crate) session: Recipient<Inbound>,
+    pub(crate) session: Reach<Inbound>,
     /// Keeps its reader to the pace of its principal and its tenant.
     pub(crate) throttle: Throttle,
 }
@@ -107,11 +107,17 @@ type ClientKey = (Kind, DeviceId, ClientId);
 
 struct Member {
     /// Dropping it ends the session, should it still run.
-    _supervised: Supervised<Session>,
-    closer: Recipient<CloseSession>,
-    claimed: Recipient<ClientIdClaimed>,
-    principal: Principal,
-    client: Option<ClientKey>,
+    session: Supervised<Session>,
+    caller: Arc<Caller>,
+    client: Option<ClientId>,
+}
+
+impl Member {
+    /// The client identifier it asked for, as its tenant knows it.
+    fn key(&self) -> Option<ClientKey> {
+        let Principal { kind, id, .. } = &self.caller.principal;
+        self.client.as_ref().map(|client| (*kind, id.clone(), client.clone()))
+    }
 }
 
 /// A principal, as its tenant knows it.
@@ -134,16 +140,12 @@ struct Claimants {
 /// How to reach the router. Joinings, leavings, takeovers and closes carry no permit: there are a few per connection.
 #[derive(Clone)]
 struct RouterAddress {
-    inputs: Recipient<FromSession>,
-    members: Recipient<Membership>,
-    asks: Recipient<AskRouter>,
-}
-
-impl From<Addr<Router>> for RouterAddress {
-    fn from(router: Addr<Router>) -> Self {
-        let (inputs, members) = (router.clone().recipient(), router.clone().recipient());
-        Self { inputs, members, asks: router.recipient() }
-    }
+    /// What its sessions share.
+    home: Arc<Home>,
+    members: Reach<Membership>,
+    asks: Reach<AskRouter>,
+    /// Where their ends are told.
+    ended: Reach<SessionEnded>,
 }
 
 pub(crate) struct TenantSupervisor {
@@ -157,6 +159,10 @@ pub(crate) struct TenantSupervisor {
     principals: HashMap<PrincipalKey, Present>,
     pace: Pace,
     ration: Arc<Ration>,
+    /// What sessions offer their clients, for each kind of principal.
+    options: BTreeMap<Kind, Arc<SessionOptions>>,
+    /// The name of all sessions.
+    session: Arc<str>,
     next_subscriber: u64,
 }
 
@@ -173,64 +179,76 @@ impl TenantSupervisor {
             parked: false,
             members: BTreeMap::new(),
             clients: HashMap::new(),
+            options: BTreeMap::new(),
+            session: Arc::from("session"),
             next_subscriber: 0,
         }
     }
 
-    fn open(
-        &mut self,
-        ctx: &mut Context<Self>,
-        admitted: Admitted,
-        peer: PeerAddress,
-        outbox: Outbox,
-    ) -> Result<Opened, NotAdmitted> {
+    fn open(&mut self, admitted: Admitted, peer: PeerAddress, outbox: Outbox) -> Result<Opened, NotAdmitted> {
         let Some(router) = self.router.clone() else { return Err(self.unavailable()) };
         self.check_connections(&admitted.principal, peer)?;
         let subscriber = SubscriberId(self.next_subscriber);
         self.next_subscriber += 1;
-        let publisher = Publisher { kind: admitted.principal.kind, id: admitted.principal.id.clone() };
-        let quota = self.parts.quotas.of(admitted.principal.kind);
-        let limits = SessionLimits {
-            outgoing_bytes_max: OUTBOX_DELIVERIES_BYTES_MAX,
-            queued_messages_max: quota.queue_messages_max,
-            queued_bytes_max: quota.queue_bytes_max,
-            ..SessionLimits::default()
-        };
+        let Admitted { principal, access, expires } = admitted;
+        let publisher = Publisher { kind: principal.kind, id: principal.id.clone() };
+        let caller = Arc::new(Caller { principal, peer });
         let parts = SessionParts {
             subscriber,
-            principal: admitted.principal.clone(),
-            peer,
-            certificate_expires: admitted.expires,
+            caller: caller.clone(),
+            certificate_expires: expires,
             outbox,
-            router: router.inputs,
-            tenant: ctx.address().recipient(),
-            counters: self.parts.counters.clone(),
-            ration: self.ration.clone(),
-            traces: self.parts.insight.traces.clone(),
-            trail: self.parts.trail.clone(),
-            options: SessionOptions::new(limits, &self.parts.packets),
-            clock: self.parts.clock.clone(),
+            home: router.home,
+            options: self.options(publisher.kind),
         };
-        let tenant = ctx.address().recipient::<SessionEnded>();
-        let mut parts = Some(parts);
+        let tenant = router.ended;
+        // Boxed, because the factory keeps the room for it as long as the session lives.
+        let mut parts = Some(Box::new(parts));
         let once = move |_| match parts.take() {
-            Some(parts) => Session::new(parts),
+            Some(parts) => Session::new(*parts),
             None => unreachable!("the plan has no restart, so the factory is called once"),
         };
-        let supervised = Child::new("session", Plan::NO_RESTART, once)
+        let supervised = Child::new(self.session.clone(), Plan::NO_RESTART, once)
             .on_exit(move |report| tenant.do_send(SessionEnded { subscriber, exit: report.exit }))
             .start();
-        let Some(session) = supervised.address() else { return Err(self.unavailable()) };
-        let outlet = session.clone().recipient();
-        let throttle = self.comes(&admitted.principal, peer);
-        let (access, pace) = (admitted.access, throttle.own());
+        let (Some(outlet), Some(session)) = (supervised.reach(), supervised.reach()) else {
+            return Err(self.unavailable());
+        };
+        let throttle = self.comes(&caller);
+        let pace = throttle.own();
         router.members.do_send(Membership::Join { subscriber, publisher, access, outlet, pace });
-        let opened = Opened { session: session.clone().recipient(), throttle };
-        let (closer, claimed) = (session.clone().recipient(), session.recipient());
-        let principal = admitted.principal;
-        self.members
-            .insert(subscriber, Member { _supervised: supervised, closer, claimed, principal, client: None });
-        Ok(opened)
+        self.members.insert(subscriber, Member { session: supervised, caller, client: None });
+        Ok(Opened { session, throttle })
+    }
+
+    fn reach(&self, ctx: &Context<Self>, router: Addr<Router>) -> RouterAddress {
+        let (router, own) = (Arc::new(router), Arc::new(ctx.address()));
+        let home = Home {
+            router: router.clone().into(),
+            tenant: own.clone().into(),
+            counters: self.parts.counters.clone(),
+            ration: self.ration.clone(),
+            trail: self.parts.trail.clone(),
+            traces: self.parts.insight.traces.clone(),
+            clock: self.parts.clock.clone(),
+        };
+        let (members, asks) = (router.clone().into(), router.into());
+        RouterAddress { home: Arc::new(home), members, asks, ended: own.into() }
+    }
+
+    /// What a session of such a principal offers its client.
+    fn options(&mut self, kind: Kind) -> Arc<SessionOptions> {
+        let (quota, packets) = (self.parts.quotas.of(kind), &self.parts.packets);
+        let options = self.options.entry(kind).or_insert_with(|| {
+            let limits = SessionLimits {
+                outgoing_bytes_max: OUTBOX_DELIVERIES_BYTES_MAX,
+                queued_messages_max: quota.queue_messages_max,
+                queued_bytes_max: quota.queue_bytes_max,
+                ..SessionLimits::default()
+            };
+            Arc::new(SessionOptions::new(limits, packets))
+        });
+        options.clone()
     }
 
     /// Whether the tenant and the principal may have one more connection.
@@ -258,13 +276,14 @@ impl TenantSupervisor {
     }
 
     /// A principal has one connection more.
-    fn comes(&mut self, principal: &Principal, peer: PeerAddress) -> Throttle {
+    fn comes(&mut self, caller: &Arc<Caller>) -> Throttle {
+        let principal = &caller.principal;
         let quota = &self.parts.quotas.of(principal.kind).quota;
         let present = self.principals.entry((principal.kind, principal.id.clone()));
         let present = present.or_insert_with(|| Present { connections: 0, pace: Pace::new(quota) });
         present.connections += 1;
         let paces = [present.pace.clone(), self.pace.clone()];
-        Throttle::new(paces, self.parts.counters.clone(), principal.clone(), peer)
+        Throttle::new(paces, self.parts.counters.clone(), caller.clone())
     }
 
     /// A principal has one connection less.
@@ -314,13 +333,13 @@ impl TenantSupervisor {
     fn claim(&mut self, subscriber: SubscriberId, client_id: Option<ClientId>) -> Result<(), NotAdmitted> {
         let client_id = client_id.map_or_else(|| assigned(subscriber), Ok)?;
         let Some(member) = self.members.get_mut(&subscriber) else { return Err(self.unavailable()) };
-        let key = (member.principal.kind, member.principal.id.clone(), client_id);
-        member.client = Some(key.clone());
+        let Principal { kind, id, .. } = &member.caller.principal;
+        let key = (*kind, id.clone(), client_id.clone());
+        member.client = Some(client_id.clone());
         match self.clients.entry(key) {
             Entry::Vacant(free) => {
-                let (_, _, client_id) = free.key().clone();
                 free.insert(Claimants { holder: subscriber, next: None });
-                member.claimed.do_send(ClientIdClaimed(Ok(client_id)));
+                member.session.tell(ClientIdClaimed(Ok(client_id)));
             }
             Entry::Occupied(mut taken) => {
                 let claimants = taken.get_mut();
@@ -328,7 +347,7 @@ impl TenantSupervisor {
                 for previous in [Some(claimants.holder), overtaken].into_iter().flatten() {
                     let reason = "another connection of yours took over this client identifier".to_owned();
                     if let Some(member) = self.members.get(&previous) {
-                        member.closer.do_send(CloseSession { code: ReasonCode::SessionTakenOver, reason });
+                        member.session.tell(CloseSession { code: ReasonCode::SessionTakenOver, reason });
                     }
                 }
             }
@@ -353,14 +372,14 @@ impl TenantSupervisor {
         claimants.holder = next;
         let (_, _, client_id) = taken.key().clone();
         if let Some(member) = self.members.get(&next) {
-            member.claimed.do_send(ClientIdClaimed(Ok(client_id)));
+            member.session.tell(ClientIdClaimed(Ok(client_id)));
         }
     }
 
     fn close(&self, principal: Option<&Principal>, closing: &CloseSession) {
         for member in self.members.values() {
-            if principal.is_none_or(|wanted| *wanted == member.principal) {
-                member.closer.do_send(closing.clone());
+            if principal.is_none_or(|wanted| *wanted == member.caller.principal) {
+                member.session.tell(closing.clone());
             }
         }
     }
@@ -372,10 +391,9 @@ impl TenantSupervisor {
     pub(crate) fn seen_members(&self, after: Option<u64>) -> impl Iterator<Item = SeenMember<'_>> {
         let from = after.map_or(0, |after| after.saturating_add(1));
         self.members.range(SubscriberId(from)..).map(|(_, member)| SeenMember {
-            principal: &member.principal,
-            client: member.client.as_ref().map(|(_, _, client)| client),
-            closer: &member.closer,
-            session: member._supervised.address(),
+            principal: &member.caller.principal,
+            client: member.client.as_ref(),
+            session: &member.session,
         })
     }
 
@@ -421,7 +439,7 @@ impl Actor for TenantSupervisor {
             .report_to(ended);
         let router = router.start();
         // Its own announcement stands in the mailbox behind the first peers.
-        self.router = router.address().map(Into::into);
+        self.router = router.address().map(|router| self.reach(ctx, router));
         self.supervised = Some(router);
         self.auditor = Some(self.audited());
     }
@@ -430,13 +448,9 @@ impl Actor for TenantSupervisor {
 impl Handler<OpenSession> for TenantSupervisor {
     type Result = ();
 
-    fn handle(
-        &mut self,
-        OpenSession { admitted, peer, outbox, reply }: OpenSession,
-        ctx: &mut Context<Self>,
-    ) {
+    fn handle(&mut self, OpenSession { admitted, peer, outbox, reply }: OpenSession, _: &mut Context<Self>) {
         // If the connection has gone meanwhile, the answer is dropped, and that ends the session.
-        let _ = reply.send(self.open(ctx, admitted, peer, outbox));
+        let _ = reply.send(self.open(admitted, peer, outbox));
     }
 }
 
@@ -447,7 +461,7 @@ impl Handler<ClaimClientId> for TenantSupervisor {
         if let Err(refusal) = self.claim(subscriber, client_id)
             && let Some(member) = self.members.get(&subscriber)
         {
-            member.claimed.do_send(ClientIdClaimed(Err(refusal)));
+            member.session.tell(ClientIdClaimed(Err(refusal)));
         }
     }
 }
@@ -469,11 +483,11 @@ impl Handler<SessionEnded> for TenantSupervisor {
             error!(tenant = %self.parts.tenant.tenant(), cause, "a session panicked; its connection is closed");
         }
         let Some(member) = self.members.remove(&subscriber) else { return };
-        self.goes(&member.principal);
+        self.goes(&member.caller.principal);
         if let Some(router) = &self.router {
             router.members.do_send(Membership::Leave { subscriber });
         }
-        if let Some(key) = member.client {
+        if let Some(key) = member.key() {
             self.give_up(key, subscriber);
         }
     }
@@ -482,8 +496,8 @@ impl Handler<SessionEnded> for TenantSupervisor {
 impl Handler<RouterStarted> for TenantSupervisor {
     type Result = ();
 
-    fn handle(&mut self, RouterStarted(router): RouterStarted, _: &mut Context<Self>) {
-        self.router = Some(router.into());
+    fn handle(&mut self, RouterStarted(router): RouterStarted, ctx: &mut Context<Self>) {
+        self.router = Some(self.reach(ctx, router));
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc};
 
-use muster_actors::Permit;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, server::Acceptor};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use crate::{
     address::PeerAddress,
-    listener::{Arrival, Entrance, Handshake, Socket},
+    listener::{Arrival, Entrance, Handshake, Place, Socket},
 };
 
 /// A peer whose TLS handshake is complete.
@@ -20,7 +19,7 @@ pub struct Accepted {
     /// Where it comes from.
     pub peer: SocketAddr,
     /// Its place among the listener's connections; dropping it gives the place back.
-    pub place: Permit,
+    pub place: Place,
     /// Its place among the listener's handshakes. A protocol with no handshake of its own drops it at once.
     pub handshake: Handshake,
 }
@@ -46,15 +45,19 @@ pub(crate) struct Tls {
 impl Entrance for Tls {
     fn receive(&self, arrival: Arrival) -> Pin<Box<dyn Future<Output = ()>>> {
         let protocols = self.protocols.clone();
-        Box::pin(async move {
+        // Boxed by itself, because it is over when the protocol begins.
+        let receiving = Box::pin(async move {
             let Arrival { socket, peer, place, handshake } = arrival;
             // A socket of another kind is not given to this entrance.
-            let (Socket::Tcp(tcp), PeerAddress::Tcp(peer)) = (socket, peer) else { return };
+            let (Socket::Tcp(tcp), PeerAddress::Tcp(peer)) = (socket, peer) else { return None };
             let shaking = Box::pin(shake_hands(&protocols, tcp));
-            let Some((protocol, stream)) = handshake.step(peer.into(), "TLS handshake", shaking).await else {
-                return;
-            };
-            protocol.serve(Accepted { stream, peer, place, handshake }).await;
+            let (protocol, stream) = handshake.step(peer.into(), "TLS handshake", shaking).await?;
+            Some(protocol.serve(Accepted { stream, peer, place, handshake }))
+        });
+        Box::pin(async move {
+            if let Some(serving) = receiving.await {
+                serving.await;
+            }
         })
     }
 }

@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::{
     address::PeerAddress,
     admission::{Admission, Admitted, Gate},
-    connection::{self, Surroundings},
+    connection::{self, Link, Surroundings},
     listener::{Arrival, Entrance, Socket},
     tls::{Accepted, Protocol},
     websocket::{WebSocket, upgrade},
@@ -41,11 +41,9 @@ impl Protocol for Mqtt {
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         let Accepted { stream, peer, place, handshake } = accepted;
         drop(handshake);
-        let (admission, surroundings) = (self.admission(&stream), self.surroundings.clone());
-        Box::pin(async move {
-            serve_admitted(stream, peer.into(), admission, &surroundings).await;
-            drop(place);
-        })
+        let admission = self.admission(&stream);
+        let introduction = Box::pin(introduce(stream, peer.into(), admission, self.surroundings.clone()));
+        Box::pin(connection::serve(introduction, place))
     }
 }
 
@@ -88,28 +86,34 @@ impl Protocol for MqttOverWebSocket {
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         let Accepted { mut stream, peer, place, handshake } = accepted;
         let (mqtt, origins) = (self.mqtt.clone(), self.origins.clone());
-        Box::pin(async move {
+        let introduction = Box::pin(async move {
             let peer = peer.into();
             let upgrading = Box::pin(upgrade(&mut stream, &origins));
-            if handshake.step(peer, "upgrade to WebSocket", upgrading).await.is_none() {
-                return;
-            }
+            handshake.step(peer, "upgrade to WebSocket", upgrading).await?;
             drop(handshake);
             // Asked now and not before: the upgrade took the peer's time.
             let admission = mqtt.admission(&stream);
-            serve_admitted(Box::new(WebSocket::new(stream)), peer, admission, &mqtt.surroundings).await;
-            drop(place);
-        })
+            introduce(Box::new(WebSocket::new(stream)), peer, admission, mqtt.surroundings.clone()).await
+        });
+        Box::pin(connection::serve(introduction, place))
     }
 }
 
-async fn serve_admitted<S>(stream: S, peer: PeerAddress, admission: Admission, surroundings: &Surroundings)
+async fn introduce<S>(
+    stream: S,
+    peer: PeerAddress,
+    admission: Admission,
+    surroundings: Arc<Surroundings>,
+) -> Option<Box<Link<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match admission.await {
-        Ok(admitted) => connection::serve(stream, peer, Box::new(admitted), surroundings).await,
-        Err(refusal) => Box::pin(connection::refuse(stream, peer, refusal, surroundings)).await,
+        Ok(admitted) => connection::introduce(stream, peer, Box::new(admitted), surroundings).await,
+        Err(refusal) => {
+            connection::refuse(stream, peer, refusal, &surroundings).await;
+            None
+        }
     }
 }
 
@@ -135,33 +139,29 @@ impl Entrance for Plain {
         let Arrival { socket, peer, place, handshake } = arrival;
         drop(handshake);
         match socket {
-            Socket::Tcp(tcp) => Box::pin(async move {
-                let tcp = || -> io::Result<TcpStream> {
-                    let tcp = TcpStream::from_std(tcp)?;
-                    tcp.set_nodelay(true)?;
-                    Ok(tcp)
-                };
-                serve_plain(tcp(), peer, admitted, &surroundings).await;
-                drop(place);
-            }),
-            Socket::Unix(unix) => Box::pin(async move {
-                serve_plain(UnixStream::from_std(unix), peer, admitted, &surroundings).await;
-                drop(place);
-            }),
+            Socket::Tcp(tcp) => {
+                let introduction = Box::pin(async move {
+                    let tcp = || -> io::Result<TcpStream> {
+                        let tcp = TcpStream::from_std(tcp)?;
+                        tcp.set_nodelay(true)?;
+                        Ok(tcp)
+                    };
+                    connection::introduce(opened(tcp(), peer)?, peer, admitted, surroundings).await
+                });
+                Box::pin(connection::serve(introduction, place))
+            }
+            Socket::Unix(unix) => {
+                let introduction = Box::pin(async move {
+                    let unix = opened(UnixStream::from_std(unix), peer)?;
+                    connection::introduce(unix, peer, admitted, surroundings).await
+                });
+                Box::pin(connection::serve(introduction, place))
+            }
         }
     }
 }
 
-async fn serve_plain<S>(
-    stream: io::Result<S>,
-    peer: PeerAddress,
-    admitted: Box<Admitted>,
-    surroundings: &Surroundings,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match stream {
-        Ok(stream) => connection::serve(stream, peer, admitted, surroundings).await,
-        Err(error) => debug!(%peer, %error, "connection lost"),
-    }
+/// The socket, if it was still there to be taken over.
+fn opened<S>(stream: io::Result<S>, peer: PeerAddress) -> Option<S> {
+    stream.inspect_err(|error| debug!(%peer, %error, "connection lost")).ok()
 }

@@ -215,14 +215,14 @@ impl Session {
     /// Tells who listens about these packets.
     pub(crate) fn trace(&self, direction: Direction, packets: &[Packet]) {
         let (parts, client) = (self.parts(), self.client());
-        for listener in parts.traces.listeners() {
+        for listener in parts.home.traces.listeners() {
             for packet in packets {
-                if listener.wants(&parts.principal.id, client, packet) {
+                if listener.wants(&parts.caller.principal.id, client, packet) {
                     listener.offer(Traced {
-                        at_ms: parts.clock.unix_ms(),
+                        at_ms: parts.home.clock.unix_ms(),
                         session: parts.subscriber.0,
-                        kind: parts.principal.kind,
-                        id: parts.principal.id.clone(),
+                        kind: parts.caller.principal.kind,
+                        id: parts.caller.principal.id.clone(),
                         client: client.cloned(),
                         direction,
                         packet: TracedPacket::of(packet, listener.with_payload),
@@ -236,8 +236,8 @@ impl Session {
     /// Tells who listens about what is on its way out. It is decoded as the client will, since the core only encodes.
     pub(crate) fn trace_outgoing(&mut self) {
         let (parts, client) = (self.parts(), self.client());
-        let may_want = |listener: &Arc<Listener>| listener.may_want(&parts.principal.id, client);
-        if !parts.traces.listeners().iter().any(may_want) {
+        let may_want = |listener: &Arc<Listener>| listener.may_want(&parts.caller.principal.id, client);
+        if !parts.home.traces.listeners().iter().any(may_want) {
             return;
         }
         let packets_max = PacketLimits {

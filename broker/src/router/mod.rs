@@ -18,7 +18,9 @@ use std::{
 };
 
 use actix::{fut::wrap_future, prelude::*};
-use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
+use muster_actors::{
+    Cause, DeadlineReached, ExitSlot, Reach, SharedClock, Turning, WakeUp, ask_for_turn_end,
+};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
 use muster_schemas::{Publisher, TenantId, TopicFilter, audit::Act};
 use tracing::{error, info, warn};
@@ -61,7 +63,7 @@ pub(crate) enum Membership {
         subscriber: SubscriberId,
         publisher: Publisher,
         access: Arc<Access>,
-        outlet: Recipient<ToSession>,
+        outlet: Reach<ToSession>,
         /// Its principal's, which pays for what takes the router long.
         pace: Pace,
     },
@@ -173,7 +175,7 @@ impl Committing {
 }
 
 struct Outlet {
-    session: Recipient<ToSession>,
+    session: Reach<ToSession>,
     pace: Pace,
     pending: Vec<Effect>,
     /// How much the last turn had for it.

@@ -1,13 +1,12 @@
 //! Who gets what.
 
-use std::cell::RefCell;
-
 use muster_mqtt::{Ack, ReasonCode, Version};
 use muster_schemas::{Kind, Qos};
 
 use super::{site::admitted, *};
 use crate::{
-    Access, connection,
+    Access,
+    connection::{self, Link},
     session::{Arrived, Inbound},
 };
 
@@ -108,12 +107,9 @@ fn a_peer_is_heard_while_its_session_has_a_full_mailbox() {
         let (opened, reader) = site.opens(app).await;
         let session = opened.session.clone();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let credit = site.credit("acme").clone();
-        let surroundings = site.surroundings.clone();
-        actix_rt::spawn(async move {
-            let shares = [&credit, &credit];
-            connection::carry(&RefCell::new(ours), &opened, &reader, shares, &surroundings).await;
-        });
+        let credits = [(); 2].map(|()| site.credit("acme").clone());
+        let link = Link::new(ours, (opened, reader), credits, site.surroundings.clone());
+        actix_rt::spawn(connection::serve(Box::pin(async { Some(link) }), ()));
         let mut peer = Peer::new(theirs, "dashboard").connected().await;
         // The reader comes with several batches at once, to a mailbox with more in it than actix likes to see.
         peer.send_bytes(&[0xc0, 0].repeat(40_000)).await;

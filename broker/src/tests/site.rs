@@ -145,9 +145,8 @@ impl Site {
         client_id: &str,
     ) -> Peer {
         let surroundings = self.surroundings.clone();
-        actix_rt::spawn(async move {
-            connection::serve(ours, address(), Box::new(admitted), &surroundings).await
-        });
+        let introduction = connection::introduce(ours, address(), Box::new(admitted), surroundings);
+        actix_rt::spawn(connection::serve(Box::pin(introduction), ()));
         Peer::new(theirs, client_id)
     }
 

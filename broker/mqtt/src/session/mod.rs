@@ -116,7 +116,7 @@ pub struct Statistics {
 /// The core of a session. One per network connection; what outlives the connection is not in here.
 #[derive(Debug)]
 pub struct Session {
-    options: SessionOptions,
+    options: Arc<SessionOptions>,
     phase: Phase,
     /// That of the client, once its CONNECT came.
     version: Version,
@@ -170,7 +170,8 @@ enum Phase {
 
 impl Session {
     /// A session for a connection that has just been opened.
-    pub fn new(options: SessionOptions, now: Instant) -> Self {
+    pub fn new(options: impl Into<Arc<SessionOptions>>, now: Instant) -> Self {
+        let options = options.into();
         let mut timers = Timers::default();
         timers.set(Timer::Connect, Some(now + options.limits.connect_time_max()));
         Self {

@@ -50,7 +50,7 @@ impl Router {
             self.leave_shares(subscriber);
         }
         let mut member = member;
-        let (publisher, will) = (member.publisher.clone(), member.will.take());
+        let (publisher, will) = (member.publisher.clone(), member.will.take().map(|will| *will));
         let ending = member.ending.take().unwrap_or_default();
         self.hand_on(member, effects);
         match session {
@@ -98,7 +98,7 @@ impl Router {
             Some(number) => number,
             None if expiry_s == 0 => {
                 if let Some(member) = self.members.get_mut(&to) {
-                    member.will = will;
+                    member.will = will.map(Box::new);
                 }
                 let attached = Effect::Attached { to, outcome: Ok(Box::new(Attached::default())) };
                 if has_ended {

@@ -44,7 +44,7 @@ pub struct RouterOptions {
     pub next_sequence: u64,
 }
 
-/// A live session.
+/// A live session. What few of them have is boxed: there are thousands.
 #[derive(Debug)]
 struct Member {
     publisher: Publisher,
@@ -58,9 +58,9 @@ struct Member {
     /// The durable session that it has, by number.
     session: Option<u64>,
     /// What to publish should it vanish, where no durable session keeps it.
-    will: Option<Will>,
+    will: Option<Box<Will>>,
     /// How it ended, once it said so.
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
     /// What it got as a member of shares, where no durable session keeps it.
     shared: Option<Box<SharedFlights>>,
 }
@@ -443,7 +443,7 @@ impl Router {
             }
             Input::Detach { subscriber, graceful, expiry_s, unacknowledged } => {
                 if let Some(member) = self.members.get_mut(&subscriber) {
-                    member.ending = Some(Ending { graceful, expiry_s, unacknowledged });
+                    member.ending = Some(Box::new(Ending { graceful, expiry_s, unacknowledged }));
                 }
             }
             Input::Leave { subscriber } => self.leave(subscriber, effects),

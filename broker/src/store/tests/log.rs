@@ -303,7 +303,9 @@ fn a_row_that_leaves_a_gap_or_comes_twice_is_refused() {
     let (mut one, mut two) = (tenant.log().unwrap(), tenant.log().unwrap());
     append_rows(&store, &mut one, [3]);
     let mut bundle = Bundle::default();
-    (0..5).for_each(|_| drop(bundle.add(|out| out.push(1))));
+    for _ in 0..5 {
+        bundle.add(|out| out.push(1));
+    }
     let overlapping = two.append_bundle(1, &bundle);
     let behind = two.append_bundle(6, &bundle);
     let refused = |found| Err(CommitError::OutOfOrder { expected: 4, found });

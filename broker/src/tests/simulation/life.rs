@@ -437,7 +437,8 @@ impl Life {
         let cable = Cable::new(ours, chance.fork());
         let (surroundings, peer) = (self.surroundings.clone(), SocketAddr::from(([127, 0, 0, 1], 1)).into());
         let admitted = Box::new(admitted(&client.tenant, Kind::App, &client.name, Access::app()));
-        actix_rt::spawn(async move { connection::serve(cable, peer, admitted, &surroundings).await });
+        let introduction = connection::introduce(cable, peer, admitted, surroundings);
+        actix_rt::spawn(connection::serve(Box::pin(introduction), ()));
         Line { stream: theirs, decoder: Decoder::client(client.version), version: client.version }
     }
 
