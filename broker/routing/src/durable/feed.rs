@@ -4,9 +4,10 @@ use muster_schemas::{Message, Qos};
 
 use super::{
     Record, Wanted,
+    batch::Then,
     row::{self, RowKind},
     session::{Flight, OFF_LOG, Session, Stage},
-    sessions::{Sessions, Then},
+    sessions::Sessions,
 };
 use crate::{
     effect::{Delivery, Effect},
