@@ -3,12 +3,12 @@
 //! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit.
 //! What it may not do is wait: the log answers when it has answered.
 
+mod reads;
 mod recovered;
 mod retention;
 mod writes;
 
 use std::{
-    collections::VecDeque,
     mem,
     sync::{
         Arc,
@@ -19,7 +19,7 @@ use std::{
 
 use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
-use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
+use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
@@ -33,6 +33,7 @@ use crate::{
     session::Permits,
     store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_RECORDS_MAX},
 };
+use reads::{Read, Reads};
 use recovered::Recovered;
 use writes::Writes;
 
@@ -119,17 +120,10 @@ pub(crate) struct Router {
     held: Vec<Arc<Vec<Permits>>>,
     committing: Arc<Committing>,
     sys: Sys,
-    /// What durable sessions want of the log and is not being read yet: one of each at most.
-    reads: VecDeque<Read>,
+    /// What durable sessions want of the log and is not being read yet.
+    reads: Reads,
     reads_under_way: usize,
     timer: WakeUp,
-}
-
-/// One wish of a durable session.
-struct Read {
-    session: u64,
-    epoch: u64,
-    wanted: Wanted,
 }
 
 /// What follows from a commit, on the committer's thread.
@@ -183,7 +177,7 @@ impl Router {
             turning: false,
             held: Vec::new(),
             committing: Arc::new(committing),
-            reads: VecDeque::new(),
+            reads: Reads::default(),
             reads_under_way: 0,
             timer: WakeUp::new(),
         }
@@ -259,7 +253,7 @@ impl Router {
                 Effect::ForgetRetained { sequence, topic } => writes.forget(sequence, topic),
                 Effect::StoreRow { key, value } => writes.session_row(&key, value.as_deref()),
                 Effect::Read { session, epoch, wanted } => {
-                    self.reads.push_back(Read { session, epoch, wanted });
+                    self.reads.ask(Read { session, epoch, wanted });
                 }
                 Effect::Need { from } => needed = Some(from),
                 Effect::Lost { publisher, refusal } => {
@@ -344,9 +338,17 @@ impl Router {
     /// Reads the log for durable sessions, a few at a time, where it holds up nobody.
     fn read_log(&mut self, ctx: &mut Context<Self>) {
         let Some(recovered) = &self.recovered else { return };
+        let core = &recovered.core;
+        if self.reads.len() > core.durable_sessions() {
+            // Some are of sessions that have ended.
+            self.reads.keep(|session, epoch| core.is_reading(session, epoch));
+        }
         while self.reads_under_way < LOG_READS_MAX
-            && let Some(Read { session, epoch, wanted }) = self.reads.pop_front()
+            && let Some(Read { session, epoch, wanted }) = self.reads.next()
         {
+            if !core.is_reading(session, epoch) {
+                continue;
+            }
             self.reads_under_way += 1;
             let (reader, tenant) = (recovered.log.reader(1), self.parts.tenant.tenant().clone());
             let reading = aside(&self.parts.store, move || {

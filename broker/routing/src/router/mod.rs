@@ -301,6 +301,11 @@ impl Router {
         self.sessions.len()
     }
 
+    /// Whether a durable session still waits for what it wanted of the log with [`Effect::Read`].
+    pub fn is_reading(&self, session: u64, epoch: u64) -> bool {
+        self.sessions.session(session).is_some_and(|session| session.epoch == epoch && session.reading)
+    }
+
     /// The subscriptions.
     pub fn index(&self) -> &Index {
         &self.index
