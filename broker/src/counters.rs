@@ -90,6 +90,8 @@ counters! {
         bytes_sent: "muster_bytes_sent_total", "counter";
         /// Messages a slow subscriber missed (QoS 0 beyond its queue, or beyond its maximum packet size).
         messages_dropped: "muster_messages_dropped_total", "counter";
+        /// Messages whose time was over before their subscriber could have them.
+        messages_expired: "muster_messages_expired_total", "counter";
         /// Publishes and subscriptions that were refused.
         refused: "muster_requests_refused_total", "counter";
         /// Connections refused at a quota of connections.

@@ -92,8 +92,8 @@ pub(crate) struct Session {
     client: Option<ClientId>,
     /// What the client asked for, until the router has answered.
     admit: Option<Box<Admit>>,
-    /// Messages that the client missed and that were counted.
-    dropped: u64,
+    /// Messages that the client missed and that were counted: dropped, and expired.
+    dropped: (u64, u64),
     opened: Instant,
 }
 
@@ -112,7 +112,7 @@ impl Session {
             turning: false,
             client: None,
             admit: None,
-            dropped: 0,
+            dropped: (0, 0),
             opened,
         }
     }
@@ -255,11 +255,12 @@ impl Session {
     }
 
     fn count_dropped(&mut self) {
-        let Statistics { dropped_congested, dropped_too_large, .. } = self.core.statistics();
-        let dropped = dropped_congested + dropped_too_large;
-        if dropped > self.dropped {
-            self.parts.counters.messages_dropped.add(dropped - self.dropped);
-            self.dropped = dropped;
+        let Statistics { dropped_congested, dropped_too_large, dropped_expired, .. } = self.core.statistics();
+        let now = (dropped_congested + dropped_too_large, *dropped_expired);
+        let before = mem::replace(&mut self.dropped, now);
+        if now != before {
+            self.parts.counters.messages_dropped.add(now.0 - before.0);
+            self.parts.counters.messages_expired.add(now.1 - before.1);
         }
     }
 

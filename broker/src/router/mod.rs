@@ -123,6 +123,8 @@ pub(crate) struct Router {
     /// What durable sessions want of the log and is not being read yet.
     reads: Reads,
     reads_under_way: usize,
+    /// Messages that expired on the log and that were counted.
+    expired: u64,
     timer: WakeUp,
 }
 
@@ -179,6 +181,7 @@ impl Router {
             committing: Arc::new(committing),
             reads: Reads::default(),
             reads_under_way: 0,
+            expired: 0,
             timer: WakeUp::new(),
         }
     }
@@ -302,6 +305,8 @@ impl Router {
         let deadline =
             [core.next_deadline(), retention.next_deadline(core.committed())].into_iter().flatten().min();
         self.parts.counters.messages_missed.set(core.messages_missed());
+        let before = mem::replace(&mut self.expired, core.messages_expired());
+        self.parts.counters.messages_expired.add(core.messages_expired() - before);
         self.parts.counters.log_held_bytes.set(retention.bytes());
         let (now, now_ms) = (self.parts.clock.now(), self.parts.clock.unix_ms());
         self.timer.arm(ctx, deadline.map(|at| now + Duration::from_millis(at.saturating_sub(now_ms))));

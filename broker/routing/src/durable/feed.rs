@@ -135,10 +135,14 @@ impl Sessions {
             session.queue.pop();
             let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => session.wants(&record.message.topic, sequence, false).is_some_and(|found| {
-                    found.qos.min(record.message.qos) > Qos::AtMostOnce
-                        && session.give(&record, &found, now_ms, effects)
-                }),
+                Some(record) => match session.wants(&record.message.topic, sequence, false) {
+                    Some(found) if found.qos.min(record.message.qos) > Qos::AtMostOnce => {
+                        let is_given = session.give(&record, &found, now_ms, effects);
+                        self.messages_expired += u64::from(!is_given);
+                        is_given
+                    }
+                    _ => false,
+                },
                 None => {
                     session.missed += 1;
                     self.missed += 1;

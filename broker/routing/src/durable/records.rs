@@ -56,6 +56,7 @@ impl Sessions {
             let Limits { tail_records_max, tail_bytes_max, .. } = self.limits;
             self.tail.push(record, tail_records_max, tail_bytes_max);
         }
+        self.messages_expired += over.len() as u64;
         for (number, sequence) in over {
             self.unassign(number, sequence, effects);
         }

@@ -49,6 +49,8 @@ pub(crate) struct Sessions {
     pub(super) timers: BTreeSet<(u64, u64)>,
     /// Messages that no session will get any more because the log no longer had them.
     pub(crate) missed: u64,
+    /// Messages that lost their meaning before their session could have them.
+    pub(crate) messages_expired: u64,
     /// How many have a connection.
     pub(crate) connected: usize,
     /// How many ended because no connection came in time.
@@ -78,6 +80,7 @@ impl Sessions {
             low: 0,
             timers: BTreeSet::new(),
             missed: 0,
+            messages_expired: 0,
             connected: 0,
             expired: 0,
         }

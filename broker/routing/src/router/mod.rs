@@ -291,6 +291,11 @@ impl Router {
         self.sessions.missed
     }
 
+    /// How many messages durable sessions have not got, because their time was over before.
+    pub fn messages_expired(&self) -> u64 {
+        self.sessions.messages_expired
+    }
+
     /// The last sequence that is known to be on disk.
     pub fn committed(&self) -> u64 {
         self.sessions.committed
