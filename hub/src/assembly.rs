@@ -64,7 +64,7 @@ pub enum ServeError {
     Tls(#[from] TlsError),
     /// An address could not be bound.
     #[error(
-        "listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.{setting}"
+        "listen on {address}: {why}; stop what uses it, or set another with listeners.{key}.{setting}"
     )]
     Bind {
         /// The address or path.
@@ -73,8 +73,8 @@ pub enum ServeError {
         key: &'static str,
         /// What in it names the address.
         setting: &'static str,
-        /// Why.
-        source: std::io::Error,
+        /// Why. It is within the text, and so not told again as the cause.
+        why: std::io::Error,
     },
     /// A listener leads to a tenant that is not there.
     #[error(
