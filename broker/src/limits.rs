@@ -141,6 +141,8 @@ pub const HOME_CONNECTIONS_MAX: usize = 256;
 
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = 4_096;
+/// How long a hub that starts waits for the routers of its tenants before it opens its doors to those that stand.
+pub const RECOVERY_TIME_MAX: Duration = Duration::from_secs(5);
 /// How a tenant's router, and its supervisor above it, are restarted: five times within a minute, then the tenant is
 /// parked. Its neighbours never notice either way.
 pub const TENANT_RESTARTS: Plan = Plan {

@@ -21,7 +21,7 @@ use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{Cause, DeadlineReached, ExitSlot, SharedClock, Turning, WakeUp, ask_for_turn_end};
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap};
 use muster_schemas::{Publisher, TenantId, TopicFilter};
-use tokio::task::JoinError;
+use tokio::{sync::watch, task::JoinError};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -97,6 +97,8 @@ pub(crate) struct RouterParts {
     pub(crate) log_grew: LogWatch,
     /// From where on durable sessions need the log, for whoever trims it.
     pub(crate) log_needed_from: Arc<AtomicU64>,
+    /// Told once it has recovered.
+    pub(crate) settled: Arc<watch::Sender<bool>>,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
     pub(crate) clock: SharedClock,
@@ -199,6 +201,7 @@ impl Router {
                 // Whoever trims may know of none of this yet, or the log may be too old by now.
                 self.retain();
                 self.carry_out(ctx);
+                self.parts.settled.send_replace(true);
             }
             Err(cause) => {
                 error!(%tenant, error = %cause, "failed to recover the router");
