@@ -110,6 +110,8 @@ counters! {
         quota_retained_bytes: "muster_quota_retained_bytes_refused_total", "counter";
         /// CONNECTs refused at a quota of sessions that outlive their connection.
         quota_durable_sessions: "muster_quota_durable_sessions_refused_total", "counter";
+        /// CONNECTs refused at a quota of bytes of wills.
+        quota_will_bytes: "muster_quota_will_bytes_refused_total", "counter";
         /// Connections closed because their delivery queue was full.
         quota_queue: "muster_quota_queue_closed_total", "counter";
         /// Messages that durable sessions did not get because retention had taken them, at most.

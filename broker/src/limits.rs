@@ -79,6 +79,8 @@ pub const DEVICE_RETAINED_MESSAGES_MAX: usize = 10_000;
 pub const DEVICE_RETAINED_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Durable sessions of one device, unless configured otherwise.
 pub const DEVICE_DURABLE_SESSIONS_MAX: usize = 32;
+/// Bytes of wills of one device, unless configured otherwise.
+pub const DEVICE_WILL_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that wait in memory for one connection of a device, unless configured otherwise.
 pub const DEVICE_QUEUE_MESSAGES_MAX: usize = 10_000;
 /// Bytes that wait in memory for one connection of a device, unless configured otherwise.

@@ -25,6 +25,8 @@ pub const UNCOMMITTED_RECORDS_MAX: usize = 65_536;
 /// Most bytes of replaced retained messages that are kept until what replaced them is on disk.
 /// One message more may be kept, for the size of the last is not asked beforehand.
 pub const UNDO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of wills that a tenant's clients have left with the router, counted as retained messages are.
+pub const WILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most durable sessions of a tenant.
 pub const DURABLE_SESSIONS_MAX: usize = 100_000;
 /// Longest that a session outlives its connection, in seconds: thirty days. Who asks for longer gets this.
@@ -79,6 +81,8 @@ pub struct PrincipalLimits {
     pub retained_bytes_max: usize,
     /// At the bound a CONNECT that begins a session which outlives its connection is refused.
     pub durable_sessions_max: usize,
+    /// At the bound a CONNECT with a will is refused.
+    pub will_bytes_max: usize,
 }
 
 impl Default for PrincipalLimits {
@@ -88,6 +92,7 @@ impl Default for PrincipalLimits {
             retained_messages_max: RETAINED_MESSAGES_MAX,
             retained_bytes_max: RETAINED_BYTES_MAX,
             durable_sessions_max: DURABLE_SESSIONS_MAX,
+            will_bytes_max: WILL_BYTES_MAX,
         }
     }
 }
@@ -120,6 +125,8 @@ pub struct Limits {
     pub undo_bytes_max: usize,
     /// See [`DURABLE_SESSIONS_MAX`]; at the bound a CONNECT that begins one is refused.
     pub durable_sessions_max: usize,
+    /// See [`WILL_BYTES_MAX`]; at the bound a CONNECT with a will is refused.
+    pub will_bytes_max: usize,
     /// See [`SESSION_EXPIRY_S_MAX`].
     pub session_expiry_s_max: u32,
     /// See [`QUEUE_RUNS_MAX`].
@@ -160,6 +167,7 @@ impl Default for Limits {
             uncommitted_records_max: UNCOMMITTED_RECORDS_MAX,
             undo_bytes_max: UNDO_BYTES_MAX,
             durable_sessions_max: DURABLE_SESSIONS_MAX,
+            will_bytes_max: WILL_BYTES_MAX,
             session_expiry_s_max: SESSION_EXPIRY_S_MAX,
             queue_runs_max: QUEUE_RUNS_MAX,
             flights_max: FLIGHTS_MAX,

@@ -24,6 +24,13 @@ pub struct Will {
     pub delay_s: u32,
 }
 
+impl Will {
+    /// What it counts for, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        crate::retained::size(&self.message)
+    }
+}
+
 /// A subscription, and the first sequence that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {

@@ -161,6 +161,7 @@ impl Router {
             let kept = session.subscriptions.len();
             self.usage.subscriptions(&session.key.publisher, 0, kept);
             self.usage.session_began(&session.key.publisher);
+            self.usage.will(&session.key.publisher, 0, session.will.as_ref().map_or(0, Will::bytes));
         }
         Ok(Restoring { from: Sessions::restore_from(&as_of), as_of, matches: Matches::default() })
     }
