@@ -1,9 +1,10 @@
 //! What a client leaves behind (MQTT 5 §3.1.2.5).
 
 use muster_mqtt::{Disconnect, ReasonCode};
-use muster_schemas::{Qos, TopicName};
+use muster_schemas::{Kind, Qos, TopicName};
 
-use super::*;
+use super::{site::admitted, *};
+use crate::Access;
 
 const LAST: &str = "devices/pump-1/events/gone";
 
