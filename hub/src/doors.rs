@@ -115,8 +115,8 @@ mod tests {
     use super::*;
     use crate::causes::causes;
 
-    #[test]
-    fn an_address_that_is_taken_is_told_once_with_what_to_do() {
+    #[actix_rt::test]
+    async fn an_address_that_is_taken_is_told_once_with_what_to_do() {
         let (_taken, address) = listen_on((Ipv4Addr::LOCALHOST, 0).into(), "https").expect("a free port");
         let error = listen_on(address, "https").expect_err("taken");
         let told = causes(&error);
