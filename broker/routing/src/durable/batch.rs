@@ -8,7 +8,7 @@ use muster_schemas::Qos;
 use super::{
     Attached,
     row::{self, RowKind},
-    session::{Flight, Stage},
+    session::{Flight, Link, Session, Stage},
     sessions::Sessions,
 };
 use crate::{effect::Effect, subscription::SubscriberId};
@@ -179,16 +179,15 @@ impl Sessions {
                 Then::Need(_) => None,
             });
         }
-        closing.extend(lost.iter().filter_map(|number| self.all.get(number)?.online));
+        closing.extend(lost.iter().filter_map(|number| self.all.get(number)?.online()));
         self.ask_for_flush(now_ms);
         closing
     }
 
     fn start(&mut self, number: u64, to: SubscriberId, session_present: bool, effects: &mut Vec<Effect>) {
-        let Some(session) = self.all.get_mut(&number).filter(|session| session.online == Some(to)) else {
-            return;
-        };
-        session.started = true;
+        let is_waiting = |session: &&mut Session| session.link == Link::Coming(to);
+        let Some(session) = self.all.get_mut(&number).filter(is_waiting) else { return };
+        session.link = Link::Here(to);
         session.resend = session.flights.keys().copied().collect();
         let attached = Attached {
             session_present,

@@ -29,7 +29,7 @@ pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
 pub use session::Will;
-pub(crate) use session::{Kept, OFF_LOG, Session};
+pub(crate) use session::{Kept, Link, OFF_LOG, Session};
 pub(crate) use sessions::{Sessions, ends_ms};
 
 use std::sync::Arc;

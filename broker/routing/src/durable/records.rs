@@ -46,7 +46,7 @@ impl Sessions {
                     }
                 } else {
                     session.queue.push(record.sequence, self.limits.queue_runs_max);
-                    if session.started && !session.in_line && !session.reading {
+                    if session.here().is_some() && !session.in_line && !session.reading {
                         session.in_line = true;
                         self.line.push_back(number);
                     }
@@ -81,7 +81,7 @@ impl Sessions {
     /// Puts a session into the line of those to be fed.
     pub(crate) fn line_up(&mut self, number: u64) {
         if let Some(session) = self.all.get_mut(&number)
-            && session.started
+            && session.here().is_some()
             && !session.in_line
         {
             session.in_line = true;

@@ -7,7 +7,7 @@ use muster_schemas::{ClientId, Message, Publisher, TopicFilter};
 use super::{Ending, Member, Router};
 use crate::{
     access::Access,
-    durable::{Attached, HEAD, Kept, SessionKey, Then, Will, ends_ms},
+    durable::{Attached, HEAD, Kept, Link, Session, SessionKey, Then, Will, ends_ms},
     effect::Effect,
     input::Input,
     refusal::Refusal,
@@ -86,7 +86,7 @@ impl Router {
         }
         let mut has_ended = false;
         if let Some(number) = existing {
-            if let Some(other) = self.sessions.session(number).and_then(|session| session.online) {
+            if let Some(other) = self.sessions.session(number).and_then(Session::online) {
                 // Its connection should have left before; whatever it still says is void.
                 if let Some(other) = self.members.get_mut(&other) {
                     other.session = None;
@@ -157,7 +157,7 @@ impl Router {
         let access = member.access.clone();
         self.sessions.set_timers(number, None, None);
         let Some(session) = self.sessions.session_mut(number) else { return };
-        session.online = Some(to);
+        session.link = Link::Coming(to);
         self.sessions.connected += 1;
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.expiry_s = expiry_s;
@@ -188,7 +188,7 @@ impl Router {
     fn detach(&mut self, number: u64, ending: &Ending, effects: &mut Vec<Effect>) {
         let (now_ms, expiry_s_max) = (self.now_ms, self.limits.session_expiry_s_max);
         let Some(session) = self.sessions.session_mut(number) else { return };
-        if session.online.is_some() {
+        if session.online().is_some() {
             self.sessions.connected -= 1;
         }
         let Some(session) = self.sessions.session_mut(number) else { return };

@@ -249,7 +249,7 @@ impl Router {
                     member.leaving = true;
                     if let Some(session) = member.session.and_then(|number| self.sessions.session_mut(number))
                     {
-                        session.started = false;
+                        session.goes();
                     }
                     self.end_subscriptions(subscriber);
                 }
