@@ -16,7 +16,10 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::time::timeout;
+use tokio::{
+    sync::watch,
+    time::{timeout, timeout_at},
+};
 use tracing::debug;
 
 use crate::{
@@ -76,6 +79,7 @@ struct Served {
     tenant: TenantId,
     counters: Arc<TenantCounters>,
     log_needed_from: Arc<AtomicU64>,
+    settled: watch::Receiver<bool>,
 }
 
 /// A running bus. Its arbiters end with the process.
@@ -128,6 +132,7 @@ impl Bus {
     pub fn add_tenant(&self, tenant: TenantStore) -> Result<(), AddTenantError> {
         let counters = Arc::<TenantCounters>::default();
         let log_needed_from = Arc::<AtomicU64>::default();
+        let settled = Arc::<watch::Sender<bool>>::default();
         {
             let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             if tenants.len() >= TENANTS_MAX {
@@ -141,6 +146,7 @@ impl Bus {
                 tenant: tenant.tenant().clone(),
                 counters: counters.clone(),
                 log_needed_from: log_needed_from.clone(),
+                settled: settled.subscribe(),
             });
         }
         let place = self.placed.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +160,7 @@ impl Bus {
             durable: self.durable.clone(),
             log_grew: self.log_grew.clone(),
             log_needed_from,
+            settled,
             packets: self.packets.clone(),
             counters,
             insight: Insight::new(self.started, self.sys_interval),
@@ -164,6 +171,24 @@ impl Bus {
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
         arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory));
         Ok(())
+    }
+
+    /// Waits until the router of every tenant has recovered or failed to, but no longer than this. Returns the tenants
+    /// whose routers have done neither: a CONNECT of their clients waits with them, and is refused if it has waited for as
+    /// long as a CONNACK may take.
+    pub async fn recovered(&self, within: Duration) -> Vec<TenantId> {
+        let until = tokio::time::Instant::now() + within;
+        let waiting: Vec<_> = {
+            let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            tenants.iter().map(|served| (served.tenant.clone(), served.settled.clone())).collect()
+        };
+        let mut late = Vec::new();
+        for (tenant, mut settled) in waiting {
+            if timeout_at(until, settled.wait_for(|settled| *settled)).await.is_err() {
+                late.push(tenant);
+            }
+        }
+        late
     }
 
     /// Puts a listener in front, on the current arbiter. Dropping it stops accepting; open connections go on.

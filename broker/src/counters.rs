@@ -90,6 +90,8 @@ counters! {
         bytes_sent: "muster_bytes_sent_total", "counter";
         /// Messages a slow subscriber missed (QoS 0 beyond its queue, or beyond its maximum packet size).
         messages_dropped: "muster_messages_dropped_total", "counter";
+        /// Messages whose time was over before their subscriber could have them.
+        messages_expired: "muster_messages_expired_total", "counter";
         /// Publishes and subscriptions that were refused.
         refused: "muster_requests_refused_total", "counter";
         /// Connections refused at a quota of connections.
@@ -110,6 +112,8 @@ counters! {
         quota_durable_sessions: "muster_quota_durable_sessions_refused_total", "counter";
         /// Publishes refused at a principal's quota of bytes on the log.
         quota_log_bytes: "muster_quota_log_bytes_refused_total", "counter";
+        /// CONNECTs refused at a quota of bytes of wills.
+        quota_will_bytes: "muster_quota_will_bytes_refused_total", "counter";
         /// Connections closed because their delivery queue was full.
         quota_queue: "muster_quota_queue_closed_total", "counter";
         /// Messages that durable sessions did not get because retention had taken them, at most.

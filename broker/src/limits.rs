@@ -75,6 +75,8 @@ pub const DEVICE_DURABLE_SESSIONS_MAX: usize = 32;
 /// Bytes of one device's messages that durable sessions have yet to get, unless configured otherwise: a sixteenth of what
 /// they keep of all.
 pub const DEVICE_LOG_BYTES_MAX: u64 = 64 * MIB;
+/// Bytes of wills of one device, unless configured otherwise.
+pub const DEVICE_WILL_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that wait in memory for one connection of a device, unless configured otherwise.
 pub const DEVICE_QUEUE_MESSAGES_MAX: usize = 10_000;
 /// Bytes that wait in memory for one connection of a device, unless configured otherwise.
@@ -143,6 +145,8 @@ pub const HOME_CONNECTIONS_MAX: usize = 256;
 
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = 4_096;
+/// How long a hub that starts waits for the routers of its tenants before it opens its doors to those that stand.
+pub const RECOVERY_TIME_MAX: Duration = Duration::from_secs(5);
 /// How a tenant's router, and its supervisor above it, are restarted: five times within a minute, then the tenant is
 /// parked. Its neighbours never notice either way.
 pub const TENANT_RESTARTS: Plan = Plan {

@@ -11,8 +11,9 @@ use crate::{
     limits::{
         DEVICE_BYTES, DEVICE_CONNECTIONS_MAX, DEVICE_DURABLE_SESSIONS_MAX, DEVICE_LOG_BYTES_MAX,
         DEVICE_MESSAGES, DEVICE_QUEUE_BYTES_MAX, DEVICE_QUEUE_MESSAGES_MAX, DEVICE_RETAINED_BYTES_MAX,
-        DEVICE_RETAINED_MESSAGES_MAX, DEVICE_SUBSCRIPTIONS_MAX, LOG_AGE_MAX, LOG_BYTES_MAX, QUEUE_BYTES_MAX,
-        QUEUE_MESSAGES_MAX, TENANT_BYTES, TENANT_CONNECTIONS_MAX, TENANT_MESSAGES,
+        DEVICE_RETAINED_MESSAGES_MAX, DEVICE_SUBSCRIPTIONS_MAX, DEVICE_WILL_BYTES_MAX, LOG_AGE_MAX,
+        LOG_BYTES_MAX, QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, TENANT_BYTES, TENANT_CONNECTIONS_MAX,
+        TENANT_MESSAGES,
     },
 };
 
@@ -34,6 +35,8 @@ pub struct Quota {
     pub retained_bytes_max: usize,
     /// Sessions that outlive their connection. At the bound a CONNECT that begins one is refused.
     pub durable_sessions_max: usize,
+    /// Bytes of the wills that its clients have left. At the bound a CONNECT with a will is refused.
+    pub will_bytes_max: usize,
 }
 
 /// What one principal may have and do, within what its tenant may.
@@ -77,6 +80,7 @@ impl Default for Quotas {
             retained_messages_max: limits.retained_messages_max,
             retained_bytes_max: limits.retained_bytes_max,
             durable_sessions_max: limits.durable_sessions_max,
+            will_bytes_max: limits.will_bytes_max,
         };
         let app = PrincipalQuota {
             quota: tenant.clone(),
@@ -93,6 +97,7 @@ impl Default for Quotas {
                 retained_messages_max: DEVICE_RETAINED_MESSAGES_MAX,
                 retained_bytes_max: DEVICE_RETAINED_BYTES_MAX,
                 durable_sessions_max: DEVICE_DURABLE_SESSIONS_MAX,
+                will_bytes_max: DEVICE_WILL_BYTES_MAX,
             },
             queue_messages_max: DEVICE_QUEUE_MESSAGES_MAX,
             queue_bytes_max: DEVICE_QUEUE_BYTES_MAX,
@@ -111,13 +116,19 @@ impl Quotas {
     /// The bounds of a router.
     pub(crate) fn limits(&self) -> Limits {
         let Quota {
-            subscriptions_max, retained_messages_max, retained_bytes_max, durable_sessions_max, ..
+            subscriptions_max,
+            retained_messages_max,
+            retained_bytes_max,
+            durable_sessions_max,
+            will_bytes_max,
+            ..
         } = self.tenant;
         Limits {
             subscriptions_max,
             retained_messages_max,
             retained_bytes_max,
             durable_sessions_max,
+            will_bytes_max,
             device: principal_limits(&self.device),
             app: principal_limits(&self.app),
             ..Limits::default()
@@ -126,14 +137,21 @@ impl Quotas {
 }
 
 fn principal_limits(principal: &PrincipalQuota) -> PrincipalLimits {
-    let Quota { subscriptions_max, retained_messages_max, retained_bytes_max, durable_sessions_max, .. } =
-        principal.quota;
+    let Quota {
+        subscriptions_max,
+        retained_messages_max,
+        retained_bytes_max,
+        durable_sessions_max,
+        will_bytes_max,
+        ..
+    } = principal.quota;
     let log_bytes_max = principal.log_bytes_max;
     PrincipalLimits {
         subscriptions_max,
         retained_messages_max,
         retained_bytes_max,
         durable_sessions_max,
+        will_bytes_max,
         log_bytes_max,
     }
 }

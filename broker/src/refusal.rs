@@ -68,6 +68,8 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::PrincipalRetainedBytesQuota { .. }
         | Refusal::PrincipalLogBytesQuota { .. }
         | Refusal::SessionQuota { .. }
+        | Refusal::PrincipalWillBytesQuota { .. }
+        | Refusal::WillBytesQuota { .. }
         | Refusal::RetainedQuota { .. }
         | Refusal::RetainedBytesQuota { .. }
         | Refusal::SearchTooWide { .. }
@@ -89,6 +91,9 @@ pub(crate) fn count(refusal: &Refusal, counters: &TenantCounters) {
         | Refusal::PrincipalSubscriptionQuota { .. } => counters.quota_subscriptions.add(1),
         Refusal::SessionQuota { .. } | Refusal::PrincipalSessionQuota { .. } => {
             counters.quota_durable_sessions.add(1);
+        }
+        Refusal::WillBytesQuota { .. } | Refusal::PrincipalWillBytesQuota { .. } => {
+            counters.quota_will_bytes.add(1);
         }
         Refusal::RetainedQuota { .. } | Refusal::PrincipalRetainedQuota { .. } => {
             counters.quota_retained_messages.add(1);

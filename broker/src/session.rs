@@ -99,8 +99,8 @@ pub(crate) struct Session {
     client: Option<ClientId>,
     /// What the client asked for, until the router has answered.
     admit: Option<Box<Admit>>,
-    /// Messages that the client missed and that were counted.
-    dropped: u64,
+    /// Messages that the client missed and that were counted: dropped, and expired.
+    dropped: (u64, u64),
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
     opened: Instant,
@@ -120,7 +120,7 @@ impl Session {
             turning: false,
             client: None,
             admit: None,
-            dropped: 0,
+            dropped: (0, 0),
             is_ahead: false,
             opened,
         }
@@ -282,11 +282,12 @@ impl Session {
     }
 
     fn count_dropped(&mut self) {
-        let Statistics { dropped_congested, dropped_too_large, .. } = self.core.statistics();
-        let dropped = dropped_congested + dropped_too_large;
-        if dropped > self.dropped {
-            self.parts.home.counters.messages_dropped.add(dropped - self.dropped);
-            self.dropped = dropped;
+        let Statistics { dropped_congested, dropped_too_large, dropped_expired, .. } = self.core.statistics();
+        let now = (dropped_congested + dropped_too_large, *dropped_expired);
+        let before = mem::replace(&mut self.dropped, now);
+        if now != before {
+            self.parts.home.counters.messages_dropped.add(now.0 - before.0);
+            self.parts.home.counters.messages_expired.add(now.1 - before.1);
         }
     }
 

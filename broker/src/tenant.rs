@@ -11,7 +11,7 @@ use muster_actors::{Child, ChildReport, Exit, Plan, Reach, SharedClock, Supervis
 use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
 use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, audit::Act};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -95,6 +95,8 @@ pub(crate) struct TenantParts {
     pub(crate) log_grew: LogWatch,
     /// From where on durable sessions need the log. 0 until the router knows.
     pub(crate) log_needed_from: Arc<AtomicU64>,
+    /// Whether the router has recovered, or failed, for the first time.
+    pub(crate) settled: Arc<watch::Sender<bool>>,
     pub(crate) packets: PacketLimits,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
@@ -426,6 +428,7 @@ impl Actor for TenantSupervisor {
                 quotas: parts.quotas.clone(),
                 log_grew: parts.log_grew.clone(),
                 log_needed_from: parts.log_needed_from.clone(),
+                settled: parts.settled.clone(),
                 counters: parts.counters.clone(),
                 insight: parts.insight.clone(),
                 trail: parts.trail.clone(),
@@ -520,5 +523,6 @@ impl Handler<ChildReport> for TenantSupervisor {
         // A DISCONNECT has no code for an unavailable server.
         let code = if self.parked { ReasonCode::AdministrativeAction } else { ReasonCode::ServerBusy };
         self.close(None, &CloseSession { code, reason: self.unavailable().reason });
+        self.parts.settled.send_replace(true);
     }
 }

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
+    limits::RECOVERY_TIME_MAX,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
 use muster_schemas::TenantId;
@@ -63,9 +64,7 @@ pub enum ServeError {
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
     /// An address could not be bound.
-    #[error(
-        "listen on {address}: {source}; stop what uses it, or set another with listeners.{key}.{setting}"
-    )]
+    #[error("listen on {address}: {why}; stop what uses it, or set another with listeners.{key}.{setting}")]
     Bind {
         /// The address or path.
         address: String,
@@ -73,8 +72,8 @@ pub enum ServeError {
         key: &'static str,
         /// What in it names the address.
         setting: &'static str,
-        /// Why.
-        source: std::io::Error,
+        /// Why. It is within the text, and so not told again as the cause.
+        why: std::io::Error,
     },
     /// A listener leads to a tenant that is not there.
     #[error(
@@ -215,6 +214,9 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
         https: vec![Arc::new(Https::new(api, tls.https))],
     };
+    for tenant in bus.recovered(RECOVERY_TIME_MAX).await {
+        tracing::warn!(%tenant, "the tenant still recovers; its clients wait, and nobody else");
+    }
     let listening = doors.open(config, &bus, behind);
 
     until_told_to_stop(config, &reloaded, &*reload_clock).await?;

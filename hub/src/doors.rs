@@ -95,15 +95,32 @@ pub(crate) fn close(config: &Config) {
 
 fn listen_on(address: SocketAddr, key: &'static str) -> Result<(TcpListener, SocketAddr), ServeError> {
     let bound = bind(address).and_then(|socket| socket.local_addr().map(|address| (socket, address)));
-    bound.map_err(|source| ServeError::Bind { address: address.to_string(), key, setting: "bind", source })
+    bound.map_err(|why| ServeError::Bind { address: address.to_string(), key, setting: "bind", why })
 }
 
 fn listen_in(unix: &MqttUnix) -> Result<Bound, ServeError> {
     let bound = bind_unix(&unix.path, unix.mode).map(Bound::Unix);
     let address = shown(&unix.path);
-    bound.map_err(|source| ServeError::Bind { address, key: "mqtt_unix", setting: "path", source })
+    bound.map_err(|why| ServeError::Bind { address, key: "mqtt_unix", setting: "path", why })
 }
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::causes::causes;
+
+    #[actix_rt::test]
+    async fn an_address_that_is_taken_is_told_once_with_what_to_do() {
+        let (_taken, address) = listen_on((Ipv4Addr::LOCALHOST, 0).into(), "https").expect("a free port");
+        let error = listen_on(address, "https").expect_err("taken");
+        let told = causes(&error);
+        assert_eq!(told.matches("in use").count(), 1, "{told}");
+        assert!(told.ends_with("set another with listeners.https.bind"), "{told}");
+    }
 }

@@ -200,6 +200,7 @@ impl Input {
             Self::Publish { message, .. } | Self::Will { message, .. } | Self::Announce { message } => {
                 message.topic.as_str().len() + message.payload.len()
             }
+            Self::Attach { will, .. } => will.as_ref().map_or(0, Will::bytes),
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),
             Self::Unsubscribe { filters, .. } => filters.iter().map(|f| f.as_str().len()).sum(),
             _ => 0,

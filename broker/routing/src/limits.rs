@@ -38,6 +38,8 @@ pub const UNCOMMITTED_RECORDS_MAX: usize = 65_536;
 /// Most bytes of replaced retained messages that are kept until what replaced them is on disk.
 /// One message more may be kept, for the size of the last is not asked beforehand.
 pub const UNDO_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of wills that a tenant's clients have left with the router, counted as retained messages are.
+pub const WILL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most durable sessions of a tenant.
 pub const DURABLE_SESSIONS_MAX: usize = 100_000;
 /// Longest that a session outlives its connection, in seconds: thirty days. Who asks for longer gets this.
@@ -104,6 +106,8 @@ pub struct PrincipalLimits {
     /// Bytes of its messages that durable sessions have yet to get. At the bound a publish that one of them wants is
     /// refused.
     pub log_bytes_max: u64,
+    /// At the bound a CONNECT with a will is refused.
+    pub will_bytes_max: usize,
 }
 
 impl Default for PrincipalLimits {
@@ -114,6 +118,7 @@ impl Default for PrincipalLimits {
             retained_bytes_max: RETAINED_BYTES_MAX,
             durable_sessions_max: DURABLE_SESSIONS_MAX,
             log_bytes_max: u64::MAX,
+            will_bytes_max: WILL_BYTES_MAX,
         }
     }
 }
@@ -146,6 +151,8 @@ pub struct Limits {
     pub undo_bytes_max: usize,
     /// See [`DURABLE_SESSIONS_MAX`]; at the bound a CONNECT that begins one is refused.
     pub durable_sessions_max: usize,
+    /// See [`WILL_BYTES_MAX`]; at the bound a CONNECT with a will is refused.
+    pub will_bytes_max: usize,
     /// See [`SESSION_EXPIRY_S_MAX`].
     pub session_expiry_s_max: u32,
     /// See [`QUEUE_RUNS_MAX`].
@@ -186,6 +193,7 @@ impl Default for Limits {
             uncommitted_records_max: UNCOMMITTED_RECORDS_MAX,
             undo_bytes_max: UNDO_BYTES_MAX,
             durable_sessions_max: DURABLE_SESSIONS_MAX,
+            will_bytes_max: WILL_BYTES_MAX,
             session_expiry_s_max: SESSION_EXPIRY_S_MAX,
             queue_runs_max: QUEUE_RUNS_MAX,
             flights_max: FLIGHTS_MAX,

@@ -115,6 +115,22 @@ pub enum Refusal {
         /// The bound, a count.
         max: usize,
     },
+    /// The wills of the principal's clients hold as many bytes as they may.
+    #[error("the {who} has reached its quota of {max} bytes of wills; leave a smaller one, or end a session")]
+    PrincipalWillBytesQuota {
+        /// What it is.
+        who: Kind,
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// The wills of the tenant's clients hold as many bytes as they may.
+    #[error(
+        "the tenant has reached its quota of {max} bytes of wills; leave a smaller one, or end a session"
+    )]
+    WillBytesQuota {
+        /// The bound, in bytes.
+        max: usize,
+    },
     /// There is no room for the record.
     #[error("the disk is full")]
     DiskFull,

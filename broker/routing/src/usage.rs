@@ -1,23 +1,28 @@
-//! What each principal has in the router, over all of its sessions: its subscriptions, its durable sessions, and the
-//! retained messages that are its own. Entries of those that have nothing are not kept.
+//! What each principal has in the router, over all of its sessions: its subscriptions, its durable sessions, its wills,
+//! and the retained messages that are its own. Entries of those that have nothing are not kept.
 
 use std::{collections::HashMap, sync::Arc};
 
 use muster_schemas::Publisher;
 
-/// Subscriptions and durable sessions of each principal.
+/// Subscriptions, durable sessions and wills of each principal.
 #[derive(Debug, Default)]
-pub(crate) struct Usage(HashMap<Publisher, Used>);
+pub(crate) struct Usage {
+    principals: HashMap<Publisher, Used>,
+    /// Bytes of the wills of all.
+    will_bytes: usize,
+}
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Used {
     pub(crate) subscriptions: usize,
     pub(crate) sessions: usize,
+    pub(crate) will_bytes: usize,
 }
 
 impl Usage {
     pub(crate) fn of(&self, publisher: &Publisher) -> Used {
-        self.0.get(publisher).copied().unwrap_or_default()
+        self.principals.get(publisher).copied().unwrap_or_default()
     }
 
     /// One session of the principal had `before` subscriptions and has `after`.
@@ -37,15 +42,28 @@ impl Usage {
         self.change(publisher, |used| used.sessions = used.sessions.saturating_sub(1));
     }
 
+    /// One client of the principal had left a will of `before` bytes, and now has one of `after`.
+    pub(crate) fn will(&mut self, publisher: &Publisher, before: usize, after: usize) {
+        if before != after {
+            self.will_bytes = (self.will_bytes + after).saturating_sub(before);
+            self.change(publisher, |used| used.will_bytes = (used.will_bytes + after).saturating_sub(before));
+        }
+    }
+
+    /// Bytes of the wills of all principals.
+    pub(crate) fn will_bytes(&self) -> usize {
+        self.will_bytes
+    }
+
     fn change(&mut self, publisher: &Publisher, change: impl FnOnce(&mut Used)) {
         let mut used = self.of(publisher);
         change(&mut used);
         if used == Used::default() {
-            self.0.remove(publisher);
-        } else if let Some(found) = self.0.get_mut(publisher) {
+            self.principals.remove(publisher);
+        } else if let Some(found) = self.principals.get_mut(publisher) {
             *found = used;
         } else {
-            self.0.insert(publisher.clone(), used);
+            self.principals.insert(publisher.clone(), used);
         }
     }
 }
@@ -98,8 +116,10 @@ mod tests {
         let (mut usage, mut shares) = (Usage::default(), Shares::default());
         usage.subscriptions(&pump, 0, 3);
         usage.session_began(&pump);
+        usage.will(&pump, 0, 9);
         usage.subscriptions(&pump, 3, 1);
-        assert_eq!(usage.of(&pump), Used { subscriptions: 1, sessions: 1 });
+        assert_eq!(usage.of(&pump), Used { subscriptions: 1, sessions: 1, will_bytes: 9 });
+        usage.will(&pump, 9, 0);
         usage.session_ended(&pump);
         usage.subscriptions(&pump, 1, 0);
         let name = shares.name(&pump);
@@ -108,6 +128,6 @@ mod tests {
         assert_eq!(shares.of(&pump), Share { messages: 2, bytes: 15 });
         shares.take(&name, 10);
         shares.take(&name, 5);
-        assert!(usage.0.is_empty() && shares.0.is_empty());
+        assert!(usage.principals.is_empty() && usage.will_bytes() == 0 && shares.0.is_empty());
     }
 }

@@ -3,12 +3,12 @@
 //! It batches: all that lies in its mailbox is routed in one turn, and leaves as one message per session and one commit.
 //! What it may not do is wait: the log answers when it has answered.
 
+mod reads;
 mod recovered;
 mod retention;
 mod writes;
 
 use std::{
-    collections::VecDeque,
     mem,
     sync::{
         Arc,
@@ -21,8 +21,9 @@ use actix::{fut::wrap_future, prelude::*};
 use muster_actors::{
     Cause, DeadlineReached, ExitSlot, Reach, SharedClock, Turning, WakeUp, ask_for_turn_end,
 };
-use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap, Wanted};
+use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap};
 use muster_schemas::{Publisher, TenantId, TopicFilter, audit::Act};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -37,6 +38,7 @@ use crate::{
     session::Permits,
     store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_ROWS_MAX},
 };
+use reads::{Read, Reads};
 use recovered::Recovered;
 use writes::Writes;
 
@@ -109,6 +111,8 @@ pub(crate) struct RouterParts {
     pub(crate) log_grew: LogWatch,
     /// From where on durable sessions need the log, for whoever trims it.
     pub(crate) log_needed_from: Arc<AtomicU64>,
+    /// Told once it has recovered.
+    pub(crate) settled: Arc<watch::Sender<bool>>,
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
     pub(crate) trail: Trail,
@@ -133,17 +137,12 @@ pub(crate) struct Router {
     held: Vec<Arc<Vec<Permits>>>,
     committing: Arc<Committing>,
     sys: Sys,
-    /// What durable sessions want of the log and is not being read yet: one of each at most.
-    reads: VecDeque<Read>,
+    /// What durable sessions want of the log and is not being read yet.
+    reads: Reads,
     reads_under_way: usize,
+    /// Messages that expired on the log and that were counted.
+    expired: u64,
     timer: WakeUp,
-}
-
-/// One wish of a durable session.
-struct Read {
-    session: u64,
-    epoch: u64,
-    wanted: Wanted,
 }
 
 /// What follows from a commit, on the committer's thread.
@@ -198,8 +197,9 @@ impl Router {
             turning: false,
             held: Vec::new(),
             committing: Arc::new(committing),
-            reads: VecDeque::new(),
+            reads: Reads::default(),
             reads_under_way: 0,
+            expired: 0,
             timer: WakeUp::new(),
         }
     }
@@ -217,6 +217,7 @@ impl Router {
                 // Whoever trims may know of none of this yet, or the log may be too old by now.
                 self.retain();
                 self.carry_out(ctx);
+                self.parts.settled.send_replace(true);
             }
             Err(cause) => {
                 error!(%tenant, error = %cause, "failed to recover the router");
@@ -275,7 +276,7 @@ impl Router {
                 Effect::ForgetRetained { sequence, topic } => writes.forget(sequence, topic),
                 Effect::StoreRow { key, value } => writes.session_row(&key, value.as_deref()),
                 Effect::Read { session, epoch, wanted } => {
-                    self.reads.push_back(Read { session, epoch, wanted });
+                    self.reads.ask(Read { session, epoch, wanted });
                 }
                 Effect::Need { from } => needed = Some(from),
                 Effect::Lost { publisher, refusal } => {
@@ -334,6 +335,8 @@ impl Router {
         let deadline =
             [core.next_deadline(), retention.next_deadline(core.committed())].into_iter().flatten().min();
         self.parts.counters.messages_missed.set(core.messages_missed());
+        let before = mem::replace(&mut self.expired, core.messages_expired());
+        self.parts.counters.messages_expired.add(core.messages_expired() - before);
         self.parts.counters.log_held_bytes.set(retention.bytes());
         let (now, now_ms) = (self.parts.clock.now(), self.parts.clock.unix_ms());
         self.timer.arm(ctx, deadline.map(|at| now + Duration::from_millis(at.saturating_sub(now_ms))));
@@ -370,9 +373,17 @@ impl Router {
     /// Reads the log for durable sessions, a few at a time, where it holds up nobody.
     fn read_log(&mut self, ctx: &mut Context<Self>) {
         let Some(recovered) = &self.recovered else { return };
+        let core = &recovered.core;
+        if self.reads.len() > core.durable_sessions() {
+            // Some are of sessions that have ended.
+            self.reads.keep(|session, epoch| core.is_reading(session, epoch));
+        }
         while self.reads_under_way < LOG_READS_MAX
-            && let Some(Read { session, epoch, wanted }) = self.reads.pop_front()
+            && let Some(Read { session, epoch, wanted }) = self.reads.next()
         {
+            if !core.is_reading(session, epoch) {
+                continue;
+            }
             self.reads_under_way += 1;
             let (reader, tenant) = (recovered.log.reader(1), self.parts.tenant.tenant().clone());
             let reading = aside(&self.parts.store, move || {

@@ -1,7 +1,9 @@
 //! Sessions that outlive their connection: on the log, across reconnects and restarts.
 
+use std::time::Duration;
+
 use muster_mqtt::{Ack, Disconnect, Packet, PacketId, Publish, ReasonCode};
-use muster_schemas::Qos;
+use muster_schemas::{Message, MessageProperties, Qos};
 
 use super::{Peer, Site, id, message, puback, publish, story, until};
 
@@ -227,5 +229,40 @@ fn a_will_waits_for_its_delay_and_for_no_longer_than_its_session() {
             assert_eq!(payload, "vanished");
             app.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
         }
+    });
+}
+
+#[test]
+fn messages_whose_time_is_over_are_counted_wherever_they_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let brief = |number: u16| {
+            let properties = MessageProperties { expiry_interval_s: Some(1), ..Default::default() };
+            Message {
+                properties: Some(properties.into()),
+                ..message("alerts/fire", Qos::AtLeastOnce, number.to_string())
+            }
+        };
+        let away = site.app("acme", "dashboard").stays(HOUR_S).connected().await;
+        goes(away.subscribed("alerts/#").await).await;
+        let slow = site.app("acme", "slow").takes_at_once(1).connected().await;
+        let mut slow = slow.subscribed("alerts/#").await;
+        let mut siren = site.app("acme", "siren").connected().await;
+        for number in 1..=2 {
+            siren.send(&publish(number, brief(number))).await;
+            assert_eq!(siren.next().await, puback(number, ReasonCode::Success));
+        }
+        let (packet_id, _, payload) = said(slow.next().await);
+        assert_eq!(payload, "1");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The second waited for an acknowledgement of the first, and both waited for who was away.
+        slow.send(&Packet::PubAck(Ack::new(id(packet_id), ReasonCode::Success))).await;
+        slow.hears_nothing().await;
+        assert_eq!(site.counters("acme").messages_expired.value(), 1);
+        let (mut back, _) = site.app("acme", "dashboard").stays(HOUR_S).resumed().await;
+        back.hears_nothing().await;
+        assert_eq!(site.counters("acme").messages_expired.value(), 3);
+        assert_eq!(site.counters("acme").messages_dropped.value(), 0);
     });
 }

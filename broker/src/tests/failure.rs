@@ -6,8 +6,13 @@ use muster_actors::{Clock, SystemClock, world};
 use muster_mqtt::{ReasonCode, Version};
 use muster_schemas::{Kind, Message, Qos};
 
-use super::{site::admitted, *};
-use crate::{Access, limits::TENANT_RESTARTS, session::CloseSession};
+use super::{house::bus_options, site::admitted, *};
+use crate::{
+    Access, Bus,
+    limits::TENANT_RESTARTS,
+    session::CloseSession,
+    store::{Commit, RootKey, Store, StoreOptions, Write},
+};
 
 const TELEMETRY: &str = "devices/pump-1/telemetry/flow";
 
@@ -168,5 +173,33 @@ fn shutdown_tells_everybody_and_lets_nobody_in() {
         assert_eq!(connack.code, ReasonCode::ServerUnavailable);
         assert_eq!(connack.properties.reason.as_deref(), Some(reason.as_str()));
         until("the sessions have ended", || site.counters("acme").sessions.value() == 0).await;
+    });
+}
+
+#[test]
+fn a_bus_waits_until_every_router_stands_and_not_for_one_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let options = StoreOptions { disk_free_bytes_min: 0 };
+        let store = Store::open(dir.path(), RootKey::from_bytes([7; 32]), options).unwrap();
+        let [sound, damaged] =
+            ["acme", "globex"].map(|name| store.create_tenant(&name.parse().unwrap()).unwrap());
+        // A row that nobody sealed.
+        let key = [damaged.handle().as_slice(), b"row"].concat();
+        let write = Write::Put { table: store.table("sessions").unwrap(), key, value: vec![0; 64] };
+        let (done, stored) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |outcome| drop(done.send(outcome)));
+        store.commit(Commit { writes: vec![write], fence: None, permit: None, done });
+        stored.await.unwrap().unwrap();
+
+        let bus = Bus::start(bus_options(store, 10));
+        for tenant in [damaged, sound.clone()] {
+            bus.add_tenant(tenant).unwrap();
+        }
+        assert_eq!(bus.recovered(Duration::from_secs(60)).await, []);
+        let counters = bus.tenant_counters();
+        let failed = counters.iter().map(|(_, counters)| counters.router_restarts.value() > 0);
+        assert_eq!(failed.collect::<Vec<_>>(), [true, false]);
+        assert_eq!(bus.log_needed_from(sound.tenant()), u64::MAX, "its router has looked");
     });
 }

@@ -153,6 +153,20 @@ pub(super) struct House {
     pub(super) listener: Supervised<Listener>,
 }
 
+pub(super) fn bus_options(store: Store, connections_max: usize) -> BusOptions {
+    BusOptions {
+        quotas: Default::default(),
+        store,
+        durable: vec!["devices/+/telemetry/#".parse().unwrap()],
+        log_grew: Arc::new(|_| ()),
+        arbiters: 2,
+        connections_max,
+        packet_bytes_max: 256 * 1024,
+        sys_interval: None,
+        clock: SystemClock::shared(),
+    }
+}
+
 impl House {
     /// A bus with one tenant and a listener on two arbiters.
     pub(super) fn open(
@@ -163,17 +177,7 @@ impl House {
         let store =
             Store::open(dir, RootKey::from_bytes([7; 32]), StoreOptions { disk_free_bytes_min: 0 }).unwrap();
         let tenant = store.create_tenant(&"acme".parse().unwrap()).unwrap();
-        let bus = Bus::start(BusOptions {
-            quotas: Default::default(),
-            store,
-            durable: vec!["devices/+/telemetry/#".parse().unwrap()],
-            log_grew: Arc::new(|_| ()),
-            arbiters: 2,
-            connections_max,
-            packet_bytes_max: 256 * 1024,
-            sys_interval: None,
-            clock: SystemClock::shared(),
-        });
+        let bus = Bus::start(bus_options(store, connections_max));
         bus.add_tenant(tenant.clone()).unwrap();
         bus.add_tenant(tenant).unwrap();
         assert_eq!(bus.tenant_counters().len(), 1);

@@ -104,6 +104,7 @@ impl Site {
                 Arc::new(move |_| assert!(!breaks.load(Ordering::SeqCst), "broken by a test"))
             },
             log_needed_from: log_needed_from.clone(),
+            settled: Arc::default(),
             packets: PacketLimits::default(),
             counters: counters.clone(),
             insight: Insight::new(self.clock.now(), Some(Duration::from_secs(10))),

@@ -1,9 +1,10 @@
 //! What a client leaves behind (MQTT 5 §3.1.2.5).
 
 use muster_mqtt::{Disconnect, ReasonCode};
-use muster_schemas::{Qos, TopicName};
+use muster_schemas::{Kind, Qos, TopicName};
 
-use super::*;
+use super::{site::admitted, *};
+use crate::Access;
 
 const LAST: &str = "devices/pump-1/events/gone";
 
@@ -45,5 +46,20 @@ fn a_will_goes_no_further_than_its_client_might() {
         let refused = site.device("acme", "pump-1").leaves_behind(will).knocks().await;
         assert_eq!(refused.code, ReasonCode::NotAuthorized);
         assert!(refused.properties.reason.is_some_and(|reason| reason.contains("device-own-topics")));
+    });
+}
+
+#[test]
+fn a_will_beyond_its_quota_is_refused_with_the_name_of_the_quota() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open_with(dir.path(), &["acme"], |quotas| quotas.app.quota.will_bytes_max = 1_000);
+        let will = || message("gone", Qos::AtLeastOnce, vec![b'x'; 600]);
+        let _first = site.app("acme", "dashboard").leaves_behind(will()).connected().await;
+        let dashboard = admitted("acme", Kind::App, "dashboard", Access::app());
+        let refused = site.peer(dashboard, "second").leaves_behind(will()).knocks().await;
+        assert_eq!(refused.code, ReasonCode::QuotaExceeded);
+        assert!(refused.properties.reason.unwrap().contains("its quota of 1000 bytes of wills"));
+        assert_eq!(site.counters("acme").quota_will_bytes.value(), 1);
     });
 }

@@ -113,6 +113,8 @@ fn quota(section: &mut Section<'_>, above: &Quota, tenant: Option<&Quota>) -> Re
         |q| q.durable_sessions_max,
         QUOTA_COUNT_MAX,
     )?;
+    let will_bytes_max =
+        size("will_bytes_max", above.will_bytes_max, |q| q.will_bytes_max, QUOTA_RATE_MAX as usize)?;
     let messages = rate(
         section,
         ["messages_per_s_max", "messages_burst_max"],
@@ -128,6 +130,7 @@ fn quota(section: &mut Section<'_>, above: &Quota, tenant: Option<&Quota>) -> Re
         retained_messages_max,
         retained_bytes_max,
         durable_sessions_max,
+        will_bytes_max,
     })
 }
 

@@ -4,9 +4,10 @@ use muster_schemas::{Message, Qos};
 
 use super::{
     Record, Wanted,
+    batch::Then,
     row::{self, RowKind},
     session::{Flight, OFF_LOG, Session, Stage},
-    sessions::{Sessions, Then},
+    sessions::Sessions,
 };
 use crate::{
     effect::{Delivery, Effect},
@@ -39,7 +40,7 @@ impl Session {
         now_ms: u64,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Some(to) = self.online else { return false };
+        let Some(to) = self.here() else { return false };
         let expires_ms = record.expires_ms();
         if expires_ms.is_some_and(|at| at <= now_ms) {
             return false;
@@ -107,10 +108,8 @@ impl Sessions {
             if *budget == 0 {
                 return Fed::Unfinished;
             }
-            let Some(session) = self.session(number).filter(|session| session.started && !session.reading)
-            else {
-                return Fed::Enough;
-            };
+            let is_fed = |session: &&Session| session.here().is_some() && !session.reading;
+            let Some(session) = self.session(number).filter(is_fed) else { return Fed::Enough };
             *budget -= 1;
             if let Some(tag) = session.resend.front().copied() {
                 if let Some(wanted) = self.resend(number, tag, effects) {
@@ -134,10 +133,14 @@ impl Sessions {
             session.queue.pop();
             let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => session.wants(&record.message.topic, sequence, false).is_some_and(|found| {
-                    found.qos.min(record.message.qos) > Qos::AtMostOnce
-                        && session.give(&record, &found, now_ms, effects)
-                }),
+                Some(record) => match session.wants(&record.message.topic, sequence, false) {
+                    Some(found) if found.qos.min(record.message.qos) > Qos::AtMostOnce => {
+                        let is_given = session.give(&record, &found, now_ms, effects);
+                        self.messages_expired += u64::from(!is_given);
+                        is_given
+                    }
+                    _ => false,
+                },
                 None => {
                     session.missed += 1;
                     self.missed += 1;
@@ -158,7 +161,7 @@ impl Sessions {
             self.session_mut(number)?.resend.pop_front();
             return None;
         };
-        let (to, packet_id) = (session.online?, flight.packet_id?);
+        let (to, packet_id) = (session.here()?, flight.packet_id?);
         let mut is_lost = false;
         // What was never on the log is not sent again: whoever has it ends the exchange, and else it is as if it was lost.
         if flight.stage != Stage::Released && flight.sequence != OFF_LOG {
@@ -273,7 +276,7 @@ impl Sessions {
     pub(crate) fn bind(&mut self, number: u64, packet_id: u16, tag: u64, effects: &mut Vec<Effect>) {
         let runs_max = self.limits.queue_runs_max;
         let Some(session) = self.session_mut(number) else { return };
-        let (Some(to), Some(flight)) = (session.online, session.flights.get_mut(&tag)) else { return };
+        let (Some(to), Some(flight)) = (session.online(), session.flights.get_mut(&tag)) else { return };
         flight.packet_id = Some(packet_id);
         flight.stage = Stage::Sent;
         let sequence = flight.sequence;
@@ -288,7 +291,7 @@ impl Sessions {
     /// The client has a QoS 2 message.
     pub(crate) fn release(&mut self, number: u64, packet_id: u16, tag: u64, effects: &mut Vec<Effect>) {
         let Some(session) = self.session_mut(number) else { return };
-        let (Some(to), Some(flight)) = (session.online, session.flights.get_mut(&tag)) else { return };
+        let (Some(to), Some(flight)) = (session.online(), session.flights.get_mut(&tag)) else { return };
         flight.stage = Stage::Released;
         let value = row::encode_outbound(flight.sequence, true);
         self.store(number, RowKind::Outbound(packet_id), Some(value), effects);
@@ -305,7 +308,7 @@ impl Sessions {
     /// PUBREL has come.
     pub(crate) fn forget(&mut self, number: u64, packet_id: u16, effects: &mut Vec<Effect>) {
         let Some(session) = self.session_mut(number) else { return };
-        let Some(to) = session.online else { return };
+        let Some(to) = session.online() else { return };
         session.received.remove(&packet_id);
         self.store(number, RowKind::Inbound(packet_id), None, effects);
         self.wait(number, Then::Say(Box::new(Effect::Forgotten { to, packet_id })));

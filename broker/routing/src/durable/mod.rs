@@ -12,20 +12,25 @@
 //! What a session gets has been committed first, so a crash takes back nothing that it saw. What has to be known after a
 //! crash is on disk before the packet that rests on it leaves: see [`row`].
 
+mod assigned;
+mod batch;
+mod checkpoint;
 mod feed;
 mod queue;
+mod records;
 mod restore;
 mod row;
 mod session;
 mod sessions;
 mod tail;
 
+pub(crate) use batch::Then;
 pub use restore::RestoreError;
 pub(crate) use row::HEAD;
 pub use row::InvalidRow;
 pub use session::Will;
-pub(crate) use session::{Kept, OFF_LOG, Session};
-pub(crate) use sessions::{Sessions, Then, ends_ms};
+pub(crate) use session::{Kept, Link, OFF_LOG, Session};
+pub(crate) use sessions::{Sessions, ends_ms};
 
 use std::sync::Arc;
 

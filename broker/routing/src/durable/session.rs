@@ -24,6 +24,13 @@ pub struct Will {
     pub delay_s: u32,
 }
 
+impl Will {
+    /// What it counts for, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        crate::retained::size(&self.message)
+    }
+}
+
 /// A subscription, and the first sequence that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -68,15 +75,27 @@ pub(crate) struct Flight {
     pub(crate) bytes: usize,
 }
 
+/// Who has a session, and how far that has come. Only who is on its way becomes somebody who is here, so that nobody who
+/// has gone meanwhile is fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Link {
+    /// Nobody.
+    #[default]
+    Away,
+    /// A connection that is told so once that is on disk.
+    Coming(SubscriberId),
+    /// A connection that was told, and is fed.
+    Here(SubscriberId),
+    /// A connection that is gone, while what it said before still stands in line.
+    Going(SubscriberId),
+}
+
 /// A session, with or without a connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) key: SessionKey,
     pub(crate) expiry_s: u32,
-    /// The connection that has it.
-    pub(crate) online: Option<SubscriberId>,
-    /// The connection was told that it has it.
-    pub(crate) started: bool,
+    pub(crate) link: Link,
     /// Which connection this is; answers of the log to an earlier one are void.
     pub(crate) epoch: u64,
     /// When it ends, if nobody has it, in Unix milliseconds.
@@ -115,8 +134,7 @@ impl Session {
         Self {
             key,
             expiry_s: 0,
-            online: None,
-            started: false,
+            link: Link::Away,
             epoch: 0,
             ends_ms: None,
             will: None,
@@ -135,6 +153,29 @@ impl Session {
             suspect: BTreeSet::new(),
             assigned: BTreeMap::new(),
             in_line: false,
+        }
+    }
+
+    /// The connection that has it.
+    pub(crate) fn online(&self) -> Option<SubscriberId> {
+        match self.link {
+            Link::Away => None,
+            Link::Coming(to) | Link::Here(to) | Link::Going(to) => Some(to),
+        }
+    }
+
+    /// The connection that is fed.
+    pub(crate) fn here(&self) -> Option<SubscriberId> {
+        match self.link {
+            Link::Here(to) => Some(to),
+            _ => None,
+        }
+    }
+
+    /// Its connection is gone, and what it said before is still in line.
+    pub(crate) fn goes(&mut self) {
+        if let Some(to) = self.online() {
+            self.link = Link::Going(to);
         }
     }
 
@@ -195,8 +236,7 @@ impl Session {
 
     /// The connection is gone. What it had and did not send is queued again; what it sent keeps its packet id.
     pub(crate) fn ground(&mut self, unacknowledged: &[(u16, u64)]) {
-        self.online = None;
-        self.started = false;
+        self.link = Link::Away;
         self.epoch += 1;
         self.reading = false;
         self.resend.clear();
@@ -229,7 +269,7 @@ impl Session {
     /// goes on. Returns how many messages the client may have missed, and packet ids and sequences that are released now.
     pub(crate) fn lose_below(&mut self, low: u64) -> (u64, Vec<(u16, u64)>) {
         self.fetched.retain(|sequence, _| *sequence >= low);
-        let is_in_memory = self.online.is_some();
+        let is_in_memory = self.online().is_some();
         let waits: BTreeSet<u64> = self.resend.iter().copied().collect();
         let (mut missed, mut released) = (0, Vec::new());
         self.flights.retain(|tag, flight| {
@@ -261,6 +301,6 @@ impl Session {
 
     /// Whether a delivery may go straight to the connection, because nothing is before it.
     pub(crate) fn is_caught_up(&self) -> bool {
-        self.started && !self.reading && self.resend.is_empty() && self.queue.is_empty()
+        self.here().is_some() && !self.reading && self.resend.is_empty() && self.queue.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use muster_schemas::{ClientId, Message, Publisher, TopicFilter};
 use super::{Ending, Member, Router, refuse_attach};
 use crate::{
     access::Access,
-    durable::{Attached, HEAD, Kept, SessionKey, Then, Will, ends_ms},
+    durable::{Attached, HEAD, Kept, Link, Session, SessionKey, Then, Will, ends_ms},
     effect::Effect,
     input::Input,
     refusal::Refusal,
@@ -51,6 +51,7 @@ impl Router {
         }
         let mut member = member;
         let (publisher, will) = (member.publisher.clone(), member.will.take().map(|will| *will));
+        self.usage.will(&publisher, will.as_ref().map_or(0, Will::bytes), 0);
         let ending = member.ending.take().unwrap_or_default();
         self.hand_on(member, effects);
         match session {
@@ -74,13 +75,18 @@ impl Router {
         let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
         let expiry_s = expiry_s.min(self.limits.session_expiry_s_max);
         let key = SessionKey { publisher: member.publisher.clone(), client_id };
-        if let Err(refusal) = check_will(&member.access, will.as_ref()) {
+        let judged = check_will(&member.access, will.as_ref());
+        let mut existing = self.sessions.find(&key);
+        let before = existing.and_then(|number| self.sessions.session(number)?.will.as_ref());
+        let before = before.map_or(0, Will::bytes);
+        if let Err(refusal) =
+            judged.and_then(|()| self.check_will_bytes(&key.publisher, before, will.as_ref()))
+        {
             return refuse_attach(to, will.as_ref(), refusal, effects);
         }
-        let mut existing = self.sessions.find(&key);
         let mut has_ended = false;
         if let Some(number) = existing {
-            if let Some(other) = self.sessions.session(number).and_then(|session| session.online) {
+            if let Some(other) = self.sessions.session(number).and_then(Session::online) {
                 // Its connection should have left before; whatever it still says is void.
                 if let Some(other) = self.members.get_mut(&other) {
                     other.session = None;
@@ -98,6 +104,7 @@ impl Router {
             Some(number) => number,
             None if expiry_s == 0 => {
                 if let Some(member) = self.members.get_mut(&to) {
+                    self.usage.will(&member.publisher, 0, will.as_ref().map_or(0, Will::bytes));
                     member.will = will.map(Box::new);
                 }
                 let attached = Effect::Attached { to, outcome: Ok(Box::new(Attached::default())) };
@@ -150,11 +157,13 @@ impl Router {
         let access = member.access.clone();
         self.sessions.set_timers(number, None, None);
         let Some(session) = self.sessions.session_mut(number) else { return };
-        session.online = Some(to);
+        session.link = Link::Coming(to);
         self.sessions.connected += 1;
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.expiry_s = expiry_s;
-        session.will = will;
+        let before = std::mem::replace(&mut session.will, will);
+        let after = session.will.as_ref().map_or(0, Will::bytes);
+        self.usage.will(&session.key.publisher, before.as_ref().map_or(0, Will::bytes), after);
         // What it may no longer subscribe to is taken from it.
         let id = SubscriberId::durable(number);
         let is_allowed =
@@ -179,15 +188,17 @@ impl Router {
     fn detach(&mut self, number: u64, ending: &Ending, effects: &mut Vec<Effect>) {
         let (now_ms, expiry_s_max) = (self.now_ms, self.limits.session_expiry_s_max);
         let Some(session) = self.sessions.session_mut(number) else { return };
-        if session.online.is_some() {
+        if session.online().is_some() {
             self.sessions.connected -= 1;
         }
         let Some(session) = self.sessions.session_mut(number) else { return };
         session.ground(&ending.unacknowledged);
         self.sessions.lose(number, effects);
         let Some(session) = self.sessions.session_mut(number) else { return };
-        if ending.graceful {
-            session.will = None;
+        if ending.graceful
+            && let Some(discarded) = session.will.take()
+        {
+            self.usage.will(&session.key.publisher, discarded.bytes(), 0);
         }
         session.expiry_s = ending.expiry_s.map_or(session.expiry_s, |seconds| seconds.min(expiry_s_max));
         let ends = ends_ms(session.expiry_s, now_ms);
@@ -208,6 +219,7 @@ impl Router {
             let ends_ms = session.ends_ms;
             if session.will_due_ms.is_some_and(|due| due <= self.now_ms) {
                 let (publisher, will) = (session.key.publisher.clone(), session.will.take());
+                self.usage.will(&publisher, will.as_ref().map_or(0, Will::bytes), 0);
                 self.sessions.set_timers(number, ends_ms, None);
                 if ends_ms.is_none_or(|ends| ends > self.now_ms) {
                     self.sessions.store_head(number, effects);
@@ -241,6 +253,7 @@ impl Router {
             self.reassign(number, filter, effects);
         }
         if let Some((key, will)) = self.sessions.end(number, effects) {
+            self.usage.will(&key.publisher, will.bytes(), 0);
             self.publish_will(key.publisher, Some(will), effects);
         }
         if self.sessions.is_empty() {
@@ -297,6 +310,25 @@ impl Router {
         if let Some(member) = self.members.get(&subscriber) {
             self.usage.subscriptions(&member.publisher, before, after);
         }
+    }
+
+    /// The refusal of a will in place of one of `before` bytes, if there is no room for it.
+    fn check_will_bytes(
+        &self,
+        publisher: &Publisher,
+        before: usize,
+        will: Option<&Will>,
+    ) -> Result<(), Refusal> {
+        let Some(after) = will.map(Will::bytes) else { return Ok(()) };
+        let (who, max) = (publisher.kind, self.limits.of(publisher.kind).will_bytes_max);
+        if (self.usage.of(publisher).will_bytes + after).saturating_sub(before) > max {
+            return Err(Refusal::PrincipalWillBytesQuota { who, max });
+        }
+        let max = self.limits.will_bytes_max;
+        if (self.usage.will_bytes() + after).saturating_sub(before) > max {
+            return Err(Refusal::WillBytesQuota { max });
+        }
+        Ok(())
     }
 
     fn has_all_sessions(&self, publisher: &Publisher) -> bool {

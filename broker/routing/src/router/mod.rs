@@ -164,6 +164,7 @@ impl Router {
             let kept = self.index.weight_of(subscriber) + self.groups.weight_of(subscriber);
             self.usage.subscriptions(&session.key.publisher, 0, kept);
             self.usage.session_began(&session.key.publisher);
+            self.usage.will(&session.key.publisher, 0, session.will.as_ref().map_or(0, Will::bytes));
         }
         Ok(Restoring { from: Sessions::restore_from(&as_of), as_of, matches: Matches::default() })
     }
@@ -258,7 +259,7 @@ impl Router {
                     member.leaving = true;
                     if let Some(session) = member.session.and_then(|number| self.sessions.session_mut(number))
                     {
-                        session.started = false;
+                        session.goes();
                     }
                     self.end_subscriptions(subscriber);
                 }
@@ -301,6 +302,11 @@ impl Router {
         self.sessions.missed
     }
 
+    /// How many messages durable sessions have not got, because their time was over before.
+    pub fn messages_expired(&self) -> u64 {
+        self.sessions.messages_expired
+    }
+
     /// The last sequence that is known to be on disk.
     pub fn committed(&self) -> u64 {
         self.sessions.committed
@@ -309,6 +315,11 @@ impl Router {
     /// How many durable sessions there are, connected or not.
     pub fn durable_sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Whether a durable session still waits for what it wanted of the log with [`Effect::Read`].
+    pub fn is_reading(&self, session: u64, epoch: u64) -> bool {
+        self.sessions.session(session).is_some_and(|session| session.epoch == epoch && session.reading)
     }
 
     /// The subscriptions.

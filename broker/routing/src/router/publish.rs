@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Denial,
     commit::{Answer, Commits},
-    durable::Then,
+    durable::{Session, Then},
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
     limits::{HELD_FURNITURE_BYTES, PrincipalLimits, SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
@@ -101,9 +101,7 @@ impl Router {
     ) {
         for found in wanted.iter().filter(|found| found.qos.min(message.qos) == Qos::AtMostOnce) {
             let session = self.sessions.session(found.subscriber.durable_number());
-            let Some(to) = session.and_then(|session| session.online.filter(|_| session.started)) else {
-                continue;
-            };
+            let Some(to) = session.and_then(Session::here) else { continue };
             let delivery = Delivery {
                 message: message.clone(),
                 qos: Qos::AtMostOnce,

@@ -61,7 +61,7 @@ impl Router {
         let rank = |subscriber: SubscriberId| {
             if subscriber.is_durable() {
                 let session = sessions.session(subscriber.durable_number())?;
-                return match (session.online, session.is_caught_up()) {
+                return match (session.online(), session.is_caught_up()) {
                     (Some(_), true) => Some(0),
                     (Some(_), false) => Some(1),
                     (None, _) => (qos > Qos::AtMostOnce).then_some(2),

@@ -3,7 +3,7 @@
 use muster_schemas::{Kind, Message, Qos};
 
 use crate::{
-    Attached, Effect, Input, Outcome, PrincipalLimits, Refusal, SubscriberId,
+    Attached, Effect, Input, Outcome, PrincipalLimits, Refusal, SubscriberId, Will,
     limits::{SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
     tests::{Bus, model::message, publisher, retained},
 };
@@ -15,6 +15,7 @@ fn small() -> PrincipalLimits {
         retained_bytes_max: 1_000,
         durable_sessions_max: 1,
         log_bytes_max: u64::MAX,
+        will_bytes_max: 1_000,
     }
 }
 
@@ -39,6 +40,25 @@ impl Bus {
         let (subscriber, client_id) = (SubscriberId(subscriber), client_id.parse().expect("id"));
         self.take();
         self.handle(Input::Attach { subscriber, client_id, clean_start: false, expiry_s: 60, will: None });
+        self.attached()
+    }
+
+    /// With a will of so many bytes and a little more.
+    fn attach_with_will(
+        &mut self,
+        subscriber: u64,
+        client_id: &str,
+        expiry_s: u32,
+        bytes: usize,
+    ) -> Result<Attached, Refusal> {
+        let (subscriber, client_id) = (SubscriberId(subscriber), client_id.parse().expect("id"));
+        let will = Some(Will { message: message("gone", &"x".repeat(bytes), 1), delay_s: 5 });
+        self.take();
+        self.handle(Input::Attach { subscriber, client_id, clean_start: false, expiry_s, will });
+        self.attached()
+    }
+
+    fn attached(&mut self) -> Result<Attached, Refusal> {
         self.stores();
         let attached = self.take().into_iter().find_map(|effect| match effect {
             Effect::Attached { outcome, .. } => Some(outcome.map(|attached| *attached)),
@@ -116,6 +136,66 @@ fn durable_sessions_and_their_subscriptions_count_while_nobody_has_them() {
     }
     bus.leave(4).join_as_first(5);
     bus.attach(5, "second").expect("room");
+}
+
+#[test]
+fn wills_count_in_bytes_until_they_are_published_or_discarded() {
+    let change = |limits: &mut crate::Limits| {
+        limits.app = PrincipalLimits { durable_sessions_max: 9, ..small() };
+        limits.will_bytes_max = 1_500;
+    };
+    let mut bus = Bus::with(change);
+    let refused = Err(Refusal::PrincipalWillBytesQuota { who: Kind::App, max: 1_000 });
+    bus.join(1).join_as_first(2).join_as_first(3).join(4);
+    bus.attach_with_will(1, "kept", 60, 200).expect("room");
+    bus.attach_with_will(2, "brief", 0, 200).expect("room");
+    assert_eq!(bus.attach_with_will(3, "more", 0, 200), refused);
+    bus.attach_with_will(3, "none", 0, 0).expect_err("its furniture counts as well");
+    bus.attach(3, "none").expect("without a will there is always room");
+    let of_all = Err(Refusal::WillBytesQuota { max: 1_500 });
+    assert_eq!(bus.attach_with_will(4, "other", 0, 700), of_all, "another principal, the same tenant");
+    // The one that ends with its connection is published with it, and there is room.
+    bus.leave(2).join_as_first(2);
+    bus.attach_with_will(2, "brief", 0, 200).expect("room again");
+    // A will that its own successor replaces does not count beside it.
+    bus.leave(1).join_as_first(1);
+    bus.attach_with_will(1, "kept", 60, 200).expect("in its own place");
+    bus.join_as_first(5);
+    assert_eq!(bus.attach_with_will(5, "more", 0, 200), refused);
+    // Discarded by DISCONNECT, and published after its delay.
+    let (subscriber, unacknowledged) = (SubscriberId(1), Vec::new());
+    bus.handle(Input::Detach { subscriber, graceful: true, expiry_s: None, unacknowledged });
+    bus.leave(1).join_as_first(1);
+    bus.attach_with_will(5, "more", 60, 200).expect("room again");
+    bus.leave(5).stores();
+    assert_eq!(bus.attach_with_will(1, "kept", 60, 200), refused, "it waits for its delay");
+    bus.router.handle(super::NOW_MS + 5_000, Input::DeadlineReached, &mut bus.effects);
+    bus.attach_with_will(1, "kept", 60, 200).expect("room again");
+}
+
+#[test]
+fn the_will_of_a_session_that_nobody_has_counts_after_a_restart() {
+    let change = |limits: &mut crate::Limits| limits.app = small();
+    let mut bus = Bus::with(change);
+    bus.join(1);
+    let mut rows = std::collections::BTreeMap::new();
+    bus.handle(Input::Attach {
+        subscriber: SubscriberId(1),
+        client_id: "kept".parse().expect("id"),
+        clean_start: false,
+        expiry_s: 60,
+        will: Some(Will { message: message("gone", &"x".repeat(500), 1), delay_s: 5 }),
+    });
+    for effect in bus.take() {
+        if let Effect::StoreRow { key, value: Some(value) } = effect {
+            rows.insert(key, value);
+        }
+    }
+    let mut bus = Bus::with(change);
+    bus.router.restore_sessions(rows, 1, super::NOW_MS).expect("rows as they were");
+    bus.join(1);
+    let refused = Err(Refusal::PrincipalWillBytesQuota { who: Kind::App, max: 1_000 });
+    assert_eq!(bus.attach_with_will(1, "more", 0, 500), refused);
 }
 
 #[test]

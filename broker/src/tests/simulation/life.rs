@@ -154,6 +154,7 @@ impl Life {
                 durable: Vec::new(),
                 log_grew: Arc::new(|_| ()),
                 log_needed_from: log_needed_from.clone(),
+                settled: Arc::default(),
                 packets: PacketLimits::default(),
                 quotas: Arc::new(Quotas::default()),
                 counters: counters.clone(),

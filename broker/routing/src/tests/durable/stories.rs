@@ -256,3 +256,23 @@ fn a_retained_message_at_qos_2_keeps_its_packet_id_for_the_session() {
     bus.handle(Input::Complete { subscriber: to, tag });
     assert!(bus.router.sessions().iter().all(|(_, session)| session.flights.is_empty()));
 }
+
+#[test]
+fn who_left_before_it_had_its_session_is_not_fed_from_it() {
+    let mut bus = Bus::with(|limits| limits.fanout_slice_max = 1);
+    let subscriber = SubscriberId(5);
+    bus.join(5).join(9);
+    let client_id = "c".parse().expect("client id");
+    bus.handle(Input::Attach { subscriber, client_id, clean_start: false, expiry_s: 100, will: None });
+    let (batch, _) = bus.router.seal();
+    for other in 1..=3 {
+        bus.join(other).subscribe(other, "a", 0);
+    }
+    bus.publish(9, 1, message("a", "x", 0)).leave(5).take();
+    assert!(bus.router.waiting().0 > 0, "its leaving stands in line");
+    bus.handle(Input::Stored { batch });
+    assert!(bus.take().iter().all(|effect| effect.addressee() != Some(subscriber)));
+    assert!(bus.router.sessions().iter().all(|(_, session)| session.here().is_none()));
+    (0..9).for_each(|_| _ = bus.handle(Input::Continue));
+    assert!(bus.router.sessions().iter().all(|(_, session)| session.online().is_none()));
+}
