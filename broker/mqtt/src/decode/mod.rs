@@ -8,6 +8,8 @@ mod subscribe;
 
 pub use fault::{DecodeError, Fault};
 
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
 use muster_schemas::TopicName;
 
@@ -33,14 +35,14 @@ enum Role {
 #[derive(Debug)]
 pub struct Decoder {
     buffer: BytesMut,
-    limits: PacketLimits,
+    limits: Arc<PacketLimits>,
     role: Role,
     /// Known after CONNECT. At a client it is known from the start.
     version: Option<Version>,
     /// Topics by alias less one, as the peer defined them; never longer than `topic_aliases_max`.
     aliases: Vec<Option<TopicName>>,
     /// The first fault; every later call repeats it.
-    failed: Option<DecodeError>,
+    failed: Option<Box<DecodeError>>,
 }
 
 /// A fixed header (MQTT 5 §2.1).
@@ -56,10 +58,10 @@ struct FixedHeader {
 
 impl Decoder {
     /// A decoder for the server's side of a new connection.
-    pub fn new(limits: PacketLimits) -> Self {
+    pub fn new(limits: impl Into<Arc<PacketLimits>>) -> Self {
         Self {
             buffer: BytesMut::new(),
-            limits,
+            limits: limits.into(),
             role: Role::Server,
             version: None,
             aliases: Vec::new(),
@@ -106,12 +108,12 @@ impl Decoder {
     )]
     pub fn next(&mut self) -> Result<Option<Packet>, DecodeError> {
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Err((**error).clone());
         }
         let mut packet = None;
         self.advance(&mut packet).map_err(|fault| {
             let error = DecodeError { fault, packet, version: self.version };
-            self.failed = Some(error.clone());
+            self.failed = Some(Box::new(error.clone()));
             self.buffer = BytesMut::new();
             error
         })
@@ -189,7 +191,7 @@ impl Decoder {
         }
         // `check` let no other packet pass before CONNECT.
         let version = self.version.ok_or(Fault::NotConnect)?;
-        let limits = &self.limits;
+        let limits = &*self.limits;
         let ack = |reader| ack::ack(header.packet, reader, version, limits);
         Ok(match header.packet {
             PacketType::Connect => return Err(Fault::WrongDirection),

@@ -31,7 +31,18 @@ pub(super) struct Arrivals {
     /// Whether each id is the next of the one before; nearly every client does that, and it makes finding cheap.
     scattered: bool,
     /// Words for refusals further back in the queue; nearly always empty.
-    reasons: Vec<(PacketId, String)>,
+    reasons: Option<Box<Reasons>>,
+}
+
+/// What is to be said to a client about its messages. Few ever hear any of it.
+#[derive(Debug, Default)]
+struct Reasons(Vec<(PacketId, String)>);
+
+impl Reasons {
+    fn take(&mut self, packet_id: PacketId) -> Option<String> {
+        let index = self.0.iter().position(|(id, _)| *id == packet_id)?;
+        Some(self.0.swap_remove(index).1)
+    }
 }
 
 impl Arrivals {
@@ -52,7 +63,9 @@ impl Arrivals {
             return false;
         }
         arrival.answer = Some(code);
-        self.reasons.extend(reason.map(|reason| (packet_id, reason)));
+        if let Some(reason) = reason {
+            self.reasons.get_or_insert_default().0.push((packet_id, reason));
+        }
         true
     }
 
@@ -61,11 +74,7 @@ impl Arrivals {
         let Arrival { packet_id, qos, answer } = *self.queue.front()?;
         let code = answer?;
         self.queue.pop_front();
-        let reason = self
-            .reasons
-            .iter()
-            .position(|(id, _)| *id == packet_id)
-            .map(|index| self.reasons.swap_remove(index).1);
+        let reason = self.reasons.as_mut().and_then(|reasons| reasons.take(packet_id));
         Some(Answered { packet_id, qos, code, reason })
     }
 

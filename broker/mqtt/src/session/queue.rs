@@ -9,42 +9,49 @@ use super::{CloseReason, Delivery};
 use crate::{limits::SessionLimits, packet::PacketId};
 
 /// Oldest first, bounded in messages and in bytes of topic and payload. Dropped with the connection: what a durable
-/// session is owed, the broker hands in again.
+/// session is owed, the broker hands in again. None before something has waited.
 #[derive(Debug, Default)]
-pub(super) struct DeliveryQueue {
-    waiting: VecDeque<Delivery>,
+pub(super) struct DeliveryQueue(Option<Box<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    deliveries: VecDeque<Delivery>,
     bytes: usize,
 }
 
 impl DeliveryQueue {
     pub(super) fn push(&mut self, delivery: Delivery, limits: &SessionLimits) -> Result<(), CloseReason> {
-        let bytes = self.bytes + weight(&delivery);
+        let waiting = self.0.get_or_insert_default();
+        let bytes = waiting.bytes + weight(&delivery);
         // One message above the bound in bytes passes an empty queue, or it could never be delivered.
-        let too_many_bytes = bytes > limits.queued_bytes_max && !self.waiting.is_empty();
-        if self.waiting.len() >= limits.queued_messages_max || too_many_bytes {
-            let (messages, bytes) = (self.waiting.len(), self.bytes);
+        let too_many_bytes = bytes > limits.queued_bytes_max && !waiting.deliveries.is_empty();
+        if waiting.deliveries.len() >= limits.queued_messages_max || too_many_bytes {
+            let (messages, bytes) = (waiting.deliveries.len(), waiting.bytes);
             return Err(CloseReason::QueueFull { queue: "delivery", messages, bytes });
         }
-        self.bytes = bytes;
-        self.waiting.push_back(delivery);
+        waiting.bytes = bytes;
+        waiting.deliveries.push_back(delivery);
         Ok(())
     }
 
     pub(super) fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.waiting.pop_front()?;
-        self.bytes -= weight(&delivery);
+        let waiting = self.0.as_mut()?;
+        let delivery = waiting.deliveries.pop_front()?;
+        waiting.bytes -= weight(&delivery);
         Some(delivery)
     }
 
     /// Back to the front, where it came from.
     pub(super) fn put_back(&mut self, delivery: Delivery) {
-        self.bytes += weight(&delivery);
-        self.waiting.push_front(delivery);
+        let waiting = self.0.get_or_insert_default();
+        waiting.bytes += weight(&delivery);
+        waiting.deliveries.push_front(delivery);
     }
 
     /// Packet ids and tags of the QoS 1 deliveries that an earlier connection sent, oldest first.
     pub(super) fn resends(&self) -> impl Iterator<Item = (PacketId, u64)> {
-        let qos_1 = self.waiting.iter().filter(|delivery| delivery.qos == Qos::AtLeastOnce);
+        let waiting = self.0.iter().flat_map(|waiting| &waiting.deliveries);
+        let qos_1 = waiting.filter(|delivery| delivery.qos == Qos::AtLeastOnce);
         qos_1.filter_map(|delivery| Some((delivery.resent_as?, delivery.tag?)))
     }
 
@@ -53,11 +60,11 @@ impl DeliveryQueue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.0.as_ref().map_or(0, |waiting| waiting.deliveries.len())
     }
 }
 

@@ -14,10 +14,14 @@ struct Known {
     forgetting: bool,
 }
 
-/// The ids. Bounded by the Receive Maximum, and on resume by the number of ids.
+/// The ids. Bounded by the Receive Maximum, and on resume by the number of ids. None before there is one: few clients
+/// publish at QoS 2.
 #[derive(Debug, Default)]
-pub(super) struct Received {
-    ids: BTreeMap<PacketId, Known>,
+pub(super) struct Received(Option<Box<Ids>>);
+
+#[derive(Debug, Default)]
+struct Ids {
+    known: BTreeMap<PacketId, Known>,
     /// Ids marked `earlier`.
     earlier: usize,
 }
@@ -34,18 +38,18 @@ impl Received {
     /// What the resumed session had received.
     pub(super) fn earlier(ids: &[PacketId]) -> Self {
         let known = Known { earlier: true, forgetting: false };
-        let ids: BTreeMap<_, _> = ids.iter().map(|id| (*id, known)).collect();
-        Self { earlier: ids.len(), ids }
+        let known: BTreeMap<_, _> = ids.iter().map(|id| (*id, known)).collect();
+        Self((!known.is_empty()).then(|| Box::new(Ids { earlier: known.len(), known })))
     }
 
     pub(super) fn insert(&mut self, id: PacketId) {
         self.remove(id);
-        self.ids.insert(id, Known::default());
+        self.0.get_or_insert_default().known.insert(id, Known::default());
     }
 
     /// What is known of this id.
     pub(super) fn find(&self, id: PacketId) -> Found {
-        match self.ids.get(&id) {
+        match self.0.as_ref().and_then(|ids| ids.known.get(&id)) {
             None => Found::Nothing,
             Some(Known { forgetting: true, .. }) => Found::Forgetting,
             Some(_) => Found::Received,
@@ -54,30 +58,32 @@ impl Received {
 
     /// The client has repeated the PUBLISH of this id.
     pub(super) fn repeated(&mut self, id: PacketId) {
-        if let Some(known) = self.ids.get_mut(&id) {
-            self.earlier -= usize::from(std::mem::take(&mut known.earlier));
+        let Some(ids) = &mut self.0 else { return };
+        if let Some(known) = ids.known.get_mut(&id) {
+            ids.earlier -= usize::from(std::mem::take(&mut known.earlier));
         }
     }
 
     /// PUBREL came, and the broker is asked to forget the id.
     pub(super) fn forget(&mut self, id: PacketId) {
-        if let Some(known) = self.ids.get_mut(&id) {
+        if let Some(known) = self.0.as_mut().and_then(|ids| ids.known.get_mut(&id)) {
             known.forgetting = true;
         }
     }
 
     /// Forgets an id. Whether it was known.
     pub(super) fn remove(&mut self, id: PacketId) -> bool {
-        let Some(known) = self.ids.remove(&id) else {
+        let Some(ids) = &mut self.0 else { return false };
+        let Some(known) = ids.known.remove(&id) else {
             return false;
         };
-        self.earlier -= usize::from(known.earlier);
+        ids.earlier -= usize::from(known.earlier);
         true
     }
 
     /// Those that the client counts against our Receive Maximum.
     pub(super) fn counted(&self) -> usize {
-        self.ids.len() - self.earlier
+        self.0.as_ref().map_or(0, |ids| ids.known.len() - ids.earlier)
     }
 }
 
