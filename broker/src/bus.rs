@@ -234,7 +234,7 @@ impl Bus {
     fn surroundings(&self) -> Arc<Surroundings> {
         Arc::new(Surroundings {
             directory: self.directory.clone(),
-            packets: self.packets.clone(),
+            packets: self.packets.clone().into(),
             counters: self.listener_counters.clone(),
             ration: self.ration.clone(),
             clock: self.clock.clone(),

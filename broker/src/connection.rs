@@ -47,7 +47,7 @@ const WRITE_SLICES_MAX: usize = 64;
 /// What the connections of a bus share.
 pub(crate) struct Surroundings {
     pub(crate) directory: Arc<Directory>,
-    pub(crate) packets: PacketLimits,
+    pub(crate) packets: Arc<PacketLimits>,
     pub(crate) counters: Arc<ListenerCounters>,
     pub(crate) ration: Arc<Ration>,
     pub(crate) clock: SharedClock,
@@ -85,6 +85,7 @@ pub(crate) type Introduction<S> = Pin<Box<dyn Future<Output = Option<Box<Link<S>
 ///
 /// Thousands of these wait at one time, so what happens once in a connection's life is boxed: it takes memory while it
 /// happens only. And what is handed from one future to another is boxed, because both have room for it.
+#[expect(clippy::manual_async_fn, reason = "an async function has room for its arguments twice")]
 pub(crate) fn serve<S, H>(introduction: Introduction<S>, held: H) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -197,18 +198,14 @@ async fn read_packets<S>(link: &Link<S>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Link { outbox, opened: Opened { session, throttle }, surroundings, .. } = link;
-    let clock = &surroundings.clock;
-    let mut decoder = Decoder::new(surroundings.packets.clone());
+    let mut decoder = Decoder::new(link.surroundings.packets.clone());
     let mut expected = 0;
     loop {
-        if !outbox.has_room() {
-            let _paused = outbox.pause(clock);
-            Box::pin(outbox.room()).await?;
+        if !link.outbox.has_room() {
+            Box::pin(room(link)).await?;
         }
-        outbox.check_open()?;
-        let (mut read, _) = halves(&link.stream);
-        if read_some(&mut read, decoder.buffer()).await? == 0 {
+        link.outbox.check_open()?;
+        if read_some(&mut halves(&link.stream).0, decoder.buffer()).await? == 0 {
             return Ok(());
         }
         let buffered = decoder.buffer().len();
@@ -217,24 +214,49 @@ where
         // A packet counts in the batch that completes it, with all of its bytes.
         let bytes = buffered - decoder.buffer().len();
         decoder.release_buffer();
-        if !packets.is_empty() {
-            let permits = match try_acquire(&link.credits, bytes) {
-                Some(permits) => permits,
-                None => Box::pin(acquire(link, bytes)).await,
-            };
-            let cost = Cost::of(&packets, bytes);
-            // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
-            session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit: Some(permits) });
-            // What was read goes its way; who was ahead of its pace is not read for a while.
-            if let Some(keeping) = throttle.keep(outbox, clock, cost) {
-                keeping.await;
-            }
+        let malformed = malformed.map(Box::new);
+        if let Some(waiting) = hand_on(link, packets, bytes) {
+            waiting.await;
         }
         if let Some(error) = malformed {
-            session.do_send(Inbound { arrived: Arrived::Malformed(error), permit: None });
+            link.opened.session.do_send(Inbound { arrived: Arrived::Malformed(*error), permit: None });
             return Ok(());
         }
     }
+}
+
+/// Waits until the peer has read enough of what it was sent.
+async fn room<S>(link: &Link<S>) -> io::Result<()> {
+    let _paused = link.outbox.pause(&link.surroundings.clock);
+    link.outbox.room().await
+}
+
+/// What a reader waits for before it reads on.
+type Waiting<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Hands a batch to the session. There is something to wait for if credit is short, or the peer ahead of its pace.
+fn hand_on<S>(link: &Link<S>, packets: Vec<Packet>, bytes: usize) -> Option<Waiting<'_>> {
+    if packets.is_empty() {
+        return None;
+    }
+    match try_acquire(&link.credits, bytes) {
+        Some(permits) => send(link, packets, bytes, permits),
+        None => Some(Box::pin(async move {
+            let permits = acquire(link, bytes).await;
+            if let Some(waiting) = send(link, packets, bytes, permits) {
+                waiting.await;
+            }
+        })),
+    }
+}
+
+fn send<S>(link: &Link<S>, packets: Vec<Packet>, bytes: usize, permits: Permits) -> Option<Waiting<'_>> {
+    let Opened { session, throttle } = &link.opened;
+    let cost = Cost::of(&packets, bytes);
+    // Rides on its permits. The mailbox's own bound counts what others send there as well, so it is not asked.
+    session.do_send(Inbound { arrived: Arrived::Packets { packets, bytes }, permit: Some(permits) });
+    // What was read goes its way; who was ahead of its pace is not read for a while.
+    throttle.keep(&link.outbox, &link.surroundings.clock, cost)
 }
 
 /// Takes credit for a batch, if there is enough of each.
@@ -287,11 +309,12 @@ async fn write_chunks<S>(link: &Link<S>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    while let Some(chunks) = link.outbox.next().await {
-        let (_, mut write) = halves(&link.stream);
+    loop {
+        let chunks = link.outbox.next().await;
+        let Some(chunks) = chunks else { return Ok(()) };
         let mut queue = Chunks { chunks: chunks.into() };
         while queue.has_remaining() {
-            let written = in_time(|cx| poll_write(&mut write, cx, &queue)).await?;
+            let written = in_time(|cx| poll_write(&mut halves(&link.stream).1, cx, &queue)).await?;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -301,22 +324,22 @@ where
                 link.opened.session.do_send(Inbound { arrived: Arrived::Drained, permit: None });
             }
         }
-        in_time(|cx| Pin::new(&mut write).poll_flush(cx)).await?;
+        in_time(|cx| Pin::new(&mut halves(&link.stream).1).poll_flush(cx)).await?;
     }
-    Ok(())
 }
 
 /// Waits for a socket that is given up when it makes no progress. The clock is asked only if there is a wait.
-async fn in_time<T>(mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+fn in_time<T>(
+    mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+) -> impl Future<Output = io::Result<T>> {
     let mut stall: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if let Poll::Ready(done) = step(cx) {
             return Poll::Ready(done);
         }
         let stall = stall.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_TIME_MAX)));
         stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
-    .await
 }
 
 /// Writes as much as the socket takes at once.

@@ -86,7 +86,6 @@ pub(crate) struct SessionParts {
     pub(crate) certificate_expires: Option<Instant>,
     pub(crate) outbox: Outbox,
     pub(crate) home: Arc<Home>,
-    pub(crate) options: Arc<SessionOptions>,
 }
 
 pub(crate) struct Session {
@@ -106,10 +105,12 @@ pub(crate) struct Session {
     opened: Instant,
 }
 
+const _: () = assert!(size_of::<Session>() <= 544, "thousands of sessions are idle at one time");
+
 impl Session {
-    pub(crate) fn new(parts: SessionParts) -> Self {
+    pub(crate) fn new(parts: SessionParts, options: Arc<SessionOptions>) -> Self {
         let opened = parts.home.clock.now();
-        let core = Core::new(parts.options.clone(), opened);
+        let core = Core::new(options, opened);
         parts.home.counters.sessions.add(1);
         let (lent, timer) = (Lent::default(), WakeUp::new());
         Self {

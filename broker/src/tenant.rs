@@ -201,13 +201,16 @@ impl TenantSupervisor {
             certificate_expires: expires,
             outbox,
             home: router.home,
-            options: self.options(publisher.kind),
         };
+        let options = self.options(publisher.kind);
         let tenant = router.ended;
         // Boxed, because the factory keeps the room for it as long as the session lives.
-        let mut parts = Some(Box::new(parts));
+        let mut parts = Some(Box::new((parts, options)));
         let once = move |_| match parts.take() {
-            Some(parts) => Session::new(*parts),
+            Some(parts) => {
+                let (parts, options) = *parts;
+                Session::new(parts, options)
+            }
             None => unreachable!("the plan has no restart, so the factory is called once"),
         };
         let supervised = Child::new(self.session.clone(), Plan::NO_RESTART, once)

@@ -69,7 +69,7 @@ impl Site {
         let clock = Arc::<BrittleClock>::default();
         let surroundings = Arc::new(Surroundings {
             directory: Arc::default(),
-            packets: PacketLimits::default(),
+            packets: Arc::default(),
             counters: Arc::default(),
             ration: Ration::of_listeners(),
             clock: SystemClock::shared(),

@@ -136,7 +136,7 @@ impl Life {
         let clock: SharedClock = Arc::new(LifeClock { began, before_ms: cast.before_ms.get() });
         let surroundings = Arc::new(Surroundings {
             directory: Arc::default(),
-            packets: PacketLimits::default(),
+            packets: Arc::default(),
             counters: Arc::default(),
             ration: Ration::of_listeners(),
             clock: clock.clone(),
