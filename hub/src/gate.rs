@@ -18,12 +18,14 @@ pub struct RegistryGate {
     registry: Place<RegistryActor>,
     trust: Arc<TrustBundle>,
     clock: SharedClock,
+    /// What every app may do.
+    app: Arc<Access>,
 }
 
 impl RegistryGate {
     /// A gate in front of `registry`.
     pub fn new(registry: Place<RegistryActor>, trust: Arc<TrustBundle>, clock: SharedClock) -> Self {
-        Self { registry, trust, clock }
+        Self { registry, trust, clock, app: Arc::new(Access::app()) }
     }
 }
 
@@ -43,16 +45,16 @@ impl Gate for RegistryGate {
         let Some(registry) = self.registry.address() else {
             return Box::pin(ready(Err(told(AdmitReason::Unavailable))));
         };
-        let asked = registry.send(Admit(leaf));
+        let (asked, app) = (registry.send(Admit(leaf)), self.app.clone());
         Box::pin(async move {
             let admitted = match asked.await {
                 Ok(Ok(admitted)) => admitted,
                 Ok(Err(refusal)) => return Err(told(refusal.reason)),
                 Err(_) => return Err(told(AdmitReason::Unavailable)),
             };
-            let access = rights(&admitted.principal).ok_or_else(|| told(AdmitReason::Kind))?;
+            let access = rights(&admitted.principal, app).ok_or_else(|| told(AdmitReason::Kind))?;
             let expires = Some(now + Duration::from_secs(left_s));
-            Ok(Admitted { principal: admitted.principal, access: Arc::new(access), expires })
+            Ok(Admitted { principal: admitted.principal, access, expires })
         })
     }
 }
@@ -62,10 +64,10 @@ fn refused(reason: String) -> Admission {
 }
 
 /// What each kind of principal may do on its tenant's bus; nothing, for those that have no business there.
-fn rights(principal: &Principal) -> Option<Access> {
+fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Access>> {
     match principal.kind {
-        Kind::Device => Some(Access::device(&principal.id)),
-        Kind::App => Some(Access::app()),
+        Kind::Device => Some(Arc::new(Access::device(&principal.id))),
+        Kind::App => Some(app),
         Kind::Relay | Kind::User | Kind::Service | Kind::Node | Kind::Software => None,
     }
 }
