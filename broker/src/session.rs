@@ -105,7 +105,7 @@ pub(crate) struct Session {
     opened: Instant,
 }
 
-const _: () = assert!(size_of::<Session>() <= 544, "thousands of sessions are idle at one time");
+const _: () = assert!(size_of::<Session>() <= 560, "thousands of sessions are idle at one time");
 
 impl Session {
     pub(crate) fn new(parts: SessionParts, options: Arc<SessionOptions>) -> Self {
