@@ -130,7 +130,8 @@ impl Journal {
     }
 
     /// The first place in `start..end` where another batch was begun: one that follows on the end of a batch, or is whole.
-    pub fn next_batch(&mut self, start: u64, end: u64) -> io::Result<Option<u64>> {
+    /// One that does not come after `seqno` was written earlier, and its page lies where the new one did not get to.
+    pub fn next_batch(&mut self, start: u64, end: u64, seqno: Option<u64>) -> io::Result<Option<u64>> {
         // Wide enough to see, around a place, the end before it and the first item after it.
         const BEFORE: usize = TRAILER.len();
         const WIDTH: usize = BEFORE + START_BYTES + 3;
@@ -147,7 +148,7 @@ impl Journal {
             }
             for (place, around) in window.windows(WIDTH).enumerate() {
                 let (before, batch) = around.split_at(BEFORE);
-                let begins = is_start(batch);
+                let begins = begins(batch).is_some_and(|found| seqno.is_none_or(|seqno| found > seqno));
                 let place = from + (place + BEFORE) as u64;
                 if begins && (before == TRAILER || self.batch(place)?.is_some()) {
                     return Ok(Some(place));
@@ -245,10 +246,12 @@ impl Journal {
     }
 }
 
-/// Whether `bytes` look like the beginning of a batch and of its first item.
-fn is_start(bytes: &[u8]) -> bool {
-    let item = bytes.split_at_checked(START_BYTES).map(|(_, item)| item);
-    bytes.first() == Some(&START) && item.is_some_and(|item| item.first() == Some(&CLEAR) || is_item(item))
+/// The seqno of a batch, if `bytes` look like the beginning of one and of its first item.
+fn begins(bytes: &[u8]) -> Option<u64> {
+    let (start, item) = bytes.split_at_checked(START_BYTES)?;
+    let is_begin = start.first() == Some(&START) && (item.first() == Some(&CLEAR) || is_item(item));
+    let seqno = start.last_chunk().filter(|_| is_begin)?;
+    Some(u64::from_le_bytes(*seqno))
 }
 
 /// Whether `bytes` look like the beginning of an item.

@@ -116,7 +116,8 @@ pub(super) fn examine(engine: &Path) -> Result<Found, StoreError> {
                 "is not whole, and another journal was written after it",
             ));
         }
-        if let Some(next) = journal.next_batch(at + 1, end).map_err(&read)? {
+        let seqno = before.map(|(_, batch)| batch.seqno);
+        if let Some(next) = journal.next_batch(at + 1, end, seqno).map_err(&read)? {
             return Err(damage(
                 &path,
                 at,

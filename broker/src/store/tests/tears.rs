@@ -141,6 +141,16 @@ fn a_torn_batch_is_dropped_whichever_of_its_pages_are_missing_and_is_kept_aside(
 }
 
 #[test]
+fn what_lay_on_the_disk_before_is_not_taken_for_something_that_was_written_after_a_torn_batch() {
+    let (mut wreck, start) = nine_records_and_a_large_one();
+    let journal = wreck.journal();
+    let old = journal[..start].to_vec();
+    let at = start + 5_000;
+    journal[at..at + old.len()].copy_from_slice(&old);
+    assert!(matches!(open_and_read(&wreck), Found::Records(10)));
+}
+
+#[test]
 fn a_batch_that_was_acknowledged_and_is_torn_is_refused_and_nothing_is_changed() {
     let (mut wreck, lengths) = ten_records();
     let journal = wreck.journal().clone();
