@@ -156,11 +156,12 @@ impl Alone {
         let (target, gauge) = (self.target()?, self.gauge()?);
         let full = Amount { window: WINDOW, count: TELEMETRY_PER_DEVICE, from_ms: 0 };
         let single = Amount { window: 1, count: SINGLES_PER_DEVICE, from_ms: 1_000_000 };
-        let publishers = self.bounded(open_all(&self.devices, &target))?;
         let batches = || self.hub.metric("muster_store_batches_total");
-        let (publishers, one) = self.bounded(telemetry::measure(publishers, single, &gauge, batches))?;
-        let (publishers, many) = self.bounded(telemetry::measure(publishers, full, &gauge, batches))?;
-        self.bounded(close_all(publishers))?;
+        let mut publishers =
+            self.devices.iter().map(|device| device.open(&target)).collect::<Result<Vec<_>, _>>()?;
+        let one = self.bounded(telemetry::measure(&mut publishers, single, &gauge, batches))?;
+        let many = self.bounded(telemetry::measure(&mut publishers, full, &gauge, batches))?;
+        publishers.into_iter().try_for_each(Publisher::close)?;
         self.stored += one.waits.count() + many.waits.count();
 
         let mut section =
@@ -264,19 +265,4 @@ impl Alone {
 
 fn resident(memory: Memory) -> String {
     format!("{}, {} of it its own", mib(memory.resident_kib), mib(memory.own_kib))
-}
-
-async fn open_all(devices: &[Device], target: &Target) -> Result<Vec<Publisher>, BenchError> {
-    let mut publishers = Vec::with_capacity(devices.len());
-    for device in devices {
-        publishers.push(Publisher { id: device.id.clone(), client: device.open(target).await? });
-    }
-    Ok(publishers)
-}
-
-async fn close_all(publishers: Vec<Publisher>) -> Result<(), BenchError> {
-    for publisher in publishers {
-        publisher.client.close().await?;
-    }
-    Ok(())
 }

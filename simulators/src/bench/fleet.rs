@@ -11,6 +11,7 @@ use muster_edge::{
     enrolment::{Exchange, Outcome, Request, Step},
     tls::{Credentials, Dialects, read_roots},
 };
+use muster_mqtt::Version;
 use muster_schemas::{
     DeviceId,
     enrolment::{DeviceFrame, EXPORTER_LABEL, HubFrame, LENGTH_PREFIX_BYTES, frame_length},
@@ -21,20 +22,32 @@ use muster_tpm::{
     manufacturer::SimulatedManufacturer,
     soft::SimulatedSoftwareKeys,
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, sign::CertifiedKey};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName},
+    sign::CertifiedKey,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     BenchError,
-    client::{Client, ClientError, connect_tls},
     limits::{ANSWER_TIME_MAX, ENROLMENTS_AT_ONCE},
+    telemetry::Publisher,
 };
+use crate::load::{
+    LoadError,
+    dial::Dial,
+    opening::{KEEP_ALIVE_S, Sessions, Wanted, open_in_order},
+};
+
+/// The name that the hub's certificate carries.
+const HUB_NAME: &str = "localhost";
 
 /// The hub as a client sees it.
 #[derive(Debug, Clone)]
@@ -92,9 +105,14 @@ impl Device {
     ///
     /// # Errors
     /// The hub does not let it in.
-    pub async fn open(&self, target: &Target) -> Result<Client, ClientError> {
-        let stream = connect_tls(target.address, None, Arc::clone(&self.config)).await?;
-        Client::open(stream, self.id.as_str()).await
+    pub fn open(&self, target: &Target) -> Result<Publisher, BenchError> {
+        let name = ServerName::try_from(HUB_NAME).map_err(std::io::Error::other)?;
+        let mut dial = Dial::with(target.address, Arc::clone(&self.config), name);
+        let mut sessions =
+            Sessions { dial: &mut dial, version: Version::V5, keep_alive_s: KEEP_ALIVE_S, opening_max: 1 };
+        let wanted = [Wanted::plain(self.id.to_string())];
+        let link = open_in_order(&mut sessions, &wanted)?.pop().ok_or(LoadError::Silent("CONNACK"))?;
+        Ok(Publisher::new(&self.id, link))
     }
 }
 
@@ -139,7 +157,7 @@ pub async fn enrol_all(target: &Target, newcomers: Vec<Newcomer>) -> Result<Vec<
             let mut enrolled = Vec::with_capacity(queue.len());
             for newcomer in queue {
                 let source = Ipv4Addr::new(127, 0, 0, last);
-                let stream = connect_tls(address, Some(source), Arc::clone(&config)).await?;
+                let stream = connect(address, source, Arc::clone(&config)).await?;
                 enrolled.push(enrol(stream, newcomer).await?);
             }
             Ok::<_, BenchError>(enrolled)
@@ -152,6 +170,24 @@ pub async fn enrol_all(target: &Target, newcomers: Vec<Newcomer>) -> Result<Vec<
     Ok(all)
 }
 
+/// Connects with TLS, by a loopback address of one's own.
+async fn connect(
+    address: SocketAddr,
+    source: Ipv4Addr,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, BenchError> {
+    let connecting = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        let tcp = socket.connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from(HUB_NAME).map_err(std::io::Error::other)?;
+        TlsConnector::from(config).connect(name, tcp).await
+    };
+    let connected = timeout(ANSWER_TIME_MAX, connecting).await;
+    Ok(connected.map_err(|_| BenchError::Silent("TLS handshake"))??)
+}
+
 /// One enrolment, from the first frame to the certificate.
 async fn enrol(mut stream: TlsStream<TcpStream>, newcomer: Newcomer) -> Result<Enrolled, BenchError> {
     let Newcomer { mut keys, claim } = newcomer;
@@ -160,11 +196,11 @@ async fn enrol(mut stream: TlsStream<TcpStream>, newcomer: Newcomer) -> Result<E
     let (mut exchange, mut frame) = Exchange::begin(&mut keys, &request, exporter)?;
     loop {
         let heard = timeout(ANSWER_TIME_MAX, ask(&mut stream, &frame)).await;
-        let heard = heard.map_err(|_| ClientError::Silent("answer to an enrolment"))??;
+        let heard = heard.map_err(|_| BenchError::Silent("answer to an enrolment"))??;
         match exchange.answer(&mut keys, heard)? {
             Step::Send(next) => frame = next,
             Step::End(Outcome::Issued(grant)) => {
-                stream.shutdown().await.map_err(ClientError::from)?;
+                stream.shutdown().await?;
                 return Ok(Enrolled { keys, id: grant.device, chain: grant.chain });
             }
             Step::End(Outcome::Refused(refused)) => {
@@ -190,5 +226,5 @@ async fn ask(stream: &mut TlsStream<TcpStream>, frame: &DeviceFrame) -> Result<H
         stream.read_exact(&mut body).await?;
         HubFrame::decode(&body).map_err(std::io::Error::other)
     };
-    Ok(asking.await.map_err(ClientError::from)?)
+    Ok(asking.await?)
 }

@@ -23,7 +23,7 @@ pub const SINGLES_PER_DEVICE: usize = 1_000;
 /// Plain connections that are held at one time.
 pub const IDLE_PLAIN: u32 = 9_900;
 /// Connections with mutual TLS that are held at one time.
-pub const IDLE_TLS: u32 = 1_500;
+pub const IDLE_TLS: u32 = 10_000;
 /// Connections with mutual TLS that are opened and closed.
 pub const STORM_TLS: u32 = 2_000;
 /// From this share of a processor on, the generator may be what bounds a rate.

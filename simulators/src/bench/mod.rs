@@ -9,7 +9,6 @@
 
 mod alone;
 mod authority;
-mod client;
 mod fleet;
 pub mod limits;
 mod machine;
@@ -26,7 +25,10 @@ use muster_tpm::{keys::KeyError, manufacturer::SimulatedManufacturer};
 use tokio::task::JoinError;
 
 use self::{
-    alone::Alone, client::ClientError, limits::MEASUREMENT_TIME_MAX, machine::Machine, versus::Versus,
+    alone::Alone,
+    limits::{ANSWER_TIME_MAX, MEASUREMENT_TIME_MAX},
+    machine::Machine,
+    versus::Versus,
 };
 use crate::{
     chip::{ChipError, publish_root},
@@ -53,9 +55,9 @@ pub enum BenchError {
     /// A peer.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// A client of the fleet.
-    #[error(transparent)]
-    Client(#[from] ClientError),
+    /// The hub said nothing where something was due.
+    #[error("the hub gave no {0} within {limit_s} s", limit_s = ANSWER_TIME_MAX.as_secs())]
+    Silent(&'static str),
     /// A simulated chip.
     #[error(transparent)]
     Chip(#[from] ChipError),

@@ -1,23 +1,27 @@
-//! Durable telemetry: devices publish small SenML packs at QoS 1 and wait for the hub to have stored them.
+//! Durable telemetry: devices publish small SenML packs at QoS 1 and wait for the hub to have stored them. One thread does
+//! it all, as in other loads.
 
 use std::{
     collections::VecDeque,
-    io,
     time::{Duration, Instant},
 };
 
-use muster_mqtt::{Packet, PacketId};
-use muster_schemas::{DeviceId, Message, Qos, senml::Pack};
-use tokio::task::JoinSet;
+use muster_mqtt::Version;
+use muster_schemas::{DeviceId, senml::Pack};
 
 use super::{
     BenchError,
-    client::{Client, ClientError},
-    limits::SENDING_TIME_MAX,
+    limits::{ANSWER_TIME_MAX, SENDING_TIME_MAX},
     sample::Sample,
 };
 use crate::{
     gauge::{Gauge, Span},
+    load::{
+        LoadError,
+        link::{Link, Scratch},
+        poll::Poll,
+        wire::{self, kind},
+    },
     process::now,
 };
 
@@ -26,10 +30,13 @@ const BASE_TIME_S: f64 = 1_700_000_000.0;
 
 /// A device with its session.
 pub struct Publisher {
-    /// Its id.
-    pub id: DeviceId,
-    /// Its session.
-    pub client: Client,
+    link: Link,
+    topic: String,
+    base_name: String,
+    /// Packet ids, and when each went.
+    on_their_way: VecDeque<(u16, Instant)>,
+    last_id: u16,
+    sent: usize,
 }
 
 /// What was seen.
@@ -63,85 +70,118 @@ pub struct Amount {
     pub from_ms: u32,
 }
 
-/// Has all publishers publish, and gives them back. `batches` counts what the hub has made durable so far.
+/// Has all publishers publish. `batches` counts what the hub has made durable so far.
 ///
 /// # Errors
 /// A connection failed, or the hub refused a message.
 pub async fn measure(
-    publishers: Vec<Publisher>,
+    publishers: &mut [Publisher],
     amount: Amount,
     gauge: &Gauge,
     batches: impl Fn() -> Option<u64>,
-) -> Result<(Vec<Publisher>, Ingest), BenchError> {
+) -> Result<Ingest, BenchError> {
     let before = batches();
     let mark = gauge.mark()?;
-    let deadline = now() + SENDING_TIME_MAX;
-    let mut tasks = JoinSet::new();
-    for publisher in publishers {
-        tasks.spawn(publish(publisher, amount, deadline));
-    }
-    let (mut back, mut waits) = (Vec::new(), Vec::new());
-    while let Some(ended) = tasks.join_next().await {
-        let (publisher, own) = ended??;
-        back.push(publisher);
-        waits.extend(own);
-    }
+    let waits = publish(publishers, amount)?;
     let acknowledged = gauge.since(mark)?;
     let batches = batches().zip(before).map(|(after, before)| after.saturating_sub(before));
     gauge.quiet().await?;
     let settled = gauge.since(mark)?;
-    Ok((back, Ingest { acknowledged, batches, settled, waits: Sample::new(waits) }))
+    Ok(Ingest { acknowledged, batches, settled, waits: Sample::new(waits) })
 }
 
-async fn publish(
-    mut publisher: Publisher,
-    amount: Amount,
-    deadline: Instant,
-) -> Result<(Publisher, Vec<Duration>), BenchError> {
-    let Publisher { id, client } = &mut publisher;
-    let topic = format!("devices/{id}/telemetry/climate").parse().map_err(io::Error::other)?;
-    let message = Message {
-        topic,
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        payload: Default::default(),
-        properties: None,
-    };
-    let base_name = format!("urn:dev:{id}:");
-    let mut on_their_way: VecDeque<(PacketId, Instant)> = VecDeque::with_capacity(amount.window);
-    let mut waits = Vec::with_capacity(amount.count);
-    let mut time_ms = amount.from_ms;
-    let mut ids = (1..=u16::MAX).cycle().take(amount.count).filter_map(PacketId::new).peekable();
-    loop {
+fn publish(publishers: &mut [Publisher], amount: Amount) -> Result<Vec<Duration>, LoadError> {
+    let (mut poll, mut scratch) = (Poll::new()?, Scratch::new());
+    let deadline = now() + SENDING_TIME_MAX;
+    for (place, publisher) in publishers.iter_mut().enumerate() {
+        publisher.sent = 0;
+        publisher.fill(amount);
+        publisher.link.watch(&poll, place)?;
+    }
+    let mut waits = Vec::with_capacity(publishers.len() * amount.count);
+    let mut ready = Vec::new();
+    while publishers.iter().any(|publisher| !publisher.on_their_way.is_empty()) {
+        ready.clear();
+        poll.wait(ANSWER_TIME_MAX, &mut ready)?;
+        if ready.is_empty() {
+            return Err(LoadError::Silent("PUBACK"));
+        }
         let at = now();
-        while on_their_way.len() < amount.window && at < deadline {
-            let Some(packet_id) = ids.next() else { break };
-            let mut pack = Pack::new(&base_name, BASE_TIME_S + f64::from(time_ms) / 1_000.0);
+        for event in &ready {
+            let Some(publisher) = publishers.get_mut(event.link) else { continue };
+            if event.readable {
+                publisher.hear(&mut scratch, at, &mut waits)?;
+            }
+            if at < deadline {
+                publisher.fill(amount);
+            }
+            publisher.link.write(&poll, event.link)?;
+        }
+    }
+    for publisher in publishers {
+        publisher.link.unwatch(&poll)?;
+    }
+    Ok(waits)
+}
+
+impl Publisher {
+    /// A device that has opened its session of MQTT 5 on this connection.
+    pub fn new(id: &DeviceId, link: Link) -> Self {
+        let topic = format!("devices/{id}/telemetry/climate");
+        let base_name = format!("urn:dev:{id}:");
+        Self { link, topic, base_name, on_their_way: VecDeque::new(), last_id: 0, sent: 0 }
+    }
+
+    /// Says good-bye and closes.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn close(mut self) -> Result<(), LoadError> {
+        let poll = Poll::new()?;
+        self.link.outbox.extend(wire::DISCONNECT);
+        self.link.watch(&poll, 0)?;
+        Ok(self.link.write(&poll, 0)?)
+    }
+
+    /// Puts out as many messages as may be on their way.
+    fn fill(&mut self, amount: Amount) {
+        let at = now();
+        while self.on_their_way.len() < amount.window && self.sent < amount.count {
+            let time_ms = f64::from(amount.from_ms) + self.sent as f64;
+            let mut pack = Pack::new(&self.base_name, BASE_TIME_S + time_ms / 1_000.0);
             pack.number("temperature", Some("Cel"), 21.5).number("humidity", Some("%RH"), 40.25);
-            client
-                .publish(Message { payload: pack.encode_cbor().into(), ..message.clone() }, Some(packet_id));
-            on_their_way.push_back((packet_id, at));
-            time_ms += 1;
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            let out = &mut self.link.outbox;
+            wire::publish(out, Version::V5, &self.topic, Some(self.last_id), &pack.encode_cbor());
+            self.on_their_way.push_back((self.last_id, at));
+            self.sent += 1;
         }
-        if on_their_way.is_empty() {
-            return Ok((publisher, waits));
-        }
-        client.flush().await?;
-        client.hear().await?;
-        let at = now();
-        while let Some(packet) = client.heard()? {
-            let Packet::PubAck(ack) = packet else {
-                return Err(ClientError::unexpected(&packet, "PUBACK").into());
-            };
-            match on_their_way.pop_front() {
-                Some((packet_id, sent)) if packet_id == ack.packet_id && !ack.code.is_failure() => {
-                    waits.push(at - sent);
-                }
-                _ => {
-                    let reason = ack.reason.map(|reason| reason.to_string());
-                    return Err(ClientError::Refused { what: "a message", code: ack.code, reason }.into());
+    }
+
+    fn hear(
+        &mut self,
+        scratch: &mut Scratch,
+        at: Instant,
+        waits: &mut Vec<Duration>,
+    ) -> Result<(), LoadError> {
+        let on_their_way = &mut self.on_their_way;
+        self.link.read(scratch, |bytes, _| {
+            while let Some(packet) = wire::take(bytes)? {
+                let (id, code) = match packet.kind {
+                    kind::PUBACK => packet.acknowledgement()?,
+                    kind::DISCONNECT => {
+                        return Err(LoadError::Refused { what: "to go on", code: packet.reason() });
+                    }
+                    other => return Err(LoadError::Unexpected(other)),
+                };
+                match on_their_way.pop_front() {
+                    // From 0x80 on it is a refusal.
+                    Some((sent_id, sent)) if sent_id == id && code < 0x80 => waits.push(at - sent),
+                    _ => return Err(LoadError::Refused { what: "a message", code }),
                 }
             }
-        }
+            Ok(())
+        })?;
+        Ok(())
     }
 }

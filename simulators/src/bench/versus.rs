@@ -126,7 +126,7 @@ impl<'a> Versus<'a> {
         hub.operate(&["tenant", "create", TENANT, "--accept-simulated-tpms"])?;
         let app = App::create(&hub, TENANT, "versus", folder.join("versus-app"))?;
         hub.stop();
-        hub.set("MUSTER__LIMITS__CONNECTIONS_MAX", &(IDLE_PLAIN + 1_000).to_string());
+        hub.set("MUSTER__LIMITS__CONNECTIONS_MAX", &(IDLE_PLAIN.max(IDLE_TLS) + 1_000).to_string());
         hub.open_plain(TENANT);
         let peers = MAKES.iter().filter_map(|&make| Some((Broker::Peer(make, make.find()?), String::new())));
         let brokers =

@@ -50,6 +50,11 @@ impl Dial {
         Ok(Self { address, tls, sources, opened: 0 })
     }
 
+    /// To `address` with TLS, as whoever made this configuration.
+    pub fn with(address: SocketAddr, config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        Self { address, tls: Some((config, name)), sources: 1, opened: 0 }
+    }
+
     /// Whether connections are encrypted.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

@@ -196,6 +196,18 @@ pub fn acknowledge(out: &mut Vec<u8>, kind: u8, packet_id: u16) {
     out.extend([kind << 4 | flags, 2, high, low]);
 }
 
+/// Appends a PUBLISH, at QoS 1 if it has a packet id.
+pub fn publish(out: &mut Vec<u8>, version: Version, topic: &str, packet_id: Option<u16>, payload: &[u8]) {
+    let mut body = Vec::with_capacity(8 + topic.len() + payload.len());
+    text(&mut body, topic);
+    body.extend(packet_id.into_iter().flat_map(u16::to_be_bytes));
+    if version == Version::V5 {
+        body.push(0);
+    }
+    body.extend_from_slice(payload);
+    packet(out, 0x30 | u8::from(packet_id.is_some()) << 1, &body);
+}
+
 /// A PUBLISH of which only the packet id and the payload's first bytes change from message to message.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -303,6 +315,14 @@ mod tests {
             let Whole::Publish(packet) = decoded(&bytes, Some(&hello(version, false))) else { panic!() };
             assert_eq!((packet.packet_id, packet.message.topic.as_str()), (PacketId::new(77), "a/b"));
             assert!(packet.message.payload.starts_with(b"stamp..") && packet.message.payload.len() == 300);
+            for (packet_id, qos) in [(None, Qos::AtMostOnce), (Some(9), Qos::AtLeastOnce)] {
+                let mut bytes = Vec::new();
+                publish(&mut bytes, version, "a/b", packet_id, b"all of it");
+                let first = hello(version, false);
+                let Whole::Publish(packet) = decoded(&bytes, Some(&first)) else { panic!() };
+                assert_eq!((packet.packet_id, packet.message.qos), (packet_id.and_then(PacketId::new), qos));
+                assert_eq!(packet.message.payload, "all of it");
+            }
         }
     }
 
