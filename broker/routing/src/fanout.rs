@@ -47,16 +47,19 @@ impl Fanout {
         reserve: usize,
         effects: &mut Vec<Effect>,
     ) -> Option<(Answer, bool)> {
-        let message = self.message.as_ref()?;
+        let published_qos = self.message.as_ref()?.qos;
         while *budget > reserve {
             let Some(found) = self.matches.next() else { break };
             *budget -= 1;
+            // The last takes it along.
+            let message = if self.matches.is_empty() { self.message.take() } else { self.message.clone() };
+            let Some(message) = message else { break };
             effects.push(Effect::Deliver {
                 to: found.subscriber,
                 delivery: Delivery {
-                    message: message.clone(),
-                    qos: found.qos.min(message.qos),
+                    qos: found.qos.min(published_qos),
                     retain: message.retain && found.retain_as_published,
+                    message,
                     subscription_ids: found.subscription_ids,
                     tag: None,
                     resent_as: None,

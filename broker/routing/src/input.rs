@@ -161,7 +161,7 @@ pub enum Input {
         /// Comes back with the answer; none when nobody waits, as at quality of service 0.
         ticket: Option<u16>,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
     },
     /// The will of somebody who has left: no access list is asked and nobody is answered.
     Will {
@@ -197,13 +197,16 @@ impl Input {
     /// What it takes while it waits, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Publish { message, .. } | Self::Will { message, .. } | Self::Announce { message } => {
-                message.topic.as_str().len() + message.payload.len()
-            }
+            Self::Publish { message, .. } => message_bytes(message),
+            Self::Will { message, .. } | Self::Announce { message } => message_bytes(message),
             Self::Attach { will, .. } => will.as_ref().map_or(0, Will::bytes),
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),
             Self::Unsubscribe { filters, .. } => filters.iter().map(|f| f.as_str().len()).sum(),
             _ => 0,
         }
     }
+}
+
+fn message_bytes(message: &Message) -> usize {
+    message.topic.as_str().len() + message.payload.len()
 }

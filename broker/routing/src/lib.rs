@@ -32,7 +32,7 @@
 //!     payload: "water".into(),
 //!     properties: None,
 //! };
-//! router.handle(0, Input::Publish { subscriber: app, ticket: None, message }, &mut effects);
+//! router.handle(0, Input::Publish { subscriber: app, ticket: None, message: Arc::new(message) }, &mut effects);
 //! assert!(matches!(effects[0], Effect::Subscribed { to, ticket: 1, .. } if to == app));
 //! assert!(matches!(effects[1], Effect::Deliver { to, .. } if to == app));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

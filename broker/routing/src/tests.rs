@@ -85,7 +85,7 @@ impl Bus {
     /// Publishes; at quality of service 0 without a ticket.
     pub(crate) fn publish(&mut self, from: u64, ticket: u16, message: Message) -> &mut Self {
         let ticket = (message.qos > Qos::AtMostOnce).then_some(ticket);
-        self.handle(Input::Publish { subscriber: SubscriberId(from), ticket, message })
+        self.handle(Input::Publish { subscriber: SubscriberId(from), ticket, message: message.into() })
     }
 
     /// Continues until nothing is left, and says how often.

@@ -117,7 +117,7 @@ fn a_response_topic_leads_back_into_the_tenant_that_asked_only() {
         let properties = Some(Box::new(MessageProperties { response_topic, ..Default::default() }));
         victim.send(&publish(0, Message { properties, ..message("ask", Qos::AtMostOnce, "?") })).await;
         let Packet::Publish(asked) = victim.next().await else { panic!("not a PUBLISH") };
-        let reply_to = asked.message.properties.unwrap().response_topic.unwrap();
+        let reply_to = asked.message.properties.as_ref().unwrap().response_topic.clone().unwrap();
         victim.send(&publish(0, message(reply_to.as_str(), Qos::AtMostOnce, "secret"))).await;
         assert!(matches!(victim.next().await, Packet::Publish(_)));
         attacker.hears_nothing().await;

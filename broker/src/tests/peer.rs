@@ -28,7 +28,7 @@ pub(super) fn message(topic: &str, qos: Qos, payload: impl Into<Bytes>) -> Messa
 pub(super) fn publish(number: u16, message: Message) -> Packet {
     let packet_id = (message.qos != Qos::AtMostOnce).then(|| id(number));
     let (dup, topic_alias, subscription_ids) = (false, None, Default::default());
-    Packet::Publish(Publish { dup, packet_id, topic_alias, subscription_ids, message })
+    Packet::Publish(Publish { dup, packet_id, topic_alias, subscription_ids, message: message.into() })
 }
 
 pub(super) fn puback(number: u16, code: ReasonCode) -> Packet {

@@ -350,7 +350,7 @@ mod tests {
                 packet_id,
                 topic_alias: None,
                 subscription_ids: Default::default(),
-                message,
+                message: message.into(),
             };
             let mut outgoing = Outgoing::default();
             encode(&Whole::Publish(publish), version, &mut outgoing);

@@ -1,6 +1,6 @@
 //! A publisher as the standards want it: what is not acknowledged is sent again after each break, in its order.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use muster_mqtt::{Ack, Packet, PacketId, Publish, ReasonCode};
@@ -124,13 +124,13 @@ impl Publisher {
             packet_id: Some(flight.packet_id),
             topic_alias: None,
             subscription_ids: Default::default(),
-            message: Message {
+            message: Arc::new(Message {
                 topic: topic_name(self.number, flight.topic),
                 qos: qos_of(flight.topic),
                 retain: false,
                 payload: payload(self.number, flight.sequence),
                 properties: None,
-            },
+            }),
         })
     }
 

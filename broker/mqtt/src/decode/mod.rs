@@ -169,18 +169,24 @@ impl Decoder {
 
     /// The frequent packets of two and four bytes, read where they lie.
     fn short(&self, header: FixedHeader) -> Option<Result<Packet, Fault>> {
-        let wrap = match (header.packet, header.remaining) {
-            (PacketType::PingReq, 0) => return Some(Ok(Packet::PingReq)),
-            (PacketType::PingResp, 0) => return Some(Ok(Packet::PingResp)),
-            (PacketType::PubAck, 2) => Packet::PubAck,
-            (PacketType::PubRec, 2) => Packet::PubRec,
-            (PacketType::PubRel, 2) => Packet::PubRel,
-            (PacketType::PubComp, 2) => Packet::PubComp,
+        use PacketType as T;
+        match (header.packet, header.remaining) {
+            (T::PingReq, 0) => return Some(Ok(Packet::PingReq)),
+            (T::PingResp, 0) => return Some(Ok(Packet::PingResp)),
+            (T::PubAck | T::PubRec | T::PubRel | T::PubComp, 2) => {}
             _ => return None,
-        };
+        }
         let &[high, low] = self.buffer.get(header.bytes..)?.first_chunk()?;
-        let id = PacketId::new(u16::from_be_bytes([high, low])).ok_or(Fault::PacketIdZero);
-        Some(id.map(|id| wrap(Ack::new(id, ReasonCode::Success))))
+        let Some(id) = PacketId::new(u16::from_be_bytes([high, low])) else {
+            return Some(Err(Fault::PacketIdZero));
+        };
+        let ack = Ack::new(id, ReasonCode::Success);
+        Some(Ok(match header.packet {
+            T::PubRec => Packet::PubRec(ack),
+            T::PubRel => Packet::PubRel(ack),
+            T::PubComp => Packet::PubComp(ack),
+            _ => Packet::PubAck(ack),
+        }))
     }
 
     fn body(&mut self, header: FixedHeader, mut reader: Reader) -> Result<Packet, Fault> {

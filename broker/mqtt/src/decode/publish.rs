@@ -1,6 +1,6 @@
 //! PUBLISH (MQTT 5 §3.3), with topic aliases resolved.
 
-use std::num::NonZeroU16;
+use std::{num::NonZeroU16, sync::Arc};
 
 use bytestring::ByteString;
 use muster_schemas::{Message, Qos, TopicName};
@@ -54,7 +54,7 @@ pub(super) fn publish(
         }
     }
     let topic = resolve(topic, topic_alias, limits, aliases)?;
-    let message = Message { topic, qos, retain, payload: reader.rest(), properties };
+    let message = Arc::new(Message { topic, qos, retain, payload: reader.rest(), properties });
     Ok(Publish { dup, packet_id, topic_alias, subscription_ids, message })
 }
 

@@ -1,6 +1,6 @@
 //! A message on the wire, and its acknowledgements.
 
-use std::num::NonZeroU16;
+use std::{num::NonZeroU16, sync::Arc};
 
 use bytestring::ByteString;
 use muster_schemas::Message;
@@ -23,8 +23,8 @@ pub struct Publish {
     pub topic_alias: Option<NonZeroU16>,
     /// Which subscriptions it answers; from server to client only.
     pub subscription_ids: SubscriptionIds,
-    /// Topic, QoS, retain flag, payload and properties.
-    pub message: Message,
+    /// Topic, QoS, retain flag, payload and properties. Shared from here on: who hands it on copies nothing.
+    pub message: Arc<Message>,
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP (MQTT 5 §3.4 to §3.7).

@@ -191,7 +191,7 @@ impl Session {
 fn weight(packet: &Packet) -> usize {
     match packet {
         Packet::Publish(publish) => {
-            let Message { topic, payload, .. } = &publish.message;
+            let Message { topic, payload, .. } = &*publish.message;
             topic.as_str().len() + payload.len()
         }
         Packet::Subscribe(subscribe) => {

@@ -1,5 +1,7 @@
 //! What a session wants done: bytes written, and requests to the broker.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use muster_schemas::{ClientId, Message, TopicFilter};
@@ -33,7 +35,7 @@ pub enum Request {
         /// Names it in the answer; none when nobody waits for it.
         packet_id: Option<PacketId>,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
     },
     /// Subscribe; answered by `Subscribed`.
     Subscribe {

@@ -209,6 +209,8 @@ impl Session {
         self.now = now;
         self.bytes_before = effects.outgoing.len();
         match input {
+            // By far the most of all, and matched where it lies: a packet is large.
+            Input::Packet(packet) if self.is_connected() => self.connected(now, packet, effects),
             Input::Packet(packet) => self.packet(now, packet, effects),
             Input::Malformed(error) => self.close(CloseReason::Malformed(error), effects),
             Input::Admitted(admission) => self.admitted(now, admission, effects),
@@ -276,6 +278,7 @@ impl Session {
         (self.queue.len(), self.inflight.len())
     }
 
+    /// A packet of a client that may not be admitted yet.
     fn packet(&mut self, now: Instant, packet: Packet, effects: &mut Effects) {
         match (&self.phase, packet) {
             (Phase::Closed, _) => {}
@@ -284,7 +287,9 @@ impl Session {
                 self.connect(*connect, effects);
             }
             (Phase::Connecting, _) => self.violation("a packet before CONNECT", effects),
-            (_, Packet::Connect(_)) => self.violation("a second CONNECT", effects),
+            (Phase::Authenticating(_) | Phase::Admitting(_), Packet::Connect(_)) => {
+                self.violation("a second CONNECT", effects);
+            }
             (Phase::Authenticating(_) | Phase::Admitting(_), Packet::Auth(auth)) => {
                 self.auth(now, auth, effects)
             }
@@ -297,16 +302,14 @@ impl Session {
                 self.violation("a packet other than AUTH before CONNACK", effects);
             }
             (Phase::Authenticating(_) | Phase::Admitting(_), packet) => self.early(packet, effects),
-            (Phase::Connected, packet) => {
-                self.statistics.packets_received += 1;
-                self.sign_of_life(now);
-                self.connected(now, packet, effects);
-            }
+            (Phase::Connected, packet) => self.connected(now, packet, effects),
         }
     }
 
     /// A packet of an admitted client.
     fn connected(&mut self, now: Instant, packet: Packet, effects: &mut Effects) {
+        self.statistics.packets_received += 1;
+        self.sign_of_life(now);
         match packet {
             Packet::Publish(publish) => self.publish(publish, effects),
             Packet::PubAck(ack) => self.puback(ack.packet_id, effects),
@@ -318,11 +321,10 @@ impl Session {
             Packet::PingReq => self.send(&Packet::PingResp, effects),
             Packet::Disconnect(disconnect) => self.disconnected(&disconnect, effects),
             Packet::Auth(auth) => self.auth(now, auth, effects),
-            Packet::Connect(_)
-            | Packet::ConnAck(_)
-            | Packet::SubAck(_)
-            | Packet::UnsubAck(_)
-            | Packet::PingResp => self.violation("a packet that only a server sends", effects),
+            Packet::Connect(_) => self.violation("a second CONNECT", effects),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                self.violation("a packet that only a server sends", effects)
+            }
         }
     }
 

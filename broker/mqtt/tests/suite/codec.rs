@@ -1,6 +1,9 @@
 //! Properties of the codec, over packets and bytes that nobody thought of.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -179,7 +182,7 @@ fn publish() -> impl Strategy<Value = Packet> {
             packet_id: acknowledged.then_some(id),
             topic_alias: alias.and_then(NonZeroU16::new),
             subscription_ids: Default::default(),
-            message,
+            message: message.into(),
         })
     })
 }
@@ -266,7 +269,7 @@ fn said_in(packet: Packet, version: Version) -> Option<Packet> {
         Packet::Publish(mut publish) => {
             publish.topic_alias = None;
             publish.subscription_ids.clear();
-            publish.message.properties = None;
+            Arc::make_mut(&mut publish.message).properties = None;
             Packet::Publish(publish)
         }
         Packet::PubAck(ack) => Packet::PubAck(Ack::new(ack.packet_id, ReasonCode::Success)),

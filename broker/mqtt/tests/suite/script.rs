@@ -149,7 +149,7 @@ impl World {
                     packet_id,
                     topic_alias: None,
                     subscription_ids,
-                    message,
+                    message: message.into(),
                 }))
             }
             13 => Input::Packet(Packet::PubRel(Ack::new(script.id(), ReasonCode::Success))),

@@ -423,7 +423,7 @@ impl Router {
         };
         match (input, refusal) {
             (Input::Publish { subscriber, ticket, message }, Some(refusal)) => {
-                refuse_publish(subscriber, ticket, message.topic, refusal, effects);
+                refuse_publish(subscriber, ticket, message.topic.clone(), refusal, effects);
             }
             (Input::Subscribe { subscriber: to, ticket, filters }, Some(refusal)) => {
                 let outcomes = vec![Err(refusal.clone()); filters.len()];

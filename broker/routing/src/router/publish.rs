@@ -20,6 +20,15 @@ use crate::{
     subscription::SubscriberId,
 };
 
+/// Whose message it is.
+#[derive(Clone, Copy)]
+enum Author<'a> {
+    /// That of a member.
+    Member(SubscriberId),
+    /// That of somebody who need not be there any more.
+    Gone(&'a Publisher),
+}
+
 /// What the publisher of a message is owed.
 #[derive(Default)]
 struct Owed {
@@ -33,7 +42,7 @@ impl Router {
         &mut self,
         subscriber: SubscriberId,
         ticket: Option<u16>,
-        message: Message,
+        message: Arc<Message>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.get_mut(&subscriber) else { return };
@@ -49,12 +58,12 @@ impl Router {
             Some(is_logged) => is_logged,
             None if topic.is_reserved() => {
                 let refusal = Refusal::TopicReserved;
-                return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
+                return refuse_publish(subscriber, ticket, topic.clone(), refusal, effects);
             }
             None => {
                 if let Err(Denial { rule }) = member.access.check_publish(topic) {
                     let refusal = Refusal::NotAuthorized { rule };
-                    return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
+                    return refuse_publish(subscriber, ticket, topic.clone(), refusal, effects);
                 }
                 index.matches(topic, Some(from), matches);
                 let nodes = matches.nodes();
@@ -64,16 +73,15 @@ impl Router {
                 }
                 if matches.is_cut() {
                     let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
-                    return refuse_publish(subscriber, ticket, message.topic, refusal, effects);
+                    return refuse_publish(subscriber, ticket, topic.clone(), refusal, effects);
                 }
                 let is_logged = self.durable.iter().any(|filter| filter.matches(topic));
                 member.recent.get_or_insert_default().note(topic, from, is_logged, (index, matches));
                 is_logged
             }
         };
-        let publisher = member.publisher.clone();
-        let owed = Owed { answer, received };
-        if let Err((topic, refusal)) = self.route(&publisher, is_logged, owed, message, effects) {
+        let (author, owed) = (Author::Member(subscriber), Owed { answer, received });
+        if let Err((topic, refusal)) = self.route(author, is_logged, owed, message, effects) {
             refuse_publish(subscriber, ticket, topic, refusal, effects);
         }
     }
@@ -123,18 +131,28 @@ impl Router {
             return effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
-        if let Err((_, refusal)) = self.route(publisher, is_logged, Owed::default(), message, effects) {
+        let (author, message) = (Author::Gone(publisher), Arc::new(message));
+        if let Err((_, refusal)) = self.route(author, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
+        }
+    }
+
+    fn publisher_of(&self, author: Author<'_>) -> Option<Publisher> {
+        match author {
+            Author::Member(subscriber) => {
+                self.members.get(&subscriber).map(|member| member.publisher.clone())
+            }
+            Author::Gone(publisher) => Some(publisher.clone()),
         }
     }
 
     /// Routes a message whose matches have been found.
     fn route(
         &mut self,
-        publisher: &Publisher,
+        author: Author<'_>,
         is_logged: bool,
         Owed { mut answer, received }: Owed,
-        message: Message,
+        message: Arc<Message>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), (TopicName, Refusal)> {
         let mut wanted = match self.sessions.is_empty() {
@@ -162,27 +180,38 @@ impl Router {
         let qos = message.qos;
         let at_once = wanted.iter().filter(|found| found.qos.min(qos) == Qos::AtMostOnce).count();
         let is_kept = is_logged || at_once < wanted.len();
-        let limits = self.limits.of(publisher.kind);
-        let bytes = message.topic.as_str().len() + message.payload.len() + HELD_FURNITURE_BYTES;
-        let share = (publisher, bytes as u64, limits.log_bytes_max);
         let is_held = at_once < wanted.len();
+        // Only what is kept or shared is asked whose it is.
+        let publisher = match is_kept || message.retain || !chosen.is_empty() {
+            true => self.publisher_of(author),
+            false => None,
+        };
         let needed_from = || self.sessions.needed_from();
-        if is_held && !self.held.has_room(share, self.now_ms, needed_from) {
-            let (who, max) = (publisher.kind, limits.log_bytes_max);
-            return Err((message.topic, Refusal::PrincipalLogBytesQuota { who, max }));
-        }
-        let (message, sequence) = accept(
-            (publisher, limits),
-            &mut self.retained,
-            &mut self.commits,
-            message,
-            is_kept,
-            self.now_ms,
-            effects,
-        )?;
-        if let Some(sequence) = sequence.filter(|_| is_held) {
-            self.held.add(share, sequence, self.now_ms, needed_from);
-        }
+        let (message, sequence) = match &publisher {
+            Some(publisher) => {
+                let limits = self.limits.of(publisher.kind);
+                let bytes = message.topic.as_str().len() + message.payload.len() + HELD_FURNITURE_BYTES;
+                let share = (publisher, bytes as u64, limits.log_bytes_max);
+                if is_held && !self.held.has_room(share, self.now_ms, needed_from) {
+                    let (who, max) = (publisher.kind, limits.log_bytes_max);
+                    return Err((message.topic.clone(), Refusal::PrincipalLogBytesQuota { who, max }));
+                }
+                let (message, sequence) = accept(
+                    (publisher, limits),
+                    &mut self.retained,
+                    &mut self.commits,
+                    message,
+                    is_kept,
+                    self.now_ms,
+                    effects,
+                )?;
+                if let Some(sequence) = sequence.filter(|_| is_held) {
+                    self.held.add(share, sequence, self.now_ms, needed_from);
+                }
+                (message, sequence)
+            }
+            None => (message, None),
+        };
         let expires_ms = expires_ms(&message, self.now_ms);
         if at_once > 0 {
             self.give_at_once(&message, expires_ms, &wanted, effects);
@@ -199,6 +228,7 @@ impl Router {
             self.sessions.expect(sequence, self.now_ms, &message, wanted);
         }
         for chosen in chosen.iter().filter(|chosen| !chosen.member.subscriber.is_durable()) {
+            let Some(publisher) = &publisher else { break };
             let shared = Shared { message: &message, publisher, expires_ms };
             self.give_shared(chosen, shared, effects);
         }
@@ -250,25 +280,25 @@ fn accept(
     (publisher, limits): (&Publisher, &PrincipalLimits),
     retained: &mut Retained,
     commits: &mut Commits,
-    message: Message,
+    message: Arc<Message>,
     is_kept: bool,
     now_ms: u64,
     effects: &mut Vec<Effect>,
 ) -> Result<(Arc<Message>, Option<u64>), (TopicName, Refusal)> {
     if !is_kept && !message.retain {
-        return Ok((Arc::new(message), None));
+        return Ok((message, None));
     }
     if let Err(refusal) = commits.check_room() {
-        return Err((message.topic, refusal));
+        return Err((message.topic.clone(), refusal));
     }
     let (message, change) = if !message.retain {
-        (Arc::new(message), None)
+        (message, None)
     } else if message.payload.is_empty() {
         let forgotten = retained.forget(&message.topic);
-        (Arc::new(message), forgotten.map(Some))
+        (message, forgotten.map(Some))
     } else {
         let kept = retained.keep_for(Some((publisher, limits)), &message, now_ms);
-        let (kept, previous) = kept.map_err(|refusal| (message.topic, refusal))?;
+        let (kept, previous) = kept.map_err(|refusal| (message.topic.clone(), refusal))?;
         (kept, Some(previous))
     };
     if !is_kept && change.is_none() {

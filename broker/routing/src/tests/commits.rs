@@ -41,7 +41,7 @@ fn a_durable_publish_at_qos_0_is_on_the_log_and_nobody_waits() {
     bus.handle(Input::Committed { up_to: 1 });
     assert_eq!(bus.take(), []);
     let message = message("logged/a", "2", 0);
-    bus.handle(Input::Publish { subscriber: SubscriberId(1), ticket: Some(3), message });
+    bus.handle(Input::Publish { subscriber: SubscriberId(1), ticket: Some(3), message: message.into() });
     assert_eq!(bus.answers(), [(3, ROUTED)], "whoever asks is answered after routing");
 }
 

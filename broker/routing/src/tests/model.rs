@@ -219,7 +219,7 @@ proptest! {
                     Input::Unsubscribe { subscriber: SubscriberId(who), ticket: 1, filters: vec![filter] }
                 }
                 Step::Publish(who, message) => {
-                    Input::Publish { subscriber: SubscriberId(who), ticket: Some(1), message }
+                    Input::Publish { subscriber: SubscriberId(who), ticket: Some(1), message: message.into() }
                 }
                 Step::Leave(_) => continue,
             };

@@ -95,7 +95,7 @@ fn input(
         4 => Input::Unsubscribe { subscriber, ticket: packet_id, filters: vec![filter] },
         5..=7 => {
             let ticket = (qos > Qos::AtMostOnce).then_some(packet_id);
-            Input::Publish { subscriber, ticket, message: message() }
+            Input::Publish { subscriber, ticket, message: message().into() }
         }
         8 => Input::Attach {
             subscriber,

@@ -73,7 +73,7 @@ impl Sending {
 fn publish(number: u16, dup: bool, message: Message) -> Packet {
     let packet_id = (message.qos != Qos::AtMostOnce).then(|| id(number));
     let (topic_alias, subscription_ids) = (None, Default::default());
-    Packet::Publish(Publish { dup, packet_id, topic_alias, subscription_ids, message })
+    Packet::Publish(Publish { dup, packet_id, topic_alias, subscription_ids, message: message.into() })
 }
 
 impl Client {

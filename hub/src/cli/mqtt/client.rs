@@ -164,6 +164,7 @@ impl Client {
         packet_id: Option<PacketId>,
     ) -> Result<(), Complaint> {
         let (dup, topic_alias, subscription_ids) = (false, None, Default::default());
+        let message = message.into();
         let packet = Packet::Publish(Publish { dup, packet_id, topic_alias, subscription_ids, message });
         let bytes = encoded_len(&packet, Version::V5);
         if bytes > self.packet_bytes_max {

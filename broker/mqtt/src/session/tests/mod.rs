@@ -115,7 +115,7 @@ fn publish(number: u16, qos: Qos) -> Packet {
         packet_id,
         topic_alias: None,
         subscription_ids: Default::default(),
-        message,
+        message: message.into(),
     })
 }
 

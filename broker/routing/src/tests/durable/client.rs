@@ -215,7 +215,7 @@ impl Line {
                     return;
                 }
                 let message: Message = message(&topic, &number.to_string(), qos);
-                inputs.push(Input::Publish { subscriber, ticket, message });
+                inputs.push(Input::Publish { subscriber, ticket, message: message.into() });
             }
             Packet::PubRel { id } if self.received.contains(&id) => {
                 inputs.push(Input::Forget { subscriber, packet_id: id });
