@@ -50,6 +50,10 @@ where
     A::Context: ToEnvelope<A, M>,
     M: Message<Result = ()> + Send + 'static,
 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "as a Recipient's: what is sent carries a permit or is a report"
+    )]
     fn take(&self, message: M) {
         self.do_send(message);
     }

@@ -313,6 +313,10 @@ impl<A: Actor<Context = Context<A>>> Supervised<A> {
     }
 
     /// Sends a message to the child as it lives now, as [`Reach::do_send`] does; while there is none it is dropped.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "as a Recipient's: what is sent carries a permit or is a report"
+    )]
     pub fn tell<M>(&self, message: M)
     where
         A: Handler<M>,
