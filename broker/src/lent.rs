@@ -8,6 +8,7 @@ use muster_mqtt::Effects;
 use crate::{limits::EFFECTS_SPARE_MAX, session::Permits};
 
 thread_local! {
+    #[expect(clippy::vec_box, reason = "a loan is handed over as it is, and not copied")]
     static SPARE: RefCell<Vec<Box<Loan>>> = const { RefCell::new(Vec::new()) };
 }
 
