@@ -13,7 +13,10 @@ use crate::tests::peer::{id, message};
 
 const TOPICS: [&str; 4] = ["t/0", "t/1", "t/2/x", "u"];
 const RETAINED_FILTER: &str = "r/#";
-const FILTERS: [&str; 6] = ["t/0", "t/+", "t/#", "u", "#", RETAINED_FILTER];
+/// What is shared, and how one shares it.
+pub(super) const SHARED_TOPIC: &str = "s/1";
+const SHARE: &str = "$share/g/s/+";
+const FILTERS: [&str; 8] = ["t/0", "t/+", "t/#", "u", "#", RETAINED_FILTER, SHARE, SHARE];
 /// Messages that a client has under way at once.
 const SENDING_MAX: usize = 6;
 const SESSION_EXPIRY_S: u32 = 10_000_000;
@@ -40,6 +43,8 @@ pub(super) struct Client {
     /// Packet ids of QoS 2 messages between PUBLISH and PUBREL.
     received: BTreeSet<u16>,
     subscriptions: BTreeMap<TopicFilter, Subscription>,
+    /// Filters that it ever asked for.
+    asked: BTreeSet<TopicFilter>,
     wishes: u16,
     /// What it is to send next.
     pub(super) due: Vec<Packet>,
@@ -93,6 +98,7 @@ impl Client {
             sending: VecDeque::new(),
             received: BTreeSet::new(),
             subscriptions: BTreeMap::new(),
+            asked: BTreeSet::new(),
             wishes: 0,
             due: Vec::new(),
         }
@@ -149,6 +155,9 @@ impl Client {
                 let number = packet_id.map_or(0, |id| id.get());
                 let (qos, topic) = (message.qos as u8, message.topic.as_str());
                 ledger.note(&self.name, &format!("PUBLISH {number} {dup} {qos} {topic} {payload}"));
+                if !self.asked.iter().any(|filter| shared(filter).matches(&message.topic)) {
+                    ledger.fault(format!("{} got {topic}, which it never asked for", self.name));
+                }
                 if qos < 2 || self.received.insert(number) {
                     let how = (qos, message.retain, self.is_durable && !self.is_brief);
                     ledger.got(self.number, &self.tenant, topic, &payload, how);
@@ -222,7 +231,10 @@ impl Client {
         let qos = u8::try_from(chance.below(3)).unwrap();
         let is_retained = chance.happens(200);
         let own = format!("r/{}", self.name);
-        let topic = if is_retained { own.as_str() } else { TOPICS[chance.pick(TOPICS.len())] };
+        let topic = match chance.pick(TOPICS.len() + 2) {
+            _ if is_retained => own.as_str(),
+            at => TOPICS.get(at).copied().unwrap_or(SHARED_TOPIC),
+        };
         let mut message = self.new_message(topic, qos, is_retained, ledger);
         let number = ledger.published.len() - 1;
         if self.version == Version::V5 && !is_retained && chance.happens(50) {
@@ -231,6 +243,7 @@ impl Client {
             message.properties = Some(properties.into());
         } else if qos > 0 {
             ledger.published[number].wanted_by = clients.who_wants(&self.tenant, &message);
+            ledger.published[number].shared_by = clients.who_shares(&self.tenant, &message);
         }
         self.send(number, message)
     }
@@ -249,10 +262,11 @@ impl Client {
 
     /// Publishes to everybody who listens.
     pub(super) fn call(&mut self, clients: &Held, ledger: &mut Ledger) {
-        for (topic, qos) in TOPICS.into_iter().zip([1, 2, 1, 2]) {
+        for (topic, qos) in TOPICS.into_iter().chain([SHARED_TOPIC; 2]).zip([1, 2, 1, 2, 1, 2]) {
             let message = self.new_message(topic, qos, false, ledger);
             let number = ledger.published.len() - 1;
             ledger.published[number].wanted_by = clients.who_wants(&self.tenant, &message);
+            ledger.published[number].shared_by = clients.who_shares(&self.tenant, &message);
             let packet = self.send(number, message);
             self.due.extend(packet);
         }
@@ -276,16 +290,25 @@ impl Client {
             is_accepted: false,
             is_late: false,
             wanted_by: BTreeSet::new(),
+            shared_by: BTreeSet::new(),
+            is_excused: false,
         });
         Message { retain, ..message(topic, qos.try_into().unwrap(), payload) }
     }
 
-    pub(super) fn subscribe(&mut self, chance: &mut Chance) -> Packet {
-        self.subscribe_to(FILTERS[chance.pick(FILTERS.len())])
+    pub(super) fn subscribe(&mut self, chance: &mut Chance, ledger: &mut Ledger) -> Packet {
+        let filter = FILTERS[chance.pick(FILTERS.len())];
+        if filter == SHARE {
+            ledger.shares(self.number, self.is_durable);
+        } else if shared(&filter.parse().unwrap()).matches(&SHARED_TOPIC.parse().unwrap()) {
+            ledger.gets_all.insert(self.number);
+        }
+        self.subscribe_to(filter)
     }
 
     fn subscribe_to(&mut self, filter: &str) -> Packet {
         let filter: TopicFilter = filter.parse().unwrap();
+        self.asked.insert(filter.clone());
         let wish = self.next_wish();
         let subscription = Subscription { wish, is_held: false };
         self.subscriptions.entry(filter.clone()).or_insert(subscription).wish = wish;
@@ -301,6 +324,9 @@ impl Client {
     pub(super) fn unsubscribe(&mut self, chance: &mut Chance, ledger: &mut Ledger) -> Packet {
         let filter: TopicFilter = FILTERS[chance.pick(FILTERS.len())].parse().unwrap();
         self.subscriptions.remove(&filter);
+        if filter.as_str() == SHARE {
+            ledger.leaves_share(self.number);
+        }
         ledger.no_longer_wanted(self.number, |topic| filter.matches(&topic.parse().unwrap()));
         let packet_id = id(self.next_wish());
         Packet::Unsubscribe(Unsubscribe { packet_id, filters: vec![filter], user_properties: Vec::new() })
@@ -332,6 +358,8 @@ impl Client {
         self.received.clear();
         self.subscriptions.clear();
         ledger.no_longer_wanted(self.number, |_| true);
+        ledger.leaves_share(self.number);
+        ledger.ends(self.number);
     }
 
     /// What it sends was on its way while the disk refused.
@@ -363,9 +391,23 @@ impl Client {
 pub(super) struct Held(pub(super) Vec<(usize, String, Vec<TopicFilter>)>);
 
 impl Held {
+    fn who_shares(&self, tenant: &str, message: &Message) -> BTreeSet<usize> {
+        let held = self.0.iter().filter(|(_, of, _)| of == tenant && message.topic.as_str() == SHARED_TOPIC);
+        let shares = held.filter(|(.., filters)| filters.iter().any(|filter| filter.as_str() == SHARE));
+        shares.map(|(who, ..)| *who).collect()
+    }
+
     fn who_wants(&self, tenant: &str, message: &Message) -> BTreeSet<usize> {
         let held = self.0.iter().filter(|(_, of, _)| of == tenant);
         let wants = held.filter(|(.., filters)| filters.iter().any(|filter| filter.matches(&message.topic)));
         wants.map(|(who, ..)| *who).collect()
+    }
+}
+
+/// What a filter is for: a shared one for what it shares.
+fn shared(filter: &TopicFilter) -> TopicFilter {
+    match filter.as_str() {
+        SHARE => "s/+".parse().unwrap(),
+        _ => filter.clone(),
     }
 }

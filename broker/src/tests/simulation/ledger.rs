@@ -5,6 +5,8 @@ use std::{
     fmt::Write as _,
 };
 
+use super::client::SHARED_TOPIC;
+
 /// A message and who published it.
 #[derive(Debug)]
 pub(super) struct Published {
@@ -17,6 +19,10 @@ pub(super) struct Published {
     pub(super) is_late: bool,
     /// Clients whose subscriptions were acknowledged before it was sent, and were not given up since.
     pub(super) wanted_by: BTreeSet<usize>,
+    /// The same of those who share it.
+    pub(super) shared_by: BTreeSet<usize>,
+    /// One of those may have had it who lost it for good, as is its right.
+    pub(super) is_excused: bool,
 }
 
 /// What a client's application got.
@@ -39,6 +45,10 @@ pub(super) struct Ledger {
     pub(super) faults: Vec<String>,
     pub(super) now_ms: u64,
     pub(super) is_disk_failing: bool,
+    /// Who has ever shared with others, and whether its sessions outlive its connections.
+    sharers: BTreeMap<usize, bool>,
+    /// Who has ever asked for all of what is shared.
+    pub(super) gets_all: BTreeSet<usize>,
 }
 
 impl Ledger {
@@ -80,6 +90,60 @@ impl Ledger {
         }
     }
 
+    /// A client asks to share.
+    pub(super) fn shares(&mut self, who: usize, is_durable: bool) {
+        self.sharers.entry(who).or_insert(is_durable);
+    }
+
+    /// A client does not share any more.
+    pub(super) fn leaves_share(&mut self, who: usize) {
+        for published in &mut self.published {
+            published.shared_by.remove(&who);
+        }
+    }
+
+    /// A session has ended: what was begun there at QoS 2 is for nobody else.
+    pub(super) fn ends(&mut self, who: usize) {
+        if self.sharers.contains_key(&who) {
+            for published in self.published.iter_mut().filter(|published| published.qos == 2) {
+                published.is_excused = true;
+            }
+        }
+    }
+
+    /// What only connections without a lasting session had is gone with the bus, or cannot be stored for others.
+    pub(super) fn excuse_what_is_at_risk(&mut self) {
+        if self.sharers.values().any(|is_durable| !is_durable) {
+            self.published.iter_mut().for_each(|published| published.is_excused = true);
+        }
+    }
+
+    /// Judges what is shared: one of those who share has it, and at QoS 2 one alone.
+    fn judge_shares(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let got = |who: &usize, number: usize| {
+            self.got.get(who).into_iter().flatten().filter(move |got| got.number == number)
+        };
+        for (number, published) in self.published.iter().enumerate() {
+            if published.topic != SHARED_TOPIC {
+                continue;
+            }
+            let is_there = self.sharers.keys().any(|who| got(who, number).next().is_some());
+            let is_promised = published.is_accepted && !published.shared_by.is_empty();
+            if is_promised && !published.is_excused && !is_there {
+                faults.push(format!("{number} was shared by {:?}, and none got it", published.shared_by));
+            }
+            let sharers = self.sharers.keys().filter(|who| !self.gets_all.contains(who));
+            let copies =
+                sharers.flat_map(|who| got(who, number)).filter(|got| got.qos == 2 && got.is_lasting);
+            let copies = copies.count();
+            if copies > 1 {
+                faults.push(format!("those who share got {number} {copies} times at QoS 2"));
+            }
+        }
+        faults
+    }
+
     /// Judges what is retained, by what an auditor of a tenant got: on a topic of one publisher it is the last that was
     /// accepted, or something later that nobody was told of.
     pub(super) fn judge_retained(&mut self, tenant_clients: &[usize], auditor: usize) {
@@ -112,7 +176,7 @@ impl Ledger {
 
     /// Judges delivery, order and repetition once everything is quiet.
     pub(super) fn judge(&mut self) {
-        let mut faults = Vec::new();
+        let mut faults = self.judge_shares();
         let nothing = Vec::new();
         let wanting: BTreeSet<usize> = self.published.iter().flat_map(|p| &p.wanted_by).copied().collect();
         for who in self.got.keys().copied().chain(wanting).collect::<BTreeSet<_>>() {
@@ -124,7 +188,8 @@ impl Ledger {
                     // Of a new subscription: it comes beside the line, and as often as it is asked for.
                     continue;
                 }
-                if *qos == 2 && *is_lasting && !once.insert(*number) {
+                let is_shared = published.topic == SHARED_TOPIC && self.sharers.contains_key(&who);
+                if *qos == 2 && *is_lasting && !is_shared && !once.insert(*number) {
                     faults.push(format!("client {who} got {number} twice at QoS 2"));
                 }
                 if !seen.insert(*number) || published.is_late || !published.wanted_by.contains(&who) {

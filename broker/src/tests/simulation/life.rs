@@ -115,7 +115,10 @@ pub(super) async fn live(dir: &Path, cast: Cast, fate: Fate, mut chance: Chance)
     }
     tokio::select! {
         biased;
-        () = life.end.notified() => life.note("bus", "crashes"),
+        () = life.end.notified() => {
+            life.note("bus", "crashes");
+            life.with_ledger(Ledger::excuse_what_is_at_risk);
+        }
         () = sleep(Duration::from_millis(STORY_MS)) => {
             life.calm();
             life.becomes_quiet().await;
@@ -261,7 +264,10 @@ async fn turn_the_disk(life: Rc<Life>, fate: Fate, mut chance: Chance) {
             None if !life.is_calm.get() && chance.happens(10) => {
                 life.note("disk", "is full");
                 life.store.set_disk_free_bytes_min(u64::MAX);
-                life.with_ledger(|ledger| ledger.is_disk_failing = true);
+                life.with_ledger(|ledger| {
+                    ledger.is_disk_failing = true;
+                    ledger.excuse_what_is_at_risk();
+                });
                 full_until_ms = Some((now_ms + 1 + chance.below(500), false));
             }
             Some((until_ms, false)) if now_ms >= until_ms || life.is_calm.get() => {
@@ -452,7 +458,7 @@ impl Life {
         }
         self.with_ledger(|ledger| match chance.below(100) {
             0..60 => Act::Send(client.publish(&held, chance, ledger).into_iter().collect()),
-            60..80 => Act::Send(vec![client.subscribe(chance)]),
+            60..80 => Act::Send(vec![client.subscribe(chance, ledger)]),
             80..84 => Act::Send(vec![client.unsubscribe(chance, ledger)]),
             84..87 => Act::Leave(vec![client.disconnect()]),
             87..90 => Act::Leave(Vec::new()),
