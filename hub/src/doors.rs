@@ -115,12 +115,15 @@ mod tests {
     use super::*;
     use crate::causes::causes;
 
-    #[actix_rt::test]
-    async fn an_address_that_is_taken_is_told_once_with_what_to_do() {
-        let (_taken, address) = listen_on((Ipv4Addr::LOCALHOST, 0).into(), "https").expect("a free port");
-        let error = listen_on(address, "https").expect_err("taken");
-        let told = causes(&error);
-        assert_eq!(told.matches("in use").count(), 1, "{told}");
-        assert!(told.ends_with("set another with listeners.https.bind"), "{told}");
+    #[test]
+    fn an_address_that_is_taken_is_told_once_with_what_to_do() {
+        // A socket belongs to a runtime.
+        actix_rt::System::new().block_on(async {
+            let (_taken, address) = listen_on((Ipv4Addr::LOCALHOST, 0).into(), "https").expect("a free port");
+            let error = listen_on(address, "https").expect_err("taken");
+            let told = causes(&error);
+            assert_eq!(told.matches("in use").count(), 1, "{told}");
+            assert!(told.ends_with("set another with listeners.https.bind"), "{told}");
+        });
     }
 }

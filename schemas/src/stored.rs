@@ -1,7 +1,7 @@
 //! What a durable record of a tenant's log holds: a message, who published it, and when it came in.
 //!
 //! ```text
-//! version 1 │ flags 1 │ received_ms 8 │ publisher id │ topic │ properties, if any │ payload: the rest
+//! version 1 │ flags 1 │ received_ms 8 │ publisher id │ session 8, if any │ topic │ properties, if any │ payload: the rest
 //! ```
 //!
 //! Integers are big-endian; texts and bytes have their length before them as LEB128, in its shortest form. Not CBOR: this
@@ -17,11 +17,16 @@ use crate::{DeviceId, InvalidId, InvalidTopic, Kind, Message, MessageProperties,
 /// The layout that this module writes, the first byte of every record.
 const VERSION: u8 = 1;
 
+/// In place of a session: the record is a copy of a message that was published before, for those alone to whom it was
+/// assigned as members of a share.
+pub const COPY: u64 = 0;
+
 const QOS: u8 = 0b0000_0011;
 const RETAIN: u8 = 0b0000_0100;
 const PROPERTIES: u8 = 0b0000_1000;
 const KIND_SHIFT: u32 = 4;
-const RESERVED: u8 = 0b1000_0000;
+const SESSION: u8 = 0b1000_0000;
+const KINDS: u8 = 0b0000_0111;
 
 const UTF8: u8 = 0b0000_0001;
 const EXPIRY: u8 = 0b0000_0010;
@@ -37,6 +42,8 @@ pub struct StoredMessage {
     pub received_ms: u64,
     /// Who published it.
     pub publisher: Publisher,
+    /// The durable session that it came from, by number, where that must not get it back (No Local); or [`COPY`].
+    pub session: Option<u64>,
     /// What was published.
     pub message: Message,
 }
@@ -71,9 +78,15 @@ pub enum InvalidStored {
 }
 
 impl StoredMessage {
+    /// Whether it was published before, and is there for members of shares only.
+    pub fn is_copy(&self) -> bool {
+        self.session == Some(COPY)
+    }
+
     /// Appends the record to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        encode_parts(self.received_ms, &self.publisher, &self.message, out);
+        let Self { received_ms, publisher, session, message } = self;
+        encode_parts(*received_ms, (publisher, *session), message, out);
     }
 
     /// Reads a record; what it holds shares `record`'s buffer.
@@ -84,17 +97,19 @@ impl StoredMessage {
             found => return Err(InvalidStored::Version { found }),
         }
         let flags = byte(&mut rest)?;
-        if flags & RESERVED != 0 {
-            return Err(InvalidStored::Flags);
-        }
         let qos = Qos::try_from(flags & QOS).map_err(|_| InvalidStored::Flags)?;
-        let kind = Kind::ALL.get(usize::from(flags >> KIND_SHIFT)).copied().ok_or(InvalidStored::Flags)?;
+        let kind =
+            Kind::ALL.get(usize::from(flags >> KIND_SHIFT & KINDS)).copied().ok_or(InvalidStored::Flags)?;
         let received_ms = rest.try_get_u64().map_err(|_| InvalidStored::Truncated)?;
         let id = bytes(&mut rest)?;
         let id: DeviceId = str::from_utf8(&id)
             .map_err(|_| InvalidStored::NotUtf8)?
             .parse()
             .map_err(InvalidStored::Publisher)?;
+        let session = match flags & SESSION {
+            0 => None,
+            _ => Some(rest.try_get_u64().map_err(|_| InvalidStored::Truncated)?),
+        };
         let topic = topic(&mut rest)?;
         let properties = match flags & PROPERTIES {
             0 => None,
@@ -102,15 +117,20 @@ impl StoredMessage {
         };
         let retain = flags & RETAIN != 0;
         let message = Message { topic, qos, retain, payload: rest, properties };
-        Ok(Self { received_ms, publisher: Publisher { kind, id }, message })
+        Ok(Self { received_ms, publisher: Publisher { kind, id }, session, message })
     }
 }
 
 /// Appends the record of a message to `out`, for a caller that does not own the parts.
-pub fn encode_parts(received_ms: u64, publisher: &Publisher, message: &Message, out: &mut Vec<u8>) {
+pub fn encode_parts(
+    received_ms: u64,
+    (publisher, session): (&Publisher, Option<u64>),
+    message: &Message,
+    out: &mut Vec<u8>,
+) {
     let id = publisher.id.as_str().as_bytes();
     let topic = message.topic.as_str().as_bytes();
-    out.reserve(2 + 8 + 2 + id.len() + 3 + topic.len() + message.payload.len());
+    out.reserve(2 + 8 + 8 + 2 + id.len() + 3 + topic.len() + message.payload.len());
     let mut flags = message.qos as u8 | (kind_number(publisher.kind) << KIND_SHIFT);
     if message.retain {
         flags |= RETAIN;
@@ -118,10 +138,16 @@ pub fn encode_parts(received_ms: u64, publisher: &Publisher, message: &Message, 
     if message.properties.is_some() {
         flags |= PROPERTIES;
     }
+    if session.is_some() {
+        flags |= SESSION;
+    }
     out.push(VERSION);
     out.push(flags);
     out.put_u64(received_ms);
     put_bytes(out, id);
+    if let Some(session) = session {
+        out.put_u64(session);
+    }
     put_bytes(out, topic);
     if let Some(properties) = &message.properties {
         encode_properties(properties, out);
@@ -257,6 +283,7 @@ mod tests {
         StoredMessage {
             received_ms: 0x0102_0304_0506_0708,
             publisher: Publisher { kind: Kind::App, id: "pump-7".parse().expect("an id") },
+            session: None,
             message: Message {
                 topic: "a/b".parse().expect("a topic"),
                 qos: Qos::AtLeastOnce,
@@ -268,7 +295,7 @@ mod tests {
     }
 
     fn full() -> StoredMessage {
-        let mut stored = plain();
+        let mut stored = StoredMessage { session: Some(0x0102_0304), ..plain() };
         stored.message.properties = Some(Box::new(MessageProperties {
             payload_is_utf8: true,
             expiry_interval_s: Some(60),
@@ -321,7 +348,7 @@ mod tests {
         assert_eq!(with(0, 2), Err(InvalidStored::Version { found: 2 }));
         assert_eq!(with(1, 0x23), Err(InvalidStored::Flags));
         assert_eq!(with(1, 0x71), Err(InvalidStored::Flags));
-        assert_eq!(with(1, 0xa5), Err(InvalidStored::Flags));
+        assert_eq!(with(1, 0xa5), Err(InvalidStored::Truncated), "without the session that it names");
         assert_eq!(with(11, b'P'), Err(InvalidStored::Publisher(InvalidId::Character { found: 'P' })));
         assert_eq!(with(18, b'#'), Err(InvalidStored::Topic(InvalidTopic::Wildcard)));
         assert_eq!(with(18, 0xff), Err(InvalidStored::NotUtf8));

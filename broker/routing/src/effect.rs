@@ -85,6 +85,9 @@ pub enum Effect {
         sequence: u64,
         /// Who published it.
         publisher: Publisher,
+        /// The durable session that it came from, if that has subscriptions with No Local: it is kept with the record, so
+        /// that the session does not get it from there either. Or [`COPY`](muster_schemas::stored::COPY).
+        session: Option<u64>,
         /// The message.
         message: Arc<Message>,
     },
@@ -211,7 +214,7 @@ pub enum Effect {
         /// The lowest sequence; `u64::MAX` if they need nothing.
         from: u64,
     },
-    /// A will was not routed.
+    /// A message that nobody waits for was not routed: a will, or one that a member of a share left behind.
     Lost {
         /// In whose name it was.
         publisher: Publisher,

@@ -51,6 +51,8 @@ pub(crate) struct Sharer {
 #[derive(Debug)]
 struct Group {
     share: Share,
+    /// As it was asked for.
+    filter: TopicFilter,
     /// In the order in which they came.
     members: Vec<Sharer>,
     /// Whose turn it is.
@@ -79,7 +81,7 @@ pub(crate) struct Groups {
 
 impl Groups {
     /// Adds a member, or gives it another subscription.
-    pub(crate) fn join(&mut self, share: Share, member: Sharer) -> Joined {
+    pub(crate) fn join(&mut self, share: Share, filter: &TopicFilter, member: Sharer) -> Joined {
         let group = *self.by_share.entry(share.clone()).or_insert_with(|| {
             self.last += 1;
             self.last
@@ -87,7 +89,9 @@ impl Groups {
         let mut is_first = false;
         let shared = self.all.entry(group).or_insert_with(|| {
             is_first = true;
-            Group { share, members: Vec::new(), next: 0 }
+            // A copy, for the filter's own bytes may be part of a read buffer.
+            let filter = filter.as_str().parse().unwrap_or_else(|_| filter.clone());
+            Group { share, filter, members: Vec::new(), next: 0 }
         });
         match shared.members.iter_mut().find(|known| known.subscriber == member.subscriber) {
             Some(known) => *known = member,
@@ -153,24 +157,24 @@ impl Groups {
         self.by_share.get(share).copied()
     }
 
-    /// What a group shares.
-    pub(crate) fn share(&self, group: u64) -> Option<&Share> {
-        self.all.get(&group).map(|group| &group.share)
-    }
-
-    /// Chooses who gets the next message: in turn the first of those whom `rank` ranks lowest; nobody whom it ranks none.
-    pub(crate) fn pick(&mut self, group: u64, rank: impl Fn(SubscriberId) -> Option<u8>) -> Option<Sharer> {
+    /// Chooses who gets the next message: in turn the first of those whom `rank` ranks lowest, and nobody whom it ranks none.
+    /// With its rank, and the filter of the group as it was asked for.
+    pub(crate) fn pick<R: Ord + Copy>(
+        &mut self,
+        group: u64,
+        rank: impl Fn(&Sharer) -> Option<R>,
+    ) -> Option<(R, Sharer, TopicFilter)> {
         let group = self.all.get_mut(&group)?;
         let count = group.members.len();
         let turn = (0..count).map(|step| (group.next + step) % count);
         let ranked = turn.filter_map(|at| {
             let member = group.members.get(at)?;
-            Some((rank(member.subscriber)?, at))
+            Some((rank(member)?, at))
         });
         // The first of equals, for `min_by_key` keeps the first.
-        let (_, at) = ranked.min_by_key(|(rank, _)| *rank)?;
+        let (rank, at) = ranked.min_by_key(|(rank, _)| *rank)?;
         group.next = (at + 1) % count;
-        group.members.get(at).copied()
+        group.members.get(at).map(|member| (rank, *member, group.filter.clone()))
     }
 }
 
@@ -178,8 +182,12 @@ impl Groups {
 mod tests {
     use super::*;
 
+    fn filter(text: &str) -> TopicFilter {
+        text.parse().expect("a filter")
+    }
+
     fn share(text: &str) -> Share {
-        Share::of(&text.parse().expect("a filter")).expect("a share").expect("a share")
+        Share::of(&filter(text)).expect("a share").expect("a share")
     }
 
     fn member(subscriber: u64) -> Sharer {
@@ -199,26 +207,27 @@ mod tests {
     #[test]
     fn members_take_turns_and_who_is_behind_is_passed_over() {
         let mut groups = Groups::default();
-        let joined = groups.join(share("$share/g/a"), member(1));
+        let joined = groups.join(share("$share/g/a"), &filter("$share/g/a"), member(1));
         assert!(joined.is_first);
         for subscriber in [2, 3, 3] {
-            assert!(!groups.join(share("$share/g/a"), member(subscriber)).is_first);
+            assert!(!groups.join(share("$share/g/a"), &filter("$share/g/a"), member(subscriber)).is_first);
         }
-        let mut turn = |rank: fn(SubscriberId) -> Option<u8>| {
-            groups.pick(joined.group, rank).map(|member| member.subscriber.0)
+        let mut turn = |rank: fn(u64) -> Option<u8>| {
+            let picked = groups.pick(joined.group, |member| rank(member.subscriber.0));
+            picked.map(|(_, member, _)| member.subscriber.0)
         };
         assert_eq!([turn(|_| Some(0)), turn(|_| Some(0)), turn(|_| Some(0))], [Some(1), Some(2), Some(3)]);
-        assert_eq!(turn(|id| Some(u8::from(id.0 == 1))), Some(2));
-        assert_eq!(turn(|id| (id.0 == 2).then_some(0)), Some(2));
+        assert_eq!(turn(|id| Some(u8::from(id == 1))), Some(2));
+        assert_eq!(turn(|id| (id == 2).then_some(0)), Some(2));
         assert_eq!(turn(|_| None), None);
     }
 
     #[test]
     fn the_last_to_leave_takes_the_group_with_it() {
         let mut groups = Groups::default();
-        let group = groups.join(share("$share/g/a"), member(1)).group;
-        groups.join(share("$share/g/a"), member(2));
-        groups.join(share("$share/h/a"), member(2));
+        let group = groups.join(share("$share/g/a"), &filter("$share/g/a"), member(1)).group;
+        groups.join(share("$share/g/a"), &filter("$share/g/a"), member(2));
+        groups.join(share("$share/h/a"), &filter("$share/h/a"), member(2));
         assert_eq!(groups.leave(&share("$share/g/a"), SubscriberId(9)), Some((false, None)));
         assert_eq!(groups.leave(&share("$share/g/a"), SubscriberId(1)), Some((true, None)));
         let gone: Vec<_> = groups.leave_all(SubscriberId(2)).into_iter().map(|(group, _)| group).collect();

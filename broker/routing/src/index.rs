@@ -200,8 +200,13 @@ impl Index {
     }
 
     /// Does so for a message that was accepted once: the search has no end but its own.
-    pub(crate) fn all_matches(&self, topic: &TopicName, matches: &mut Matches) {
-        self.search(topic, None, usize::MAX, matches);
+    pub(crate) fn all_matches(
+        &self,
+        topic: &TopicName,
+        publisher: Option<SubscriberId>,
+        matches: &mut Matches,
+    ) {
+        self.search(topic, publisher, usize::MAX, matches);
     }
 
     fn search(
@@ -308,6 +313,15 @@ pub struct Match {
     /// The identifiers of all its subscriptions that have one, ascending, equal ones repeated
     /// [MQTT-3.3.4-3], [MQTT-3.3.4-4], [MQTT-3.3.4-5].
     pub subscription_ids: SmallVec<[u32; 2]>,
+}
+
+impl Match {
+    /// More of its subscriptions ask for the same message.
+    pub(crate) fn merge(&mut self, more: Match) {
+        self.qos = self.qos.max(more.qos);
+        self.retain_as_published |= more.retain_as_published;
+        self.subscription_ids.extend(more.subscription_ids);
+    }
 }
 
 /// What one publisher's topic matched, while subscriptions stay as they are.

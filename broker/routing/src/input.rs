@@ -167,6 +167,8 @@ pub enum Input {
     Will {
         /// In whose name.
         publisher: Publisher,
+        /// The durable session that it was left with, if it still is there.
+        session: Option<u64>,
         /// The message.
         message: Message,
     },

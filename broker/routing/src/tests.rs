@@ -3,6 +3,7 @@
 mod commits;
 mod durable;
 pub(crate) mod model;
+mod no_local;
 mod quotas;
 mod shared;
 mod slices;

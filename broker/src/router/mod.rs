@@ -267,8 +267,8 @@ impl Router {
                         outlet.pending.push(effect);
                     }
                 }
-                Effect::Append { sequence, publisher, message } => {
-                    writes.append(sequence, &publisher, &message)
+                Effect::Append { sequence, publisher, session, message } => {
+                    writes.append(sequence, (&publisher, session), &message);
                 }
                 Effect::KeepRetained { sequence, publisher, message } => {
                     writes.keep(sequence, &publisher, &message)
@@ -282,7 +282,7 @@ impl Router {
                 Effect::Lost { publisher, refusal } => {
                     refusal::count(&refusal, &self.parts.counters);
                     let (tenant, Publisher { kind, id }) = (self.parts.tenant.tenant(), publisher);
-                    info!(%tenant, %kind, %id, why = %refusal, "will refused");
+                    info!(%tenant, %kind, %id, why = %refusal, "message lost");
                     let who = Who { kind, id: &id, client: None, peer: None };
                     let (code, why) = (refusal::code(&refusal), refusal.to_string());
                     self.parts.trail.note(who, (Act::Publish, None), code, &why);

@@ -45,7 +45,7 @@ impl Recovered {
         let segments = Segments::open(store, tenant)?;
         let options = RouterOptions { limits: quotas.limits(), durable, next_sequence: log.next_sequence() };
         let mut core = Core::new(options);
-        for StoredMessage { publisher, message, received_ms } in retained.load()? {
+        for StoredMessage { publisher, message, received_ms, .. } in retained.load()? {
             core.restore_retained(&publisher, &message, received_ms);
         }
         let low = log.first()?.unwrap_or_else(|| log.next_sequence());
@@ -57,8 +57,8 @@ impl Recovered {
                 if records.is_empty() {
                     break;
                 }
-                for Record { sequence, message, .. } in records {
-                    core.restore_record(sequence, &message, &mut restoring);
+                for record in &records {
+                    core.restore_record(record, &mut restoring);
                 }
             }
         }
@@ -121,8 +121,8 @@ fn next_records(reader: &mut LogReader, records_max: usize, tenant: &TenantId) -
 /// A record for a session, which may keep it for long: a copy, for what the log gives shares a buffer with others.
 fn record(sequence: u64, bytes: &[u8], tenant: &TenantId) -> Option<Record> {
     match StoredMessage::decode(Bytes::copy_from_slice(bytes)) {
-        Ok(StoredMessage { received_ms, message, .. }) => {
-            Some(Record { sequence, received_ms, message: Arc::new(message) })
+        Ok(StoredMessage { received_ms, publisher, session, message }) => {
+            Some(Record { sequence, received_ms, publisher, session, message: Arc::new(message) })
         }
         Err(error) => {
             error!(%tenant, sequence, %error, "failed to read a record of the log");

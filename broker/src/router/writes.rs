@@ -50,12 +50,12 @@ impl<'a> Writes<'a> {
         }
     }
 
-    pub(super) fn append(&mut self, sequence: u64, publisher: &Publisher, message: &BusMessage) {
+    pub(super) fn append(&mut self, sequence: u64, from: (&Publisher, Option<u64>), message: &BusMessage) {
         let received_ms = self.received_ms();
         if self.bundle.is_full() {
             self.end_bundle();
         }
-        let bytes = self.bundle.add(|out| stored::encode_parts(received_ms, publisher, message, out));
+        let bytes = self.bundle.add(|out| stored::encode_parts(received_ms, from, message, out));
         let bytes = bytes as u64 + LOG_RECORD_FURNITURE_BYTES;
         if let Some(closed) = self.recovered.retention.appended(sequence, bytes, received_ms) {
             self.writes.push(self.recovered.segments.put(&closed));
@@ -109,7 +109,7 @@ impl<'a> Writes<'a> {
     fn record(&mut self, sequence: u64, message: &BusMessage) {
         if self.last != Some(sequence) {
             let publisher = self.recovered.retained.publisher.clone();
-            self.append(sequence, &publisher, message);
+            self.append(sequence, (&publisher, None), message);
         }
     }
 }
@@ -138,7 +138,7 @@ impl Retained {
     fn keep(&self, received_ms: u64, publisher: &Publisher, message: &BusMessage) -> Write {
         let key = self.key(&message.topic);
         let mut plaintext = Vec::new();
-        stored::encode_parts(received_ms, publisher, message, &mut plaintext);
+        stored::encode_parts(received_ms, (publisher, None), message, &mut plaintext);
         let value = self.sealer.seal(&key, &plaintext);
         Write::Put { table: self.table.clone(), key, value }
     }

@@ -64,7 +64,8 @@ impl Hub {
             };
             let publisher = Publisher { kind: Kind::Device, id: device.parse().expect("id") };
             let mut record = Vec::new();
-            StoredMessage { received_ms: 1_760_000_000_000, publisher, message }.encode(&mut record);
+            StoredMessage { received_ms: 1_760_000_000_000, publisher, session: None, message }
+                .encode(&mut record);
             writes.push(log.append(log.next_sequence(), &record));
         }
         self.store.commit_blocking(writes).expect("stored");

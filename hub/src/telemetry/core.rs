@@ -126,6 +126,9 @@ impl Streams {
 
     /// Takes one message of the log into the harvest.
     pub fn take(&mut self, stored: &StoredMessage, harvest: &mut Harvest) {
+        if stored.is_copy() {
+            return;
+        }
         harvest.messages += 1;
         let message = &stored.message;
         let mut levels = message.topic.as_str().splitn(4, '/');

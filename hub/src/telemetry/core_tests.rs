@@ -7,6 +7,7 @@ const NOW_S: f64 = 1.76e9;
 
 fn stored(kind: Kind, publisher: &str, topic: &str, payload: &[u8]) -> StoredMessage {
     StoredMessage {
+        session: None,
         received_ms: NOW_MS,
         publisher: Publisher { kind, id: publisher.parse().expect("id") },
         message: Message {
@@ -35,6 +36,16 @@ fn reasons(harvest: &Harvest) -> Vec<&'static str> {
 
 fn climate() -> StreamId {
     StreamId { device: "pump-7".parse().expect("id"), stream: "climate".to_owned() }
+}
+
+#[test]
+fn a_copy_that_a_member_of_a_share_gets_is_not_stored_again() {
+    let mut pack = Pack::new("urn:dev:pump-7:", NOW_S);
+    pack.number("temperature", Some("Cel"), 21.5);
+    let first = of_device("devices/pump-7/telemetry/climate", &pack.encode_json());
+    let copy = StoredMessage { session: Some(muster_schemas::stored::COPY), ..first.clone() };
+    let harvest = take(&[first, copy]);
+    assert_eq!((harvest.messages, harvest.readings.len()), (1, 1));
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl Sessions {
     pub(crate) fn store_queue(&mut self, number: u64, effects: &mut Vec<Effect>) {
         // It leaves out what has a row of its own, so that these rows have to be there.
         self.store_suspects(number, effects);
+        self.write_queue(number, effects);
+    }
+
+    fn write_queue(&mut self, number: u64, effects: &mut Vec<Effect>) {
         if let Some(queue) = self.queue_row(number) {
             self.store(number, RowKind::Queue, Some(queue), effects);
             self.changed.remove(&number);
@@ -82,6 +86,25 @@ impl Sessions {
 
     /// Writes again what an earlier commit may have failed to write.
     pub(crate) fn store_suspects(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let Some(session) = self.all.get(&number) else { return };
+        let has_heirs = session.has_suspect_assignment();
+        self.write_suspects(number, effects);
+        if has_heirs {
+            self.store_heirs(effects);
+        }
+    }
+
+    /// Whose a record of a share is must be on disk with whose it no longer is: all rows that say so are written together.
+    pub(super) fn store_heirs(&mut self, effects: &mut Vec<Effect>) {
+        let is_heir = |number: &u64| self.all.get(number).is_some_and(Session::has_suspect_assignment);
+        let heirs: Vec<u64> = self.changed.iter().copied().filter(is_heir).collect();
+        for number in heirs {
+            self.write_suspects(number, effects);
+            self.write_queue(number, effects);
+        }
+    }
+
+    fn write_suspects(&mut self, number: u64, effects: &mut Vec<Effect>) {
         let Some(session) = self.all.get_mut(&number) else { return };
         for kind in std::mem::take(&mut session.suspect) {
             let Some(session) = self.all.get(&number) else { return };
@@ -96,7 +119,7 @@ impl Sessions {
                 }
                 RowKind::Inbound(id) => session.received.contains(&id).then(Vec::new),
                 RowKind::Assigned(sequence) => {
-                    session.assigned.get(&sequence).map(|filter| filter.as_str().as_bytes().to_vec())
+                    session.assigned.get(&sequence).map(|filters| row::encode_assigned(filters))
                 }
                 RowKind::Checkpoint => None,
             };
@@ -109,6 +132,7 @@ impl Sessions {
         if self.orphans.is_empty() {
             return;
         }
+        self.store_heirs(effects);
         for (number, kind) in std::mem::take(&mut self.orphans) {
             self.store(number, kind, None, effects);
         }

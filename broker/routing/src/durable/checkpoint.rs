@@ -1,5 +1,7 @@
 //! From where on the log is needed: queue rows follow their queues a moment later, and the checkpoint follows the rows.
 
+use std::collections::BTreeSet;
+
 use super::{
     batch::Then,
     row::{self, RowKind},
@@ -55,11 +57,13 @@ impl Sessions {
 
     /// The lowest sequence that the log has to keep for them.
     pub(crate) fn needed_from(&self) -> u64 {
+        let strays = self.strays.values().filter_map(|strays| strays.sequences.first()).min();
+        let strays = strays.copied().unwrap_or(u64::MAX);
         if self.all.is_empty() {
-            return u64::MAX;
+            return strays;
         }
         let sessions = self.all.values().filter_map(Session::needed_from).min();
-        sessions.unwrap_or(u64::MAX).min(self.checkpoint + 1)
+        sessions.unwrap_or(u64::MAX).min(self.checkpoint + 1).min(strays)
     }
 
     /// Retention has given up all records below `low`: whoever had yet to get one of them has missed it.
@@ -70,6 +74,10 @@ impl Sessions {
         let behind: Vec<u64> = behind.map(|(number, _)| *number).collect();
         for number in behind {
             self.lose(number, effects);
+        }
+        for strays in self.strays.values_mut() {
+            let kept = strays.sequences.split_off(&low);
+            self.missed += std::mem::replace(&mut strays.sequences, kept).len() as u64;
         }
         self.ask_for_flush(now_ms);
     }
@@ -83,9 +91,15 @@ impl Sessions {
             missed += session.queue.drop_below(low);
             session.missed += missed;
             self.missed += missed;
+            let in_hands: BTreeSet<u64> = session.flights.values().map(|flight| flight.sequence).collect();
+            let gone = session.assigned.range(..low).map(|(sequence, _)| *sequence);
+            let gone: Vec<u64> = gone.filter(|sequence| !in_hands.contains(sequence)).collect();
             for (packet_id, sequence) in released {
                 let row = row::encode_outbound(sequence, true);
                 self.store(number, RowKind::Outbound(packet_id), Some(row), effects);
+            }
+            for sequence in gone {
+                self.unassign(number, sequence, effects);
             }
             self.changed.insert(number);
         }

@@ -133,7 +133,7 @@ impl Sessions {
             session.queue.pop();
             let is_given = match record {
                 // Whoever unsubscribed since does not want it any more.
-                Some(record) => match session.wants(&record.message.topic, sequence, false) {
+                Some(record) => match session.wants(&record, record.session == Some(number), false) {
                     Some(found) if found.qos.min(record.message.qos) > Qos::AtMostOnce => {
                         let is_given = session.give(&record, &found, now_ms, effects);
                         self.messages_expired += u64::from(!is_given);
@@ -148,7 +148,7 @@ impl Sessions {
                 }
             };
             if !is_given {
-                self.unassign(number, sequence, effects);
+                self.pass_over(number, sequence, effects);
             }
             self.note_change(number, now_ms);
         }
@@ -170,7 +170,7 @@ impl Sessions {
                 Some(Some(record)) => {
                     let session = self.session_mut(number)?;
                     session.resend.pop_front();
-                    let found = session.wants(&record.message.topic, flight.sequence, false);
+                    let found = session.wants(&record, record.session == Some(number), false);
                     let delivery = Delivery {
                         qos: flight.qos,
                         retain: record.message.retain
@@ -230,11 +230,13 @@ impl Sessions {
         records: Vec<Record>,
         next: u64,
         now_ms: u64,
+        effects: &mut Vec<Effect>,
     ) {
         // What is not known to be committed yet comes by itself when it is.
         let (caught_up, next) = (self.committed + 1, next.min(self.committed + 1));
         let Some(session) = self.session_mut(number).filter(|session| session.epoch == epoch) else { return };
         session.reading = false;
+        let mut passed = Vec::new();
         match wanted {
             Wanted::These(sequences) => {
                 session.fetched.extend(sequences.into_iter().map(|sequence| (sequence, None)));
@@ -243,14 +245,19 @@ impl Sessions {
             Wanted::From(from) => {
                 let seen = from..next;
                 for record in records.into_iter().filter(|record| seen.contains(&record.sequence)) {
-                    let found = session.wants(&record.message.topic, record.sequence, true);
+                    let found = session.wants(&record, record.session == Some(number), true);
                     if found.is_some_and(|found| found.qos.min(record.message.qos) > Qos::AtMostOnce) {
                         session.queue.found(record.sequence);
                         session.fetched.insert(record.sequence, Some(record));
+                    } else if session.assigned.contains_key(&record.sequence) {
+                        passed.push(record.sequence);
                     }
                 }
                 session.queue.searched(Some(next).filter(|next| *next < caught_up));
             }
+        }
+        for sequence in passed {
+            self.pass_over(number, sequence, effects);
         }
         self.note_change(number, now_ms);
         self.line_up(number);

@@ -26,15 +26,14 @@ mod tail;
 
 pub(crate) use batch::Then;
 pub use restore::RestoreError;
-pub(crate) use row::HEAD;
 pub use row::InvalidRow;
 pub use session::Will;
-pub(crate) use session::{Kept, Link, OFF_LOG, Session};
-pub(crate) use sessions::{Sessions, ends_ms};
+pub(crate) use session::{Kept, OFF_LOG, Session};
+pub(crate) use sessions::Sessions;
 
 use std::sync::Arc;
 
-use muster_schemas::{ClientId, Message, Publisher};
+use muster_schemas::{ClientId, Message, Publisher, stored::COPY};
 
 /// Whose durable session it is: a principal and one of its client identifiers. Nobody takes up another's by its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,11 +66,21 @@ pub struct Record {
     pub sequence: u64,
     /// When it came in, in Unix milliseconds.
     pub received_ms: u64,
+    /// Who published it.
+    pub publisher: Publisher,
+    /// The durable session that it came from, if that has subscriptions with No Local; or
+    /// [`COPY`](muster_schemas::stored::COPY).
+    pub session: Option<u64>,
     /// What was published.
     pub message: Arc<Message>,
 }
 
 impl Record {
+    /// Whether it is there for those alone to whom it was assigned.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.session == Some(COPY)
+    }
+
     /// When it loses its meaning, in Unix milliseconds (MQTT 5 §3.3.2.3.3).
     pub(crate) fn expires_ms(&self) -> Option<u64> {
         crate::effect::expires_ms(&self.message, self.received_ms)

@@ -100,6 +100,12 @@ impl Queue {
         self.runs.iter()
     }
 
+    /// Whether it is listed.
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        let at = self.runs.partition_point(|run| run.first + run.length <= sequence);
+        self.runs.get(at).is_some_and(|run| run.first <= sequence)
+    }
+
     /// Takes one out of the middle, as recovery does for what is in flight.
     pub(crate) fn remove(&mut self, sequence: u64) {
         let holds = |run: &Run| (run.first..run.first + run.length).contains(&sequence);
@@ -187,6 +193,8 @@ mod tests {
     fn neighbours_share_a_run_and_come_out_in_order() {
         let mut queue = of(&[1, 2, 3, 7, 8]);
         assert_eq!((queue.runs().len(), queue.len()), (2, 5));
+        assert!([1, 3, 7, 8].iter().all(|sequence| queue.contains(*sequence)));
+        assert!([0, 4, 6, 9].iter().all(|sequence| !queue.contains(*sequence)));
         assert_eq!(queue.pop(), Some(1));
         queue.put_back(1);
         assert_eq!(queue.iter().collect::<Vec<_>>(), [1, 2, 3, 7, 8]);

@@ -1,30 +1,49 @@
 //! Records on their way to the disk, and from there to the durable sessions that want them.
 
-use std::sync::Arc;
-
-use muster_schemas::Message;
+use muster_schemas::Qos;
 use smallvec::SmallVec;
 
-use super::{Record, sessions::Sessions};
-use crate::{effect::Effect, index::Match, limits::Limits};
+use super::{Record, session::Session, sessions::Sessions};
+use crate::{effect::Effect, index::Match, limits::Limits, subscription::SubscriberId};
 
 /// A record that is not yet on disk, and which sessions want it.
 #[derive(Debug)]
 pub(super) struct Uncommitted {
-    record: Record,
+    pub(super) record: Record,
     wanted: SmallVec<[Match; 2]>,
 }
 
+impl Uncommitted {
+    /// One more wants it, or wants it otherwise as well.
+    pub(super) fn want(&mut self, found: Match) {
+        match self.wanted.iter_mut().find(|known| known.subscriber == found.subscriber) {
+            Some(known) => known.merge(found),
+            None => self.wanted.push(found),
+        }
+    }
+
+    /// A session wants it as it says now, if it does.
+    pub(super) fn revise(&mut self, number: u64, session: &Session) {
+        let subscriber = SubscriberId::durable(number);
+        let Some(at) = self.wanted.iter().position(|known| known.subscriber == subscriber) else { return };
+        self.wanted.remove(at);
+        let wants = session.wants(&self.record, self.record.session == Some(number), false);
+        // At QoS 0 it is not for what comes from the log.
+        let wants = wants.filter(|found| found.qos.min(self.record.message.qos) > Qos::AtMostOnce);
+        self.wanted.extend(wants.map(|found| Match { subscriber, ..found }));
+    }
+}
+
 impl Sessions {
+    /// A record that is not yet on disk.
+    pub(super) fn uncommitted_mut(&mut self, sequence: u64) -> Option<&mut Uncommitted> {
+        let uncommitted = &mut self.uncommitted;
+        let at = uncommitted.binary_search_by_key(&sequence, |uncommitted| uncommitted.record.sequence);
+        uncommitted.get_mut(at.ok()?)
+    }
+
     /// Keeps a record that is on its way to the disk for the sessions that want it.
-    pub(crate) fn expect(
-        &mut self,
-        sequence: u64,
-        received_ms: u64,
-        message: &Arc<Message>,
-        wanted: SmallVec<[Match; 2]>,
-    ) {
-        let record = Record { sequence, received_ms, message: message.clone() };
+    pub(crate) fn expect(&mut self, record: Record, wanted: SmallVec<[Match; 2]>) {
         self.uncommitted.push_back(Uncommitted { record, wanted });
     }
 
@@ -75,6 +94,9 @@ impl Sessions {
                     session.assigned.remove(&lost.record.sequence);
                 }
             }
+        }
+        for strays in self.strays.values_mut() {
+            strays.sequences.split_off(&from);
         }
     }
 

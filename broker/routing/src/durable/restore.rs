@@ -1,10 +1,12 @@
 //! Durable sessions after a restart: rows first, then the records of the log since the checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use muster_schemas::{Message, Qos, TopicFilter};
+use muster_schemas::Qos;
 
 use super::{
+    Record,
+    assigned::Assigned,
     queue::Queue,
     row::{self, Head, InvalidRow, RowKind},
     session::{Flight, Session, Stage},
@@ -31,7 +33,7 @@ struct Rows {
     missed: u64,
     outbound: Vec<(u16, u64, bool)>,
     inbound: Vec<u16>,
-    assigned: BTreeMap<u64, TopicFilter>,
+    assigned: Assigned,
 }
 
 impl Sessions {
@@ -82,7 +84,7 @@ impl Sessions {
             }
             RowKind::Inbound(id) => rows.inbound.push(id),
             RowKind::Assigned(sequence) => {
-                rows.assigned.insert(sequence, row::decode_assigned(value)?);
+                rows.assigned.insert(sequence, row::decode_assigned(value)?.into());
             }
             RowKind::Checkpoint => {}
         }
@@ -91,10 +93,11 @@ impl Sessions {
 
     fn restore_one(&mut self, number: u64, head: Head, rows: Rows, (as_of, low, now_ms): (u64, u64, u64)) {
         let Rows { mut queue, missed, mut outbound, inbound, mut assigned, .. } = rows;
-        assigned.retain(|sequence, _| *sequence >= low);
+        let lost = assigned.split_off(&low);
+        let lost = std::mem::replace(&mut assigned, lost);
         // What is older than the queue row stands in it, or is over.
-        let since = assigned.range(as_of + 1..);
-        since.for_each(|(sequence, _)| queue.put_back(*sequence));
+        let since: Vec<u64> = assigned.range(as_of + 1..).map(|(sequence, _)| *sequence).collect();
+        since.iter().for_each(|sequence| queue.put_back(*sequence));
         let mut session = Session::new(head.key);
         outbound.sort_unstable_by_key(|(_, sequence, _)| *sequence);
         for (packet_id, sequence, is_released) in outbound {
@@ -110,28 +113,37 @@ impl Sessions {
         self.missed += dropped;
         session.expiry_s = head.expiry_s;
         session.will = head.will;
-        session.subscriptions = head.subscriptions;
+        session.change_subscriptions(|subscriptions| *subscriptions = head.subscriptions);
         session.row = (as_of, queue.search_from());
+        let in_flight: BTreeSet<u64> = session.flights.values().map(|flight| flight.sequence).collect();
+        let is_over = |sequence: &u64| {
+            let is_searched = queue.search_from().is_some_and(|from| from <= *sequence);
+            !is_searched && !in_flight.contains(sequence) && !queue.contains(*sequence)
+        };
+        let over = assigned.extract_if(.., |sequence, _| is_over(sequence));
+        // What was not removed in time is removed with the next of its rows.
+        session.suspect = over.chain(lost).map(|(sequence, _)| RowKind::Assigned(sequence)).collect();
         session.queue = queue;
         session.assigned = assigned;
         session.received = inbound.into_iter().collect();
         let ends_ms = head.ends_ms.or_else(|| super::sessions::ends_ms(head.expiry_s, now_ms));
-        let will_due_ms = session.will.as_ref().map(|will| {
-            let due = now_ms.saturating_add(u64::from(will.delay_s) * 1_000);
-            due.min(ends_ms.unwrap_or(u64::MAX))
-        });
+        let will_due_ms = session.will.as_ref().map(|will| will.due_ms(now_ms, ends_ms));
         self.insert(number, session);
         self.set_timers(number, ends_ms, will_due_ms);
+        if !since.is_empty() {
+            // The row has to list them before the checkpoint goes past them.
+            self.note_change(number, now_ms);
+        }
     }
 
     /// Takes a record of the log since the checkpoint: whoever wants it and has not listed it lists it.
     pub(crate) fn restore_record(
         &mut self,
-        sequence: u64,
-        message: &Message,
+        record: &Record,
         matches: &mut Matches,
         as_of: &BTreeMap<u64, u64>,
     ) {
+        let sequence = record.sequence;
         for found in matches.take_durable() {
             let number = found.subscriber.durable_number();
             if as_of.get(&number).is_some_and(|as_of| sequence <= *as_of) {
@@ -141,8 +153,8 @@ impl Sessions {
             let Some(session) = self.session_mut(number) else { continue };
             let last_flight = session.flights.last_key_value().map_or(0, |(_, flight)| flight.sequence);
             let is_in_flight = session.flights.values().any(|flight| flight.sequence == sequence);
-            let wanted = session.wants(&message.topic, sequence, true);
-            let is_wanted = wanted.is_some_and(|found| found.qos.min(message.qos) > Qos::AtMostOnce);
+            let wanted = session.wants(record, record.session == Some(number), true);
+            let is_wanted = wanted.is_some_and(|found| found.qos.min(record.message.qos) > Qos::AtMostOnce);
             if is_wanted && !is_in_flight && !session.assigned.contains_key(&sequence) {
                 if sequence < last_flight && session.queue.search_from().is_none() {
                     // Not left to a search, which would find the flights after it as well. It is not far to the last.

@@ -11,7 +11,7 @@
 //! | `q` | what it has yet to get, as of a sequence, and what it missed | a moment after it changed |
 //! | `o` | a QoS 2 message to the client, by packet id, and whether the client has it | before PUBLISH, before PUBREL |
 //! | `i` | a packet id of the client's QoS 2 message that was answered with PUBREC | with the message |
-//! | `s` | the filter of the share that a record was assigned by, by its sequence | with the record |
+//! | `s` | the filters of the shares that a record was assigned by, by its sequence | with the record |
 //! | `c` | of session 0: every queue row holds as of this sequence | now and then |
 
 use muster_schemas::{
@@ -41,9 +41,6 @@ pub(crate) enum RowKind {
     Assigned(u64),
     Checkpoint,
 }
-
-/// The row that is written whenever a connection takes up its session.
-pub(crate) const HEAD: RowKind = RowKind::Head;
 
 /// Why a row is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +126,7 @@ impl Head {
             None => w.unsigned(0).bytes(&[]),
             Some(will) => {
                 let mut message = Vec::new();
-                stored::encode_parts(0, &self.key.publisher, &will.message, &mut message);
+                stored::encode_parts(0, (&self.key.publisher, None), &will.message, &mut message);
                 w.unsigned(will.delay_s.into()).bytes(&message)
             }
         };
@@ -229,10 +226,16 @@ pub(crate) fn decode_queue(bytes: &[u8]) -> Result<(u64, Queue, u64), InvalidRow
     Ok((as_of, Queue::restore(runs, search_from), missed))
 }
 
-/// The filter of the share that a record was assigned by.
-pub(crate) fn decode_assigned(bytes: &[u8]) -> Result<TopicFilter, InvalidRow> {
-    let filter = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-    filter.ok_or(InvalidRow::Value { what: "a topic filter" })
+/// The filters of the shares that a record was assigned by. No filter has a NUL in it [MQTT-4.7.3-2].
+pub(crate) fn encode_assigned(filters: &[TopicFilter]) -> Vec<u8> {
+    let filters: Vec<&[u8]> = filters.iter().map(|filter| filter.as_str().as_bytes()).collect();
+    filters.join(&0)
+}
+
+pub(crate) fn decode_assigned(bytes: &[u8]) -> Result<Vec<TopicFilter>, InvalidRow> {
+    let filter = |bytes| str::from_utf8(bytes).ok()?.parse().ok();
+    let filters: Option<Vec<TopicFilter>> = bytes.split(|byte| *byte == 0).map(filter).collect();
+    filters.ok_or(InvalidRow::Value { what: "a topic filter" })
 }
 
 /// A QoS 2 message to the client, and whether PUBREC has come for it.
@@ -312,6 +315,9 @@ mod tests {
         queue.push(20, 2);
         assert_eq!(decode_queue(&encode_queue(20, &queue, 7)), Ok((20, queue, 7)));
         assert_eq!(decode_outbound(&encode_outbound(7, true)), Ok((7, true)));
+        let shares = ["$share/g/a", "$share/h/+"].map(|filter| filter.parse().expect("filter"));
+        assert_eq!(decode_assigned(&encode_assigned(&shares)), Ok(shares.to_vec()));
+        assert_eq!(decode_assigned(&encode_assigned(&shares[..1])), Ok(shares[..1].to_vec()));
         for kind in [
             RowKind::Head,
             RowKind::Queue,

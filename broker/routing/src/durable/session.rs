@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use muster_schemas::{Message, Qos, TopicFilter, TopicName};
+use muster_schemas::{Message, Qos, TopicFilter};
+use smallvec::SmallVec;
 
 use super::{
     Record, SessionKey,
+    assigned::Assigned,
     queue::Queue,
     row::{Head, RowKind},
 };
@@ -28,6 +30,12 @@ impl Will {
     /// What it counts for, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         crate::retained::size(&self.message)
+    }
+
+    /// When it is published if nobody comes, in Unix milliseconds: after its delay, or with its session.
+    pub(super) fn due_ms(&self, now_ms: u64, ends_ms: Option<u64>) -> u64 {
+        let due = now_ms.saturating_add(u64::from(self.delay_s) * 1_000);
+        due.min(ends_ms.unwrap_or(u64::MAX))
     }
 }
 
@@ -104,6 +112,8 @@ pub(crate) struct Session {
     /// When its will is published, if nobody has it, in Unix milliseconds.
     pub(crate) will_due_ms: Option<u64>,
     pub(crate) subscriptions: Vec<Kept>,
+    /// One of them is with No Local.
+    pub(crate) has_no_local: bool,
     pub(crate) queue: Queue,
     /// What was last written as the queue's row: as of which sequence, and from where on it leaves all to a search.
     pub(crate) row: (u64, Option<u64>),
@@ -123,8 +133,8 @@ pub(crate) struct Session {
     pub(crate) missed: u64,
     /// Rows that may differ from what stands here, because their commit failed.
     pub(crate) suspect: BTreeSet<RowKind>,
-    /// What it got as a member of a share, by sequence, and the filter of that share.
-    pub(crate) assigned: BTreeMap<u64, TopicFilter>,
+    /// What it got as a member of shares, by sequence, and the filters of these shares.
+    pub(crate) assigned: Assigned,
     /// It stands in the line of those to be fed.
     pub(crate) in_line: bool,
 }
@@ -140,6 +150,7 @@ impl Session {
             will: None,
             will_due_ms: None,
             subscriptions: Vec::new(),
+            has_no_local: false,
             queue: Queue::default(),
             row: (0, None),
             flights: BTreeMap::new(),
@@ -151,7 +162,7 @@ impl Session {
             received: BTreeSet::new(),
             missed: 0,
             suspect: BTreeSet::new(),
-            assigned: BTreeMap::new(),
+            assigned: Assigned::new(),
             in_line: false,
         }
     }
@@ -170,6 +181,11 @@ impl Session {
             Link::Here(to) => Some(to),
             _ => None,
         }
+    }
+
+    /// Whether a row that says what was assigned to it may differ from what is.
+    pub(crate) fn has_suspect_assignment(&self) -> bool {
+        self.suspect.iter().any(|kind| matches!(kind, RowKind::Assigned(_)))
     }
 
     /// Its connection is gone, and what it said before is still in line.
@@ -207,15 +223,30 @@ impl Session {
         search_from.is_some_and(|from| from <= sequence) || sequence > as_of.saturating_add(runs_max as u64)
     }
 
-    /// What the session's subscriptions together ask for a record on `topic`, as `Index::matches` would say: its shared ones
-    /// if the record was assigned to it, and of the others, for a search, those that are old enough for it.
-    pub(crate) fn wants(&self, topic: &TopicName, sequence: u64, is_search: bool) -> Option<Match> {
+    /// Changes its subscriptions.
+    pub(crate) fn change_subscriptions<T>(&mut self, change: impl FnOnce(&mut Vec<Kept>) -> T) -> T {
+        let changed = change(&mut self.subscriptions);
+        self.has_no_local = self.subscriptions.iter().any(|kept| kept.subscription.options.no_local);
+        changed
+    }
+
+    /// What the session's subscriptions together ask for a record, as `Index::matches` would say: its shared ones if the
+    /// record was assigned to it by them, and of the others, for a search, those that are old enough for it. What the session
+    /// itself published is not for those with No Local [MQTT-3.8.3-3].
+    pub(crate) fn wants(&self, record: &Record, is_own: bool, is_search: bool) -> Option<Match> {
+        let Record { sequence, message, .. } = record;
+        let topic = &message.topic;
         let mut found: Option<Match> = None;
-        let is_assigned = self.assigned.contains_key(&sequence);
+        let assigned = self.assigned.get(sequence).map(SmallVec::as_slice).unwrap_or_default();
         for Kept { filter, share, subscription, since } in &self.subscriptions {
             let is_for_it = match share {
-                Some(shared) => is_assigned && shared.matches(topic),
-                None => !(is_search && sequence < *since) && filter.matches(topic),
+                Some(_) => assigned.contains(filter),
+                None => {
+                    // Whose a record is that was there before a subscription with No Local may not be known.
+                    let no_local = subscription.options.no_local;
+                    let is_old_enough = since <= sequence || !(is_search || no_local);
+                    is_old_enough && !record.is_copy() && !(is_own && no_local) && filter.matches(topic)
+                }
             };
             if !is_for_it {
                 continue;

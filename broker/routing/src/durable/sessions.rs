@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use muster_schemas::Qos;
+use muster_schemas::{Qos, TopicFilter};
 
 use super::{
     SessionKey,
+    assigned::Strays,
     batch::{Waiting, Written},
     records::Uncommitted,
     row::RowKind,
-    session::{Session, Will},
+    session::{Link, Session, Will},
     tail::Tail,
 };
-use crate::{effect::Effect, limits::Limits};
+use crate::{effect::Effect, limits::Limits, subscription::SubscriberId};
 
 /// All of them.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub(crate) struct Sessions {
     pub(crate) committed: u64,
     /// The log has given up what is below.
     pub(super) low: u64,
+    /// What sessions passed over as members of shares that they have left, until the router finds others for it.
+    pub(super) unclaimed: Vec<(TopicFilter, u64)>,
+    /// By group. Bounded by what the log keeps for durable sessions, for it was assigned to one.
+    pub(crate) strays: BTreeMap<u64, Strays>,
     /// Ends and wills, by their time.
     pub(super) timers: BTreeSet<(u64, u64)>,
     /// Messages that no session will get any more because the log no longer had them.
@@ -78,6 +83,8 @@ impl Sessions {
             is_checkpoint_lost: false,
             committed: next_sequence.saturating_sub(1),
             low: 0,
+            unclaimed: Vec::new(),
+            strays: BTreeMap::new(),
             timers: BTreeSet::new(),
             missed: 0,
             messages_expired: 0,
@@ -102,6 +109,11 @@ impl Sessions {
         self.all.get(&number)
     }
 
+    /// Whether a session is not to get back what it publishes on some topic.
+    pub(crate) fn has_no_local(&self, number: u64) -> bool {
+        self.session(number).is_some_and(|session| session.has_no_local)
+    }
+
     pub(crate) fn session_mut(&mut self, number: u64) -> Option<&mut Session> {
         self.all.get_mut(&number)
     }
@@ -124,9 +136,52 @@ impl Sessions {
         self.all.insert(number, session);
     }
 
-    /// Ends a session: its rows go. Returns the will that it leaves.
-    pub(crate) fn end(&mut self, number: u64, effects: &mut Vec<Effect>) -> Option<(SessionKey, Will)> {
-        let session = self.all.remove(&number)?;
+    /// A connection has it from now on, and leaves this will. Returns the one before. Its head is the caller's to write.
+    pub(crate) fn take_up(
+        &mut self,
+        number: u64,
+        to: SubscriberId,
+        expiry_s: u32,
+        will: Option<Will>,
+    ) -> Option<Will> {
+        self.set_timers(number, None, None);
+        let session = self.all.get_mut(&number)?;
+        session.link = Link::Coming(to);
+        session.expiry_s = expiry_s;
+        session.suspect.remove(&RowKind::Head);
+        self.connected += 1;
+        std::mem::replace(&mut session.will, will)
+    }
+
+    /// Its connection is gone, and nobody has it. What the log no longer has it misses.
+    pub(crate) fn put_down(
+        &mut self,
+        number: u64,
+        expiry_s: Option<u32>,
+        unacknowledged: &[(u16, u64)],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.all.get_mut(&number) else { return };
+        self.connected -= usize::from(session.online().is_some());
+        session.ground(unacknowledged);
+        session.expiry_s = expiry_s.unwrap_or(session.expiry_s);
+        self.lose(number, effects);
+    }
+
+    /// Its time begins: that to its end, and that to its will.
+    pub(crate) fn begin_to_wait(&mut self, number: u64, now_ms: u64) {
+        let Some(session) = self.all.get(&number) else { return };
+        let ends_ms = ends_ms(session.expiry_s, now_ms);
+        let will_due_ms = session.will.as_ref().map(|will| will.due_ms(now_ms, ends_ms));
+        self.set_timers(number, ends_ms, will_due_ms);
+    }
+
+    /// Ends a session: its rows go.
+    pub(crate) fn end(&mut self, number: u64, effects: &mut Vec<Effect>) {
+        let Some(session) = self.all.remove(&number) else { return };
+        if session.has_suspect_assignment() {
+            self.store_heirs(effects);
+        }
         self.by_key.remove(&session.key);
         self.changed.remove(&number);
         for at in [session.ends_ms, session.will_due_ms].into_iter().flatten() {
@@ -140,7 +195,6 @@ impl Sessions {
         for kind in rows.chain(session.suspect.iter().copied()) {
             self.store(number, kind, None, effects);
         }
-        session.will.map(|will| (session.key, will))
     }
 
     /// When it ends, and when its will is published, while nobody has it.
@@ -164,6 +218,6 @@ impl Sessions {
 }
 
 /// When a session ends that nobody has from now on; none if it never does.
-pub(crate) fn ends_ms(expiry_s: u32, now_ms: u64) -> Option<u64> {
+pub(super) fn ends_ms(expiry_s: u32, now_ms: u64) -> Option<u64> {
     (expiry_s != u32::MAX).then(|| now_ms.saturating_add(u64::from(expiry_s) * 1_000))
 }

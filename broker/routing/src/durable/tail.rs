@@ -36,19 +36,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::tests::model::message;
+    use crate::tests::{model::message, publisher};
+
+    fn record(sequence: u64, payload: &str) -> Record {
+        let message = Arc::new(message("a", payload, 1));
+        Record { sequence, received_ms: 0, publisher: publisher(1), session: None, message }
+    }
 
     #[test]
     fn the_newest_are_found_and_the_oldest_go() {
         let mut tail = Tail::default();
         for sequence in [2, 3, 7, 9] {
-            let message = Arc::new(message("a", "12345", 1));
-            tail.push(Record { sequence, received_ms: 0, message }, 3, 100);
+            tail.push(record(sequence, "12345"), 3, 100);
         }
         assert!(tail.find(2).is_none() && tail.find(4).is_none());
         assert_eq!(tail.find(7).map(|record| record.sequence), Some(7));
-        let message = Arc::new(message("a", &"1".repeat(90), 1));
-        tail.push(Record { sequence: 10, received_ms: 0, message }, 3, 100);
+        tail.push(record(10, &"1".repeat(90)), 3, 100);
         assert!(tail.find(7).is_none() && tail.find(9).is_some() && tail.find(10).is_some());
     }
 }

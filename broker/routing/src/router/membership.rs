@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use muster_schemas::{ClientId, Message, Publisher, TopicFilter};
+use muster_schemas::{ClientId, Message, Publisher};
 
 use super::{Ending, Member, Router, refuse_attach};
 use crate::{
     access::Access,
-    durable::{Attached, HEAD, Kept, Link, Session, SessionKey, Then, Will, ends_ms},
+    durable::{Attached, Kept, Session, SessionKey, Then, Will},
     effect::Effect,
     input::Input,
     refusal::Refusal,
     subscription::SubscriberId,
 };
+
+/// What a connection wants of the session that it takes up.
+struct Taking {
+    expiry_s: u32,
+    will: Option<Will>,
+    session_present: bool,
+}
 
 impl Router {
     pub(super) fn join(
@@ -55,9 +62,13 @@ impl Router {
         let ending = member.ending.take().unwrap_or_default();
         self.hand_on(member, effects);
         match session {
-            Some(number) => self.detach(number, &ending, effects),
+            Some(number) => self.detach(number, *ending, effects),
             None if ending.graceful => {}
-            None => self.publish_will(publisher, will, effects),
+            None => {
+                if let Some(will) = will {
+                    self.publish_will((publisher, None), will, effects);
+                }
+            }
         }
     }
 
@@ -91,7 +102,7 @@ impl Router {
                 if let Some(other) = self.members.get_mut(&other) {
                     other.session = None;
                 }
-                self.detach(number, &Ending::default(), effects);
+                self.detach(number, Ending::default(), effects);
                 existing = self.sessions.find(&key);
             }
             if let Some(number) = existing.filter(|_| clean_start) {
@@ -127,7 +138,8 @@ impl Router {
             }
             None => self.begin(key, effects),
         };
-        self.take_up(number, to, expiry_s, will, existing.is_some(), effects);
+        let taking = Taking { expiry_s, will, session_present: existing.is_some() };
+        self.take_up(number, to, taking, effects);
     }
 
     fn begin(&mut self, key: SessionKey, effects: &mut Vec<Effect>) -> u64 {
@@ -143,88 +155,78 @@ impl Router {
         number
     }
 
-    fn take_up(
-        &mut self,
-        number: u64,
-        to: SubscriberId,
-        expiry_s: u32,
-        will: Option<Will>,
-        session_present: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// A connection has a session from now on, and is told so when that is on disk.
+    fn take_up(&mut self, number: u64, to: SubscriberId, taking: Taking, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get_mut(&to) else { return };
         member.session = Some(number);
-        let access = member.access.clone();
-        self.sessions.set_timers(number, None, None);
-        let Some(session) = self.sessions.session_mut(number) else { return };
-        session.link = Link::Coming(to);
-        self.sessions.connected += 1;
-        let Some(session) = self.sessions.session_mut(number) else { return };
-        session.expiry_s = expiry_s;
-        let before = std::mem::replace(&mut session.will, will);
-        let after = session.will.as_ref().map_or(0, Will::bytes);
-        self.usage.will(&session.key.publisher, before.as_ref().map_or(0, Will::bytes), after);
-        // What it may no longer subscribe to is taken from it.
-        let id = SubscriberId::durable(number);
-        let is_allowed =
-            |kept: &Kept| access.check_subscribe(kept.share.as_ref().unwrap_or(&kept.filter)).is_ok();
-        let (kept, lost) = std::mem::take(&mut session.subscriptions).into_iter().partition(is_allowed);
-        session.subscriptions = kept;
-        let lost: Vec<Kept> = lost;
-        let (publisher, before) = (session.key.publisher.clone(), self.subscriptions_of(id));
-        for Kept { filter, .. } in &lost {
-            self.drop_subscription(id, filter);
-        }
-        self.usage.subscriptions(&publisher, before, self.subscriptions_of(id));
-        if let Some(session) = self.sessions.session_mut(number) {
-            session.suspect.remove(&HEAD);
-        }
+        let (publisher, access) = (member.publisher.clone(), member.access.clone());
+        self.take_what_is_forbidden(number, &publisher, &access, effects);
+        let Taking { expiry_s, will, session_present } = taking;
+        let after = will.as_ref().map_or(0, Will::bytes);
+        let before = self.sessions.take_up(number, to, expiry_s, will).map_or(0, |will| will.bytes());
+        self.usage.will(&publisher, before, after);
         self.sessions.store_head(number, effects);
         self.sessions.store_suspects(number, effects);
         self.sessions.wait(number, Then::Start { to, session_present });
     }
 
+    /// What a session may no longer subscribe to is taken from it.
+    fn take_what_is_forbidden(
+        &mut self,
+        number: u64,
+        publisher: &Publisher,
+        access: &Access,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = SubscriberId::durable(number);
+        let Some(session) = self.sessions.session_mut(number) else { return };
+        let is_forbidden =
+            |kept: &mut Kept| access.check_subscribe(kept.share.as_ref().unwrap_or(&kept.filter)).is_err();
+        let lost: Vec<Kept> = session.change_subscriptions(|all| all.extract_if(.., is_forbidden).collect());
+        let before = self.subscriptions_of(id);
+        for Kept { filter, .. } in &lost {
+            self.drop_subscription(id, filter);
+            self.reassign(number, filter, effects);
+        }
+        self.usage.subscriptions(publisher, before, self.subscriptions_of(id));
+    }
+
     /// A session's connection is gone: the session waits for the next, or ends.
-    fn detach(&mut self, number: u64, ending: &Ending, effects: &mut Vec<Effect>) {
-        let (now_ms, expiry_s_max) = (self.now_ms, self.limits.session_expiry_s_max);
-        let Some(session) = self.sessions.session_mut(number) else { return };
-        if session.online().is_some() {
-            self.sessions.connected -= 1;
+    fn detach(&mut self, number: u64, ending: Ending, effects: &mut Vec<Effect>) {
+        let Ending { graceful, expiry_s, unacknowledged } = ending;
+        let expiry_s = expiry_s.map(|seconds| seconds.min(self.limits.session_expiry_s_max));
+        self.sessions.put_down(number, expiry_s, &unacknowledged, effects);
+        if graceful {
+            self.take_will(number);
         }
-        let Some(session) = self.sessions.session_mut(number) else { return };
-        session.ground(&ending.unacknowledged);
-        self.sessions.lose(number, effects);
-        let Some(session) = self.sessions.session_mut(number) else { return };
-        if ending.graceful
-            && let Some(discarded) = session.will.take()
-        {
-            self.usage.will(&session.key.publisher, discarded.bytes(), 0);
-        }
-        session.expiry_s = ending.expiry_s.map_or(session.expiry_s, |seconds| seconds.min(expiry_s_max));
-        let ends = ends_ms(session.expiry_s, now_ms);
-        let will_due = session.will.as_ref().map(|will| {
-            let due = now_ms.saturating_add(u64::from(will.delay_s) * 1_000);
-            due.min(ends.unwrap_or(u64::MAX))
-        });
-        self.sessions.set_timers(number, ends, will_due);
+        self.sessions.begin_to_wait(number, self.now_ms);
         self.sessions.store_head(number, effects);
         self.sessions.store_queue(number, effects);
         self.end_what_is_due(effects);
     }
 
+    /// Takes the will of a session, to publish it or not.
+    fn take_will(&mut self, number: u64) -> Option<(Publisher, Will)> {
+        let session = self.sessions.session_mut(number)?;
+        let (publisher, will) = (session.key.publisher.clone(), session.will.take()?);
+        self.usage.will(&publisher, will.bytes(), 0);
+        Some((publisher, will))
+    }
+
     /// Publishes wills and ends sessions whose time has come.
     pub(super) fn end_what_is_due(&mut self, effects: &mut Vec<Effect>) {
         while let Some(number) = self.sessions.due(self.now_ms) {
-            let Some(session) = self.sessions.session_mut(number) else { return };
-            let ends_ms = session.ends_ms;
-            if session.will_due_ms.is_some_and(|due| due <= self.now_ms) {
-                let (publisher, will) = (session.key.publisher.clone(), session.will.take());
-                self.usage.will(&publisher, will.as_ref().map_or(0, Will::bytes), 0);
+            let Some(session) = self.sessions.session(number) else { return };
+            let (ends_ms, will_due_ms) = (session.ends_ms, session.will_due_ms);
+            if will_due_ms.is_some_and(|due| due <= self.now_ms) {
+                let will = self.take_will(number);
                 self.sessions.set_timers(number, ends_ms, None);
                 if ends_ms.is_none_or(|ends| ends > self.now_ms) {
                     self.sessions.store_head(number, effects);
                 }
-                self.publish_will(publisher, will, effects);
+                if let Some((publisher, will)) = will {
+                    self.publish_will((publisher, Some(number)), will, effects);
+                }
             } else {
                 self.sessions.expired += 1;
                 self.end_session(number, effects);
@@ -234,49 +236,46 @@ impl Router {
 
     /// Ends a session for good; a will that still waits is published [MQTT-3.1.2-8].
     fn end_session(&mut self, number: u64, effects: &mut Vec<Effect>) {
-        let shares: Vec<TopicFilter> = match self.sessions.session(number) {
-            Some(session) => {
-                let shared = session.subscriptions.iter().filter(|kept| kept.share.is_some());
-                shared.map(|kept| kept.filter.clone()).collect()
-            }
-            None => return,
-        };
+        let Some(session) = self.sessions.session(number) else { return };
         let id = SubscriberId::durable(number);
-        if let Some(session) = self.sessions.session(number) {
-            let had = self.subscriptions_of(id);
-            self.usage.subscriptions(&session.key.publisher, had, 0);
-            self.usage.session_ended(&session.key.publisher);
-        }
+        let publisher = session.key.publisher.clone();
+        self.usage.subscriptions(&publisher, self.subscriptions_of(id), 0);
+        self.usage.session_ended(&publisher);
         self.index.remove(id);
         self.leave_shares(id);
-        for filter in &shares {
-            self.reassign(number, filter, effects);
+        for filter in self.sessions.shares_of(number) {
+            self.reassign(number, &filter, effects);
         }
-        if let Some((key, will)) = self.sessions.end(number, effects) {
-            self.usage.will(&key.publisher, will.bytes(), 0);
-            self.publish_will(key.publisher, Some(will), effects);
+        let will = self.take_will(number);
+        self.sessions.end(number, effects);
+        if let Some((publisher, will)) = will {
+            self.publish_will((publisher, None), will, effects);
         }
         if self.sessions.is_empty() {
             self.sessions.wait(0, Then::Need(u64::MAX));
         }
     }
 
-    fn publish_will(&mut self, publisher: Publisher, will: Option<Will>, effects: &mut Vec<Effect>) {
-        let Some(Will { message, .. }) = will else { return };
+    fn publish_will(
+        &mut self,
+        (publisher, session): (Publisher, Option<u64>),
+        Will { message, .. }: Will,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.is_behind() {
-            let input = Input::Will { publisher, message };
+            let input = Input::Will { publisher, session, message };
             // One for each session at most, so it is not asked whether there is room.
             self.line_bytes += input.bytes();
             self.line.push_back(input);
         } else {
-            self.will(&publisher, message, effects);
+            self.will((&publisher, session), message, effects);
         }
     }
 
     /// Takes a subscriber out of all shares, and out of the index those that are empty now.
     fn leave_shares(&mut self, subscriber: SubscriberId) {
         for (group, share) in self.groups.leave_all(subscriber) {
-            self.index.unsubscribe(SubscriberId::group(group), &share.filter);
+            self.drop_group(group, &share);
         }
     }
 

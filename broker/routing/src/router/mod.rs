@@ -15,7 +15,7 @@ use muster_schemas::{Message, Publisher, TopicFilter, TopicName};
 use crate::{
     access::Access,
     commit::{Answer, Commits},
-    durable::{Kept, RestoreError, Sessions, Will},
+    durable::{Kept, Record, RestoreError, Sessions, Will},
     effect::{Effect, Outcome, Wish},
     fanout::Fanout,
     groups::{Groups, Joined, Share, Sharer},
@@ -31,7 +31,7 @@ use crate::{
     subscription::{SubscriberId, Subscription},
     usage::Usage,
 };
-use shared::SharedFlights;
+use shared::{SharedFlights, is_of_group};
 
 /// What a router is made of.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +149,7 @@ impl Router {
                 match Share::of(filter) {
                     Ok(Some(share)) => {
                         let member = Sharer { subscriber, subscription: *subscription };
-                        let Joined { group, is_first } = self.groups.join(share.clone(), member);
+                        let Joined { group, is_first } = self.groups.join(share.clone(), filter, member);
                         if is_first {
                             self.index.subscribe(
                                 SubscriberId::group(group),
@@ -170,14 +170,21 @@ impl Router {
     }
 
     /// Hands in a record of the log, in order.
-    pub fn restore_record(&mut self, sequence: u64, message: &Message, restoring: &mut Restoring) {
-        self.index.all_matches(&message.topic, &mut restoring.matches);
-        self.sessions.restore_record(sequence, message, &mut restoring.matches, &restoring.as_of);
+    pub fn restore_record(&mut self, record: &Record, restoring: &mut Restoring) {
+        let from = record.session.map(SubscriberId::durable);
+        self.index.all_matches(&record.message.topic, from, &mut restoring.matches);
+        self.sessions.restore_record(record, &mut restoring.matches, &restoring.as_of);
     }
 
     /// Takes one input at `now_ms`, in Unix milliseconds, and appends what it wants done to `effects`.
     pub fn handle(&mut self, now_ms: u64, input: Input, effects: &mut Vec<Effect>) {
         self.now_ms = now_ms;
+        self.take_input(input, effects);
+        self.hand_out_strays(effects);
+    }
+
+    fn take_input(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        let now_ms = self.now_ms;
         match input {
             // News of the disk never waits in line: publishers wait for it.
             Input::Committed { up_to } => {
@@ -208,8 +215,11 @@ impl Router {
                 }
             }
             Input::Trimmed { below } => self.sessions.trimmed(below, now_ms, effects),
+            Input::Records { session, wanted, records, .. } if is_of_group(session) => {
+                self.take_strays(session, &wanted, records, effects);
+            }
             Input::Records { session, epoch, wanted, records, next } => {
-                self.sessions.records((session, epoch), wanted, records, next, now_ms);
+                self.sessions.records((session, epoch), wanted, records, next, now_ms, effects);
                 self.feed(effects);
             }
             Input::Complete { subscriber, tag } => match self.session_of(subscriber) {
@@ -317,9 +327,12 @@ impl Router {
         self.sessions.len()
     }
 
-    /// Whether a durable session still waits for what it wanted of the log with [`Effect::Read`].
+    /// Whether a durable session, or a share, still waits for what it wanted of the log with [`Effect::Read`].
     pub fn is_reading(&self, session: u64, epoch: u64) -> bool {
-        self.sessions.session(session).is_some_and(|session| session.epoch == epoch && session.reading)
+        match is_of_group(session) {
+            true => self.sessions.strays.contains_key(&SubscriberId(session).group_number()),
+            false => self.sessions.session(session).is_some_and(|s| s.epoch == epoch && s.reading),
+        }
     }
 
     /// The subscriptions.
@@ -467,7 +480,7 @@ impl Router {
             Input::Publish { subscriber, ticket, message } => {
                 self.publish(subscriber, ticket, message, effects);
             }
-            Input::Will { publisher, message } => self.will(&publisher, message, effects),
+            Input::Will { publisher, session, message } => self.will((&publisher, session), message, effects),
             Input::Announce { message } => self.announce(message, effects),
             // The rest never stands in line.
             _ => {}

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Denial,
     commit::{Answer, Commits},
-    durable::{Session, Then},
+    durable::{Record, Session, Then},
     effect::{Delivery, Effect, Outcome, expires_ms},
     index::Match,
     limits::{HELD_FURNITURE_BYTES, PrincipalLimits, SEARCH_NODES_MAX, SEARCH_NODES_OF_A_MESSAGE},
@@ -25,8 +25,8 @@ use crate::{
 enum Author<'a> {
     /// That of a member.
     Member(SubscriberId),
-    /// That of somebody who need not be there any more.
-    Gone(&'a Publisher),
+    /// That of somebody who need not be there any more, and the number of its durable session.
+    Gone(&'a Publisher, Option<u64>),
 }
 
 /// What the publisher of a message is owed.
@@ -124,26 +124,33 @@ impl Router {
     }
 
     /// A message that nobody waits for; its access was checked when it was left.
-    pub(super) fn will(&mut self, publisher: &Publisher, message: Message, effects: &mut Vec<Effect>) {
-        self.index.matches(&message.topic, None, self.fanout.matches());
+    pub(super) fn will(
+        &mut self,
+        (publisher, session): (&Publisher, Option<u64>),
+        message: Message,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.index.matches(&message.topic, session.map(SubscriberId::durable), self.fanout.matches());
         if self.fanout.matches().is_cut() {
             let refusal = Refusal::SearchTooWide { max: SEARCH_NODES_MAX };
             return effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
         let is_logged = self.durable.iter().any(|filter| filter.matches(&message.topic));
-        let (author, message) = (Author::Gone(publisher), Arc::new(message));
+        let (author, message) = (Author::Gone(publisher, session), Arc::new(message));
         if let Err((_, refusal)) = self.route(author, is_logged, Owed::default(), message, effects) {
             effects.push(Effect::Lost { publisher: publisher.clone(), refusal });
         }
     }
 
-    fn publisher_of(&self, author: Author<'_>) -> Option<Publisher> {
-        match author {
+    fn origin_of(&self, author: Author<'_>) -> Option<(Publisher, Option<u64>)> {
+        let (publisher, session) = match author {
             Author::Member(subscriber) => {
-                self.members.get(&subscriber).map(|member| member.publisher.clone())
+                let member = self.members.get(&subscriber)?;
+                (&member.publisher, member.session)
             }
-            Author::Gone(publisher) => Some(publisher.clone()),
-        }
+            Author::Gone(publisher, session) => (publisher, session),
+        };
+        Some((publisher.clone(), session.filter(|number| self.sessions.has_no_local(*number))))
     }
 
     /// Routes a message whose matches have been found.
@@ -164,14 +171,11 @@ impl Router {
             true => Default::default(),
             false => self.choose(groups, message.qos),
         };
-        for Chosen { member, .. } in chosen.iter().filter(|chosen| chosen.member.subscriber.is_durable()) {
-            let found = Self::as_match(member);
+        for found in
+            chosen.iter().filter(|chosen| chosen.member.subscriber.is_durable()).map(Chosen::as_match)
+        {
             match wanted.iter_mut().find(|known: &&mut Match| known.subscriber == found.subscriber) {
-                Some(known) => {
-                    known.qos = known.qos.max(found.qos);
-                    known.retain_as_published |= found.retain_as_published;
-                    known.subscription_ids.extend(found.subscription_ids);
-                }
+                Some(known) => known.merge(found),
                 None => wanted.push(found),
             }
         }
@@ -182,13 +186,13 @@ impl Router {
         let is_kept = is_logged || at_once < wanted.len();
         let is_held = at_once < wanted.len();
         // Only what is kept or shared is asked whose it is.
-        let publisher = match is_kept || message.retain || !chosen.is_empty() {
-            true => self.publisher_of(author),
+        let origin = match is_kept || message.retain || !chosen.is_empty() {
+            true => self.origin_of(author),
             false => None,
         };
         let needed_from = || self.sessions.needed_from();
-        let (message, sequence) = match &publisher {
-            Some(publisher) => {
+        let (message, sequence) = match &origin {
+            Some((publisher, session)) => {
                 let limits = self.limits.of(publisher.kind);
                 let bytes = message.topic.as_str().len() + message.payload.len() + HELD_FURNITURE_BYTES;
                 let share = (publisher, bytes as u64, limits.log_bytes_max);
@@ -197,7 +201,7 @@ impl Router {
                     return Err((message.topic.clone(), Refusal::PrincipalLogBytesQuota { who, max }));
                 }
                 let (message, sequence) = accept(
-                    (publisher, limits),
+                    (publisher, *session, limits),
                     &mut self.retained,
                     &mut self.commits,
                     message,
@@ -217,7 +221,7 @@ impl Router {
             self.give_at_once(&message, expires_ms, &wanted, effects);
             wanted.retain(|found| found.qos.min(qos) > Qos::AtMostOnce);
         }
-        if let Some(sequence) = sequence
+        if let (Some(sequence), Some((publisher, session))) = (sequence, &origin)
             && !wanted.is_empty()
         {
             let kept_for =
@@ -225,10 +229,12 @@ impl Router {
             for Chosen { member, filter, .. } in chosen.iter().filter(kept_for) {
                 self.sessions.assign(member.subscriber.durable_number(), sequence, filter, effects);
             }
-            self.sessions.expect(sequence, self.now_ms, &message, wanted);
+            let (publisher, session, received_ms) = (publisher.clone(), *session, self.now_ms);
+            let record = Record { sequence, received_ms, publisher, session, message: message.clone() };
+            self.sessions.expect(record, wanted);
         }
         for chosen in chosen.iter().filter(|chosen| !chosen.member.subscriber.is_durable()) {
-            let Some(publisher) = &publisher else { break };
+            let Some((publisher, _)) = &origin else { break };
             let shared = Shared { message: &message, publisher, expires_ms };
             self.give_shared(chosen, shared, effects);
         }
@@ -277,7 +283,7 @@ impl Router {
 /// Changes what is retained, and hands the log what it has to keep. Returns the message and the sequence that must be on
 /// disk before it is acknowledged.
 fn accept(
-    (publisher, limits): (&Publisher, &PrincipalLimits),
+    (publisher, session, limits): (&Publisher, Option<u64>, &PrincipalLimits),
     retained: &mut Retained,
     commits: &mut Commits,
     message: Arc<Message>,
@@ -308,7 +314,7 @@ fn accept(
     let sequence = commits.assign();
     if is_kept {
         let (publisher, message) = (publisher.clone(), message.clone());
-        effects.push(Effect::Append { sequence, publisher, message });
+        effects.push(Effect::Append { sequence, publisher, session, message });
     }
     if let Some(previous) = change {
         // A compact topic, for the one that was read is part of a read buffer.

@@ -1,26 +1,40 @@
 //! Messages for those who share a filter: who gets which, and who gets it next when one goes without having taken it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use muster_schemas::{Message, Publisher, Qos, TopicFilter};
+use muster_schemas::{Message, Publisher, Qos, TopicFilter, stored::COPY};
 use smallvec::SmallVec;
 
 use super::{Member, Router};
 use crate::{
-    durable::Session,
-    effect::{Delivery, Effect},
+    durable::{Record, Then, Wanted},
+    effect::{Delivery, Effect, expires_ms},
     groups::{Share, Sharer},
     index::Match,
     limits::SHARED_FLIGHTS_MAX,
     subscription::SubscriberId,
 };
 
+/// How well a member can take one more message; the least is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Readiness {
+    /// It is connected and not behind.
+    Ready,
+    /// It is connected, and has enough to do.
+    Behind,
+    /// It will be back, and what it is to get is kept for it.
+    Away,
+}
+
 /// A member of a share that was chosen for a message.
 #[derive(Debug, Clone)]
 pub(super) struct Chosen {
-    pub(super) group: u64,
     pub(super) member: Sharer,
-    /// The filter as the member asked for it.
+    readiness: Readiness,
+    /// The filter as the members asked for it.
     pub(super) filter: TopicFilter,
 }
 
@@ -34,7 +48,8 @@ pub(super) struct SharedFlights {
 
 #[derive(Debug)]
 struct SharedFlight {
-    group: u64,
+    /// The share's, as its members asked for it.
+    filter: TopicFilter,
     message: Arc<Message>,
     qos: Qos,
     publisher: Publisher,
@@ -48,6 +63,30 @@ pub(super) struct Shared<'a> {
     pub(super) expires_ms: Option<u64>,
 }
 
+impl<'a> From<&'a Record> for Shared<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self { message: &record.message, publisher: &record.publisher, expires_ms: record.expires_ms() }
+    }
+}
+
+impl Chosen {
+    /// The member's part in a message, as one more match.
+    pub(super) fn as_match(&self) -> Match {
+        let Sharer { subscriber, subscription } = self.member;
+        Match {
+            subscriber,
+            qos: subscription.options.qos,
+            retain_as_published: subscription.options.retain_as_published,
+            subscription_ids: subscription.id.into_iter().collect(),
+        }
+    }
+
+    /// Whether its durable session keeps a message of this quality of service until it is acknowledged.
+    fn is_kept(&self, qos: Qos) -> bool {
+        self.member.subscriber.is_durable() && self.member.subscription.options.qos.min(qos) > Qos::AtMostOnce
+    }
+}
+
 impl Router {
     /// Chooses a member of each share whose filter the message on hand matches.
     pub(super) fn choose(&mut self, groups: SmallVec<[u64; 2]>, qos: Qos) -> SmallVec<[Chosen; 2]> {
@@ -58,44 +97,42 @@ impl Router {
     /// among those who will be back.
     fn choose_of(&mut self, group: u64, qos: Qos) -> Option<Chosen> {
         let (members, sessions) = (&self.members, &self.sessions);
-        let rank = |subscriber: SubscriberId| {
+        let readiness = |Sharer { subscriber, subscription }: &Sharer| {
             if subscriber.is_durable() {
                 let session = sessions.session(subscriber.durable_number())?;
-                return match (session.online(), session.is_caught_up()) {
-                    (Some(_), true) => Some(0),
-                    (Some(_), false) => Some(1),
-                    (None, _) => (qos > Qos::AtMostOnce).then_some(2),
+                return match session.here() {
+                    Some(_) if session.is_caught_up() => Some(Readiness::Ready),
+                    Some(_) => Some(Readiness::Behind),
+                    None => (subscription.options.qos.min(qos) > Qos::AtMostOnce).then_some(Readiness::Away),
                 };
             }
-            let member = members.get(&subscriber).filter(|member| !member.leaving)?;
+            let member = members.get(subscriber).filter(|member| !member.leaving)?;
             let waiting = member.shared.as_ref().map_or(0, |shared| shared.flights.len());
-            Some(u8::from(waiting >= SHARED_FLIGHTS_MAX))
+            Some(if waiting < SHARED_FLIGHTS_MAX { Readiness::Ready } else { Readiness::Behind })
         };
-        let member = self.groups.pick(group, rank)?;
-        let Share { name, filter } = self.groups.share(group)?;
-        let filter = format!("$share/{name}/{filter}").parse().ok()?;
-        Some(Chosen { group, member, filter })
+        let (readiness, member, filter) = self.groups.pick(group, readiness)?;
+        Some(Chosen { member, readiness, filter })
     }
 
-    /// Hands a message to a member that has no durable session.
+    /// Hands a message to a member of whom it is not kept.
     pub(super) fn give_shared(
         &mut self,
-        Chosen { group, member: Sharer { subscriber: to, subscription }, .. }: &Chosen,
+        Chosen { member: Sharer { subscriber, subscription }, filter, .. }: &Chosen,
         Shared { message, publisher, expires_ms }: Shared<'_>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(member) = self.members.get_mut(to) else { return };
-        let qos = subscription.options.qos.min(message.qos);
-        let tag = (qos > Qos::AtMostOnce).then(|| {
-            let (message, publisher) = (message.clone(), publisher.clone());
-            member.shared.get_or_insert_default().note(SharedFlight {
-                group: *group,
-                message,
-                qos,
-                publisher,
-                expires_ms,
-            })
-        });
+        let mut qos = subscription.options.qos.min(message.qos);
+        let (mut to, mut tag) = (*subscriber, None);
+        if subscriber.is_durable() {
+            let session = self.sessions.session(subscriber.durable_number());
+            let Some(here) = session.and_then(|session| session.here()) else { return };
+            (to, qos) = (here, Qos::AtMostOnce);
+        } else if qos > Qos::AtMostOnce {
+            let Some(member) = self.members.get_mut(subscriber) else { return };
+            let (filter, message, publisher) = (filter.clone(), message.clone(), publisher.clone());
+            let flight = SharedFlight { filter, message, qos, publisher, expires_ms };
+            tag = Some(member.shared.get_or_insert_default().note(flight));
+        }
         let delivery = Delivery {
             message: message.clone(),
             qos,
@@ -105,17 +142,7 @@ impl Router {
             resent_as: None,
             expires_ms,
         };
-        effects.push(Effect::Deliver { to: *to, delivery });
-    }
-
-    /// A durable member's part in a message, as one more match.
-    pub(super) fn as_match(member: &Sharer) -> Match {
-        Match {
-            subscriber: member.subscriber,
-            qos: member.subscription.options.qos,
-            retain_as_published: member.subscription.options.retain_as_published,
-            subscription_ids: member.subscription.id.into_iter().collect(),
-        }
+        effects.push(Effect::Deliver { to, delivery });
     }
 
     /// A delivery to a member without a durable session is over.
@@ -136,46 +163,139 @@ impl Router {
     }
 
     fn share_again(&mut self, flight: SharedFlight, effects: &mut Vec<Effect>) {
-        let SharedFlight { group, message, qos, publisher, expires_ms } = flight;
-        let Some(chosen) = self.choose_of(group, qos) else { return };
-        let subscriber = chosen.member.subscriber;
-        if !subscriber.is_durable() {
+        let SharedFlight { filter, message, publisher, expires_ms, .. } = flight;
+        let Some(group) = self.group_of(&filter) else { return };
+        let Some(chosen) = self.choose_of(group, message.qos) else { return };
+        if !chosen.is_kept(message.qos) {
             let shared = Shared { message: &message, publisher: &publisher, expires_ms };
             return self.give_shared(&chosen, shared, effects);
         }
-        if self.commits.check_room().is_err() {
-            return effects.push(Effect::Lost { publisher, refusal: crate::Refusal::StorageFailed });
+        if let Err(refusal) = self.commits.check_room() {
+            return effects.push(Effect::Lost { publisher, refusal });
         }
-        let sequence = self.commits.assign();
-        effects.push(Effect::Append { sequence, publisher, message: message.clone() });
-        let wanted = std::iter::once(Self::as_match(&chosen.member)).collect();
-        self.sessions.expect(sequence, self.now_ms, &message, wanted);
-        self.sessions.assign(subscriber.durable_number(), sequence, &chosen.filter, effects);
+        // A copy, for those who want it otherwise have it.
+        let (sequence, received_ms, session) = (self.commits.assign(), self.now_ms, Some(COPY));
+        let record = Record { sequence, received_ms, publisher: publisher.clone(), session, message };
+        effects.push(Effect::Append { sequence, publisher, session, message: record.message.clone() });
+        self.sessions.expect(record, std::iter::once(chosen.as_match()).collect());
+        let number = chosen.member.subscriber.durable_number();
+        self.sessions.assign(number, sequence, &chosen.filter, effects);
     }
 
-    /// A durable session leaves a share: what was assigned to it goes to others, as far as they can get it from the log,
-    /// or it is still in memory.
+    /// A durable session leaves a share: what was assigned to it and is not in its hands is for others.
     pub(super) fn reassign(&mut self, number: u64, filter: &TopicFilter, effects: &mut Vec<Effect>) {
-        let Ok(Some(share)) = Share::of(filter) else { return };
-        let Some(group) = self.groups.find(&share) else { return };
-        for sequence in self.sessions.take_assigned(number, filter, effects) {
-            let Some(chosen) = self.choose_of(group, Qos::AtLeastOnce) else { return };
-            let subscriber = chosen.member.subscriber;
-            if subscriber.is_durable() {
-                let other = subscriber.durable_number();
-                self.sessions.assign(other, sequence, &chosen.filter, effects);
-                self.sessions.list(other, sequence, self.now_ms);
-            } else if let Some(record) = self.sessions.recent(sequence).cloned() {
-                let expires_ms = crate::effect::expires_ms(&record.message, record.received_ms);
-                let Some(publisher) =
-                    self.sessions.session(number).map(|s: &Session| s.key.publisher.clone())
-                else {
-                    return;
-                };
-                let shared = Shared { message: &record.message, publisher: &publisher, expires_ms };
-                self.give_shared(&chosen, shared, effects);
+        let taken = self.sessions.take_assigned(number, filter, effects);
+        // Without a group nobody shares it any more.
+        let Some(group) = self.group_of(filter).filter(|_| !taken.is_empty()) else { return };
+        self.sessions.strays.entry(group).or_default().sequences.extend(taken);
+    }
+
+    /// Finds members for records of shares that nobody has. One who has a durable session gets them at once, for it is kept
+    /// there; a connection as it has room for them, from memory or from the log.
+    pub(super) fn hand_out_strays(&mut self, effects: &mut Vec<Effect>) {
+        for (filter, sequence) in self.sessions.take_unclaimed() {
+            if let Some(group) = self.group_of(&filter) {
+                self.sessions.strays.entry(group).or_default().sequences.insert(sequence);
             }
         }
+        if self.sessions.strays.is_empty() {
+            return;
+        }
+        let groups: Vec<u64> = self.sessions.strays.keys().copied().collect();
+        let before = groups.len();
+        let mut longer = BTreeSet::new();
+        for group in groups {
+            self.hand_out_strays_of(group, &mut longer, effects);
+        }
+        for number in longer {
+            // At once, for what was listed by then is not looked for after a crash.
+            self.sessions.store_queue(number, effects);
+        }
+        self.sessions.strays.retain(|_, strays| !strays.sequences.is_empty());
+        if self.sessions.strays.len() < before {
+            let from = self.sessions.needed_from();
+            self.sessions.wait(0, Then::Need(from));
+        }
+    }
+
+    fn hand_out_strays_of(&mut self, group: u64, longer: &mut BTreeSet<u64>, effects: &mut Vec<Effect>) {
+        let next = |router: &Self| router.sessions.strays.get(&group)?.sequences.first().copied();
+        while let Some(sequence) = next(self) {
+            let Some(chosen) = self.choose_of(group, Qos::AtLeastOnce) else {
+                // Nobody shares it any more.
+                self.sessions.strays.remove(&group);
+                return;
+            };
+            if chosen.is_kept(Qos::AtLeastOnce) {
+                let found = chosen.as_match();
+                longer.insert(found.subscriber.durable_number());
+                self.sessions.assign_late(sequence, &chosen.filter, found, self.now_ms, effects);
+            } else if chosen.readiness > Readiness::Ready && !chosen.member.subscriber.is_durable() {
+                return;
+            } else if let Some(record) = self.sessions.recent(sequence).cloned() {
+                self.give_record(&chosen, &record, effects);
+            } else {
+                if let Some(wanted) = self.sessions.ask_for_strays(group) {
+                    let session = SubscriberId::group(group).0;
+                    effects.push(Effect::Read { session, epoch: 0, wanted });
+                }
+                return;
+            }
+            if let Some(strays) = self.sessions.strays.get_mut(&group) {
+                strays.sequences.remove(&sequence);
+            }
+        }
+    }
+
+    /// The log's answer for a share: what it has goes out at once, and what it no longer has is missed.
+    pub(super) fn take_strays(
+        &mut self,
+        reader: u64,
+        wanted: &Wanted,
+        records: Vec<Record>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let group = SubscriberId(reader).group_number();
+        let Some(strays) = self.sessions.strays.get_mut(&group) else { return };
+        strays.is_asked = false;
+        let Wanted::These(asked) = wanted else { return };
+        // Some may have found a member meanwhile.
+        let mut asked: BTreeSet<u64> =
+            asked.iter().copied().filter(|s| strays.sequences.contains(s)).collect();
+        for record in records.iter().filter(|record| asked.contains(&record.sequence)) {
+            let Some(chosen) = self.choose_of(group, record.message.qos) else { return };
+            if chosen.is_kept(record.message.qos) {
+                // It gets this one with the others.
+                return;
+            }
+            self.give_record(&chosen, record, effects);
+            if let Some(strays) = self.sessions.strays.get_mut(&group) {
+                strays.sequences.remove(&record.sequence);
+            }
+        }
+        asked.retain(|sequence| records.iter().all(|record| record.sequence != *sequence));
+        self.sessions.missed += asked.len() as u64;
+        if let Some(strays) = self.sessions.strays.get_mut(&group) {
+            strays.sequences.retain(|sequence| !asked.contains(sequence));
+        }
+    }
+
+    fn give_record(&mut self, chosen: &Chosen, record: &Record, effects: &mut Vec<Effect>) {
+        if expires_ms(&record.message, record.received_ms).is_none_or(|at| at > self.now_ms) {
+            self.give_shared(chosen, record.into(), effects);
+        } else {
+            self.sessions.messages_expired += 1;
+        }
+    }
+
+    /// A share that nobody is in any more.
+    pub(super) fn drop_group(&mut self, group: u64, share: &Share) {
+        self.index.unsubscribe(SubscriberId::group(group), &share.filter);
+        self.sessions.strays.remove(&group);
+    }
+
+    fn group_of(&self, filter: &TopicFilter) -> Option<u64> {
+        self.groups.find(&Share::of(filter).ok()??)
     }
 }
 
@@ -185,4 +305,10 @@ impl SharedFlights {
         self.flights.insert(self.last_tag, flight);
         self.last_tag
     }
+}
+
+/// Whether the log is asked for a share, and not for a durable session.
+pub(super) fn is_of_group(reader: u64) -> bool {
+    let reader = SubscriberId(reader);
+    !reader.is_connection() && !reader.is_durable()
 }

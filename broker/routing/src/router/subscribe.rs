@@ -65,7 +65,7 @@ impl Router {
         if let Some(share) = share {
             // A share is sent nothing that is retained (MQTT 5 §4.8.2).
             let shared = share.filter.clone();
-            let joined = self.groups.join(share, Sharer { subscriber: id, subscription });
+            let joined = self.groups.join(share, &filter, Sharer { subscriber: id, subscription });
             if joined.is_first {
                 self.index.subscribe(SubscriberId::group(joined.group), &shared, Subscription::of_group());
             }
@@ -93,14 +93,14 @@ impl Router {
         let since = self.commits.next_sequence();
         let number = self.session_of(to);
         let Some(session) = number.and_then(|number| self.sessions.session_mut(number)) else { return };
-        match session.subscriptions.iter_mut().find(|kept| kept.filter == *filter) {
+        session.change_subscriptions(|all| match all.iter_mut().find(|kept| kept.filter == *filter) {
             Some(kept) => kept.subscription = subscription,
             None => {
                 // A copy, for the filter's own bytes are part of a read buffer.
                 let filter = filter.as_str().parse().unwrap_or_else(|_| filter.clone());
-                session.subscriptions.push(Kept::new(filter, subscription, since));
+                all.push(Kept::new(filter, subscription, since));
             }
-        }
+        });
     }
 
     pub(super) fn unsubscribe(
@@ -122,7 +122,7 @@ impl Router {
                 self.replays.end(to, filter);
                 if let Some(number) = self.session_of(to) {
                     if let Some(session) = self.sessions.session_mut(number) {
-                        session.subscriptions.retain(|kept| kept.filter != *filter);
+                        session.change_subscriptions(|all| all.retain(|kept| kept.filter != *filter));
                     }
                     self.reassign(number, filter, effects);
                 }
@@ -139,7 +139,7 @@ impl Router {
         match self.groups.leave(&share, id) {
             Some((did_exist, gone)) => {
                 if let Some(group) = gone {
-                    self.index.unsubscribe(SubscriberId::group(group), &share.filter);
+                    self.drop_group(group, &share);
                 }
                 did_exist
             }

@@ -1,10 +1,10 @@
 //! Stories of shared subscriptions.
 
-use muster_schemas::ClientId;
+use muster_schemas::{ClientId, stored::COPY};
 
 use crate::{
-    Effect, Input, SubscriberId,
-    tests::{Bus, model::message},
+    Effect, Input, Record, Refusal, SubscriberId, Wanted,
+    tests::{Bus, model::message, publisher},
 };
 
 fn attach(bus: &mut Bus, subscriber: u64, expiry_s: u32) {
@@ -108,4 +108,134 @@ fn what_waits_for_a_member_whose_session_ends_goes_to_another_that_has_one() {
     attach(&mut bus, 2, 60);
     let payloads: Vec<_> = given(&mut bus).into_iter().map(|(_, payload, _)| payload).collect();
     assert_eq!(payloads, ["0", "1", "2", "3"]);
+}
+
+/// A session of `client-{client}` that ends another of its kind and has none itself.
+fn ends_for_good(bus: &mut Bus, subscriber: u64, client: u64) {
+    bus.handle(Input::Join {
+        subscriber: SubscriberId(subscriber),
+        publisher: publisher(client),
+        access: std::sync::Arc::new(crate::Access::app()),
+    });
+    let client_id = format!("client-{client}").parse().expect("client id");
+    let subscriber = SubscriberId(subscriber);
+    bus.handle(Input::Attach { subscriber, client_id, clean_start: true, expiry_s: 0, will: None });
+}
+
+/// Client 1 is away for longer, and client 2 is there with its connection only. Both share, and a job waits for client 1.
+fn a_job_for_who_is_away(change: impl FnOnce(&mut crate::Limits)) -> Bus {
+    let mut bus = Bus::with(change);
+    bus.join(1).join(9);
+    attach(&mut bus, 1, 60);
+    bus.subscribe(1, "$share/g/jobs", 1);
+    stored(&mut bus);
+    bus.leave(1);
+    bus.publish(9, 1, message("jobs", "later", 1));
+    stored(&mut bus);
+    bus.join(2).subscribe(2, "$share/g/jobs", 1).take();
+    bus
+}
+
+#[test]
+fn a_message_that_goes_on_to_another_is_still_of_whoever_published_it() {
+    let mut bus = a_job_for_who_is_away(|_| {});
+    ends_for_good(&mut bus, 11, 1);
+    assert_eq!(given(&mut bus), [(2, "later".to_owned(), Some(1))]);
+    // From there it goes to one whose session keeps it, and is written down for that.
+    bus.join(3);
+    attach(&mut bus, 3, 60);
+    bus.subscribe(3, "$share/g/jobs", 1).leave(3);
+    stored(&mut bus);
+    bus.take();
+    bus.leave(2);
+    let appended = bus.take().into_iter().find_map(|effect| match effect {
+        Effect::Append { publisher, session, message, .. } => {
+            Some((publisher, session, message.payload.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!(appended, Some((publisher(9), Some(COPY), "later".into())));
+}
+
+#[test]
+fn what_nobody_has_and_memory_has_not_is_read_from_the_log_for_a_connection() {
+    let mut bus = a_job_for_who_is_away(|limits| limits.tail_records_max = 0);
+    ends_for_good(&mut bus, 11, 1);
+    stored(&mut bus);
+    let effects = bus.take();
+    let read = effects.iter().find_map(|effect| match effect {
+        Effect::Read { session, epoch, wanted } => Some((*session, *epoch, wanted.clone())),
+        _ => None,
+    });
+    let (session, epoch, wanted) = read.expect("the log is asked");
+    assert_eq!(wanted, Wanted::These(vec![1]));
+    assert!(bus.router.is_reading(session, epoch));
+    assert_eq!(bus.router.needed_from(), 1, "the log keeps it until then");
+    let message = std::sync::Arc::new(message("jobs", "later", 1));
+    let record =
+        Record { sequence: 1, received_ms: super::NOW_MS, publisher: publisher(9), session: None, message };
+    bus.handle(Input::Records { session, epoch, wanted, records: vec![record], next: 0 });
+    assert_eq!(given(&mut bus), [(2, "later".to_owned(), Some(1))]);
+    assert_eq!(bus.router.needed_from(), u64::MAX);
+}
+
+#[test]
+fn a_message_that_cannot_be_kept_for_another_is_lost_for_the_reason_that_is_told() {
+    let mut bus = Bus::with(|limits| limits.uncommitted_records_max = 1);
+    bus.join(1).join(2).join(9);
+    attach(&mut bus, 2, 60);
+    bus.subscribe(2, "$share/g/jobs", 1).leave(2);
+    stored(&mut bus);
+    bus.subscribe(1, "$share/g/jobs", 1).take();
+    bus.publish(9, 1, message("jobs", "1", 1));
+    assert_eq!(given(&mut bus), [(1, "1".to_owned(), Some(1))]);
+    bus.publish(9, 2, message("logged/x", "2", 1)).take();
+    bus.leave(1);
+    let lost = Effect::Lost { publisher: publisher(9), refusal: Refusal::LogBehind { max: 1 } };
+    assert!(bus.take().contains(&lost));
+}
+
+#[test]
+fn what_a_member_has_in_its_hands_when_it_unsubscribes_goes_to_nobody_else() {
+    let mut bus = Bus::new();
+    bus.join(1).join(2).join(9);
+    for subscriber in [1, 2] {
+        attach(&mut bus, subscriber, 60);
+        bus.subscribe(subscriber, "$share/g/jobs", 2);
+        stored(&mut bus);
+    }
+    bus.take();
+    bus.publish(9, 1, message("jobs", "once", 2));
+    stored(&mut bus);
+    assert_eq!(given(&mut bus).len(), 1);
+    bus.unsubscribe(1, "$share/g/jobs").unsubscribe(2, "$share/g/jobs");
+    bus.subscribe(2, "$share/g/jobs", 2);
+    stored(&mut bus);
+    assert_eq!(given(&mut bus), []);
+}
+
+#[test]
+fn what_a_session_may_no_longer_share_is_for_others() {
+    let mut bus = a_job_for_who_is_away(|_| {});
+    let topics = vec![crate::Rule::allow("other", "other".parse().expect("filter"))];
+    let access = crate::Access::new("narrow", topics.clone(), topics);
+    bus.join_with(1, access);
+    attach(&mut bus, 1, 60);
+    assert_eq!(given(&mut bus), [(2, "later".to_owned(), Some(1))]);
+}
+
+#[test]
+fn who_is_on_the_way_is_not_asked_before_who_is_there() {
+    let mut bus = Bus::new();
+    bus.join(1).join(2).join(9);
+    attach(&mut bus, 1, 60);
+    bus.subscribe(1, "$share/g/jobs", 0);
+    stored(&mut bus);
+    bus.subscribe(2, "$share/g/jobs", 0).leave(1).take();
+    // Whoever shares at QoS 0 gets what comes while it is there, or another does.
+    for number in 0..4 {
+        bus.publish(9, 1, message("jobs", &number.to_string(), 1));
+    }
+    let to: Vec<u64> = given(&mut bus).into_iter().map(|(to, ..)| to).collect();
+    assert_eq!(to, [2; 4]);
 }

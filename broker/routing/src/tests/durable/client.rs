@@ -14,12 +14,12 @@ const WINDOW: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) enum Packet {
     ConnAck { session_present: bool },
-    Publish { id: u16, qos: u8, number: usize, topic: String },
+    Publish { id: u16, qos: u8, number: usize, topic: String, by: Vec<u32> },
     PubAck { id: u16, ok: bool },
     PubRec { id: u16, ok: bool },
     PubRel { id: u16 },
     PubComp { id: u16 },
-    Subscribe { filter: TopicFilter, qos: u8, wish: u64 },
+    Subscribe { filter: TopicFilter, qos: u8, wish: u64, id: u32, no_local: bool },
     SubAck { wish: u64, ok: bool },
     Unsubscribe { filter: TopicFilter },
 }
@@ -54,20 +54,38 @@ pub(super) struct Client {
     pub(super) sending: VecDeque<Sending>,
     /// Packet ids of QoS 2 messages between PUBLISH and PUBREL.
     received: BTreeSet<u16>,
-    /// What its application got: number and quality of service.
-    pub(super) got: Vec<(usize, u8)>,
+    /// What its application got.
+    pub(super) got: Vec<Got>,
+    /// Shares that it was ever in.
+    pub(super) shared: BTreeSet<u32>,
+    /// Its session ends with its connection.
+    pub(super) is_brief: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
     pub(super) online: bool,
+}
+
+/// What an application got: a message, how, and by which of its subscriptions.
+#[derive(Debug, Clone)]
+pub(super) struct Got {
+    pub(super) number: usize,
+    pub(super) qos: u8,
+    pub(super) by: Vec<u32>,
 }
 
 /// What the packets that a client got mean to those who judge.
 #[derive(Debug)]
 pub(super) enum News {
     Accepted(usize),
+    /// It sends these again.
+    Repeats(Vec<usize>),
     LostSession,
 }
 
 impl Client {
+    pub(super) fn new(is_brief: bool) -> Self {
+        Self { is_brief, ..Self::default() }
+    }
+
     /// Takes the next packet from the broker.
     pub(super) fn hear(&mut self) -> Option<News> {
         let packet = self.line.as_mut()?.to_client.pop_front()?;
@@ -78,13 +96,16 @@ impl Client {
                 if self.has_session && !self.begins_anew && !session_present {
                     news = Some(News::LostSession);
                 }
-                (self.has_session, self.begins_anew, self.online) = (true, false, true);
+                if news.is_none() && !self.sending.is_empty() {
+                    news = Some(News::Repeats(self.sending.iter().map(|sending| sending.number).collect()));
+                }
+                (self.has_session, self.begins_anew, self.online) = (!self.is_brief, false, true);
                 let again: Vec<Packet> = self.sending.iter().map(Sending::packet).collect();
                 self.line.as_mut()?.to_server.extend(again);
             }
-            Packet::Publish { id, qos, number, .. } => {
+            Packet::Publish { id, qos, number, by, .. } => {
                 if qos < 2 || self.received.insert(id) {
-                    self.got.push((number, qos));
+                    self.got.push(Got { number, qos, by });
                 }
                 answer = match qos {
                     0 => None,
@@ -132,6 +153,15 @@ impl Client {
         }
     }
 
+    /// Its connection is gone, and its session if that was for the connection only.
+    pub(super) fn is_alone(&mut self) {
+        self.line = None;
+        self.online = false;
+        if self.is_brief {
+            self.begin_anew();
+        }
+    }
+
     /// Forgets what it kept for its session.
     pub(super) fn begin_anew(&mut self) {
         self.begins_anew = true;
@@ -151,7 +181,7 @@ impl Sending {
         let Self { id, number, qos, released, .. } = *self;
         match released {
             true => Packet::PubRel { id },
-            false => Packet::Publish { id, qos, number, topic: self.topic.clone() },
+            false => Packet::Publish { id, qos, number, topic: self.topic.clone(), by: Vec::new() },
         }
     }
 }
@@ -171,9 +201,12 @@ enum Owed {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) subscriber: SubscriberId,
+    is_brief: bool,
     pub(super) to_server: VecDeque<Packet>,
     pub(super) to_client: VecDeque<Packet>,
     owed: BTreeMap<u16, Owed>,
+    /// What stands behind these packet ids: a number, and by which subscriptions.
+    carried: BTreeMap<u16, (usize, Vec<u32>)>,
     /// QoS 1 deliveries in the order of sending.
     sent: Vec<u16>,
     held: VecDeque<Delivery>,
@@ -186,9 +219,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(subscriber: SubscriberId) -> Self {
+    pub(super) fn new(subscriber: SubscriberId, is_brief: bool) -> Self {
         Self {
             subscriber,
+            is_brief,
+            carried: BTreeMap::new(),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             owed: BTreeMap::new(),
@@ -206,7 +241,7 @@ impl Line {
         let subscriber = self.subscriber;
         let Some(packet) = self.to_server.pop_front() else { return };
         match packet {
-            Packet::Publish { id, qos, number, topic } => {
+            Packet::Publish { id, qos, number, topic, .. } => {
                 let ticket = (qos > 0).then_some(id);
                 if qos == 2 && self.received.contains(&id) {
                     return self.to_client.push_back(Packet::PubRec { id, ok: true });
@@ -217,12 +252,19 @@ impl Line {
                 let message: Message = message(&topic, &number.to_string(), qos);
                 inputs.push(Input::Publish { subscriber, ticket, message: message.into() });
             }
-            Packet::PubRel { id } if self.received.contains(&id) => {
+            Packet::PubRel { id } if self.received.contains(&id) && !self.is_brief => {
                 inputs.push(Input::Forget { subscriber, packet_id: id });
             }
-            Packet::PubRel { id } => self.to_client.push_back(Packet::PubComp { id }),
+            Packet::PubRel { id } => {
+                self.received.remove(&id);
+                self.to_client.push_back(Packet::PubComp { id });
+            }
             Packet::PubAck { id, .. } => self.finish(id, inputs),
             Packet::PubRec { id, .. } => match self.owed.get(&id).cloned() {
+                Some(Owed::PubRec { tag }) if self.is_brief => {
+                    self.owed.insert(id, Owed::PubComp { tag });
+                    self.to_client.push_back(Packet::PubRel { id });
+                }
                 Some(Owed::PubRec { tag }) => {
                     self.owed.insert(id, Owed::Released);
                     inputs.push(Input::Release { subscriber, packet_id: id, tag });
@@ -230,11 +272,11 @@ impl Line {
                 other => panic!("PUBREC {id} for {other:?}"),
             },
             Packet::PubComp { id } => self.finish(id, inputs),
-            Packet::Subscribe { filter, qos, wish } => {
+            Packet::Subscribe { filter, qos, wish, id, no_local } => {
                 self.wishes.push_back(wish);
-                let options =
-                    crate::SubscriptionOptions { qos: qos.try_into().expect("qos"), ..Default::default() };
-                let filters = vec![Request { filter, options, subscription_id: None }];
+                let qos = qos.try_into().expect("qos");
+                let options = crate::SubscriptionOptions { qos, no_local, ..Default::default() };
+                let filters = vec![Request { filter, options, subscription_id: Some(id) }];
                 inputs.push(Input::Subscribe { subscriber, ticket: 1, filters });
             }
             Packet::Unsubscribe { filter } => {
@@ -307,6 +349,14 @@ impl Line {
         self.owed.is_empty() && self.to_client.is_empty() && self.to_server.is_empty()
     }
 
+    /// Whether it has this message by this subscription, and does not know that its client is through with it.
+    pub(super) fn holds(&self, number: usize, id: u32) -> bool {
+        let held = self.held.iter().filter(|delivery| delivery.tag.is_some());
+        let mut held = held.map(|delivery| (number_of(delivery), delivery.subscription_ids.to_vec()));
+        held.any(|(held, by)| held == number && by.contains(&id))
+            || self.carried.values().any(|(carried, by)| *carried == number && by.contains(&id))
+    }
+
     fn refill(&mut self, inputs: &mut Vec<Input>) {
         let begun = |owed: &&Owed| !matches!(owed, Owed::Resend);
         while self.owed.values().filter(begun).count() < WINDOW
@@ -317,12 +367,17 @@ impl Line {
     }
 
     fn start(&mut self, delivery: Delivery, inputs: &mut Vec<Input>) {
-        let Delivery { message, qos, tag, resent_as, .. } = delivery;
-        let number = std::str::from_utf8(&message.payload).expect("text").parse().expect("a number");
+        let number = number_of(&delivery);
+        let Delivery { message, qos, tag, resent_as, subscription_ids, .. } = delivery;
         let topic = message.topic.to_string();
         let qos = qos as u8;
-        let packet = |id| Packet::Publish { id, qos, number, topic };
-        let Some(tag) = tag.filter(|_| qos > 0) else { return self.to_client.push_back(packet(0)) };
+        let by = subscription_ids.to_vec();
+        let packet = |id| Packet::Publish { id, qos, number, topic, by: by.clone() };
+        if qos == 0 {
+            return self.to_client.push_back(packet(0));
+        }
+        let tag = tag.unwrap_or_default();
+        assert!(tag > 0 || self.is_brief, "a durable session wants to know");
         let id = match resent_as {
             Some(id) => {
                 assert!(matches!(self.owed.get(&id), Some(Owed::Resend)), "resent under an id of its own");
@@ -330,12 +385,13 @@ impl Line {
             }
             None => (1..).find(|id| !self.owed.contains_key(id)).expect("an id"),
         };
+        self.carried.insert(id, (number, by.clone()));
         if qos == 1 {
             self.owed.insert(id, Owed::PubAck { tag });
             self.sent.retain(|sent| *sent != id);
             self.sent.push(id);
             self.to_client.push_back(packet(id));
-        } else if resent_as.is_some() {
+        } else if resent_as.is_some() || self.is_brief {
             self.owed.insert(id, Owed::PubRec { tag });
             self.to_client.push_back(packet(id));
         } else {
@@ -345,7 +401,9 @@ impl Line {
     }
 
     fn finish(&mut self, id: u16, inputs: &mut Vec<Input>) {
+        self.carried.remove(&id);
         match self.owed.remove(&id) {
+            Some(Owed::PubAck { tag: 0 } | Owed::PubComp { tag: 0 }) => {}
             Some(Owed::PubAck { tag } | Owed::PubComp { tag }) => {
                 inputs.push(Input::Complete { subscriber: self.subscriber, tag });
             }
@@ -353,4 +411,9 @@ impl Line {
         }
         self.refill(inputs);
     }
+}
+
+/// The number of a message, which is its payload.
+pub(super) fn number_of(delivery: &Delivery) -> usize {
+    std::str::from_utf8(&delivery.message.payload).expect("text").parse().expect("a number")
 }

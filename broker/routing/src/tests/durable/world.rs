@@ -1,22 +1,29 @@
 //! A router core with its disk, its clients and everything that can go wrong between them.
 
+mod judge;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use muster_schemas::{Message, TopicFilter, TopicName};
+use muster_schemas::{TopicFilter, TopicName};
 
 use super::client::{Client, Line, News, Packet, Subscription};
 use crate::{
     Access, Effect, Input, Limits, Record, Refusal, Router, RouterOptions, SubscriberId, Wanted,
-    durable::Session,
     tests::{NOW_MS, publisher},
 };
 
-pub(super) const CLIENTS: usize = 3;
-pub(super) const TOPICS: [&str; 3] = ["a/1", "a/2", "b"];
-pub(super) const FILTERS: [&str; 4] = ["a/1", "a/+", "#", "b"];
+/// The last of them has sessions that end with its connections.
+pub(super) const CLIENTS: usize = 4;
+pub(super) const TOPICS: [&str; 4] = ["a/1", "a/2", "b", "s"];
+/// A subscription's identifier is the place of its filter, and one more.
+pub(super) const FILTERS: [&str; 6] = ["a/1", "a/+", "#", "b", "$share/g/s", "$share/h/+"];
+/// The one that everybody subscribes to with No Local.
+const NO_LOCAL: &str = "b";
+/// Which of them are shares, and what they share.
+const SHARES: [(u32, &str); 2] = [(5, "s"), (6, "+")];
 const EXPIRY_S: u32 = 1_000_000;
 /// More rounds than this are not needed by anything that ends.
 const ROUNDS_MAX: usize = 400;
@@ -24,7 +31,7 @@ const ROUNDS_MAX: usize = 400;
 /// What one turn writes.
 #[derive(Debug)]
 struct Commit {
-    records: Vec<(u64, Message)>,
+    records: Vec<Record>,
     rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     first: u64,
     last: Option<u64>,
@@ -43,7 +50,7 @@ struct Answer {
 /// What is on disk.
 #[derive(Debug, Default)]
 struct Disk {
-    log: BTreeMap<u64, Message>,
+    log: BTreeMap<u64, Record>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     low: u64,
     high: u64,
@@ -58,8 +65,29 @@ struct Published {
     is_accepted: bool,
     /// The router refused it once: what was sent after it may have been accepted before it.
     is_refused: bool,
+    /// Its publisher sent it again, not knowing whether it had come: the router may have routed it twice.
+    is_repeated: bool,
     /// Whose subscriptions were acknowledged before it was sent, and were not given up since.
     wanted_by: BTreeSet<usize>,
+    /// The same for each share.
+    shared_by: BTreeMap<u32, BTreeSet<usize>>,
+    /// Shares by which it may have been in the hands of a connection without a durable session.
+    at_risk: BTreeSet<u32>,
+    /// Shares by which it may be over without having come: it was, for all we know, with a session that ended or crashed.
+    excused: BTreeSet<u32>,
+}
+
+/// The identifier of subscriptions with a filter.
+fn id_of(filter: &str) -> u32 {
+    let at = FILTERS.iter().position(|known| *known == filter).expect("known");
+    u32::try_from(at + 1).expect("few")
+}
+
+/// What a filter shares, and the identifier of its subscriptions.
+fn share(filter: &TopicFilter) -> Option<(u32, TopicFilter)> {
+    let at = FILTERS.iter().position(|known| *known == filter.as_str())?;
+    let (id, shared) = SHARES.into_iter().find(|(id, _)| *id as usize == at + 1)?;
+    Some((id, shared.parse().expect("filter")))
 }
 
 pub(super) struct World {
@@ -89,7 +117,7 @@ impl World {
         let options = RouterOptions { limits: limits.clone(), durable: Vec::new(), next_sequence: 1 };
         Self {
             router: Router::new(options),
-            clients: (0..CLIENTS).map(|_| Client::default()).collect(),
+            clients: (0..CLIENTS).map(|who| Client::new(who + 1 == CLIENTS)).collect(),
             limits,
             now_ms: NOW_MS,
             disk,
@@ -116,33 +144,55 @@ impl World {
         }
     }
 
-    // --- What clients do ----------------------------------------------------------------------------------------------
-
     pub(super) fn connect(&mut self, who: usize, anew: bool) {
         self.cut(who);
         if anew {
-            self.clients[who].begin_anew();
-            self.published.iter_mut().for_each(|published| _ = published.wanted_by.remove(&who));
+            self.begins_anew(who);
         }
         self.subscribers += 1;
         let subscriber = SubscriberId(self.subscribers);
         let client = &mut self.clients[who];
-        client.line = Some(Line::new(subscriber));
-        let clean_start = client.begins_anew;
+        client.line = Some(Line::new(subscriber, client.is_brief));
+        let clean_start = client.begins_anew || client.is_brief;
+        let expiry_s = if client.is_brief { 0 } else { EXPIRY_S };
         let (publisher, access) = (publisher(who as u64), Arc::new(Access::app()));
         let client_id = "c".parse().expect("client id");
-        let attach = Input::Attach { subscriber, client_id, clean_start, expiry_s: EXPIRY_S, will: None };
+        let attach = Input::Attach { subscriber, client_id, clean_start, expiry_s, will: None };
         self.turn(vec![Input::Join { subscriber, publisher, access }]);
         self.turn(vec![attach]);
     }
 
     pub(super) fn cut(&mut self, who: usize) {
-        let client = &mut self.clients[who];
-        client.online = false;
-        let Some(line) = client.line.take() else { return };
+        let Some(line) = self.clients[who].line.take() else { return };
+        self.is_alone(who);
         let (subscriber, unacknowledged) = (line.subscriber, line.unacknowledged());
         self.turn(vec![Input::Detach { subscriber, graceful: false, expiry_s: None, unacknowledged }]);
         self.turn(vec![Input::Leave { subscriber }]);
+    }
+
+    fn is_alone(&mut self, who: usize) {
+        if self.clients[who].is_brief {
+            self.begins_anew(who);
+        }
+        self.clients[who].is_alone();
+    }
+
+    /// A client's session ends, and with it what was begun there.
+    fn begins_anew(&mut self, who: usize) {
+        self.clients[who].begin_anew();
+        for published in &mut self.published {
+            published.wanted_by.remove(&who);
+            published.shared_by.values_mut().for_each(|by| _ = by.remove(&who));
+            if published.qos == 2 {
+                // What was begun at QoS 2 is not for others.
+                published.excused.extend(SHARES.map(|(id, _)| id));
+            }
+        }
+    }
+
+    /// What only connections without a durable session had is gone.
+    fn excuse_what_is_at_risk(&mut self) {
+        self.published.iter_mut().for_each(|published| published.excused.extend(&published.at_risk));
     }
 
     pub(super) fn publish(&mut self, who: usize, topic: usize, qos: u8) {
@@ -150,13 +200,31 @@ impl World {
         if !client.online || client.sending.len() > 8 {
             return;
         }
-        let number = self.published.len();
+        let (by, number) = (who, self.published.len());
         let topic: TopicName = TOPICS[topic].parse().expect("topic");
-        let wants = |client: &Client| {
+        let wants = |who: usize, client: &Client| {
             let mut held = client.subscriptions.iter().filter(|(_, subscription)| subscription.is_held);
-            held.any(|(filter, _)| filter.matches(&topic))
+            held.any(|(filter, _)| {
+                let is_own = by == who && filter.as_str() == NO_LOCAL;
+                share(filter).is_none() && !is_own && filter.matches(&topic)
+            })
         };
-        let wanted_by = (0..CLIENTS).filter(|who| qos > 0 && wants(&self.clients[*who])).collect();
+        let members = |id: u32| {
+            let is_in = |client: &Client| {
+                client.subscriptions.iter().any(|(filter, subscription)| {
+                    let is_it = share(filter).is_some_and(|(of, shared)| of == id && shared.matches(&topic));
+                    is_it && subscription.is_held
+                })
+            };
+            (0..CLIENTS).filter(|who| is_in(&self.clients[*who])).collect::<BTreeSet<usize>>()
+        };
+        let shared_by = SHARES.into_iter().filter(|_| qos > 0).map(|(id, _)| (id, members(id)));
+        let shared_by = shared_by.collect();
+        let brief = CLIENTS - 1;
+        let at_risk =
+            SHARES.into_iter().map(|(id, _)| id).filter(|id| self.clients[brief].shared.contains(id));
+        let at_risk = at_risk.collect();
+        let wanted_by = (0..CLIENTS).filter(|who| qos > 0 && wants(*who, &self.clients[*who])).collect();
         self.clients[who].publish(number, qos, topic.as_str());
         self.published.push(Published {
             by: who,
@@ -164,27 +232,50 @@ impl World {
             qos,
             is_accepted: false,
             is_refused: false,
+            is_repeated: false,
             wanted_by,
+            shared_by,
+            at_risk,
+            excused: BTreeSet::new(),
         });
     }
 
     pub(super) fn subscribe(&mut self, who: usize, filter: usize, qos: Option<u8>) {
+        let id = u32::try_from(filter + 1).expect("few");
         let filter: TopicFilter = FILTERS[filter].parse().expect("filter");
+        let share = share(&filter);
+        // Whoever shares at QoS 0 may take a message and lose it, so nobody does.
+        let qos = qos.filter(|qos| *qos > 0 || share.is_none());
         let client = &mut self.clients[who];
         let Some(line) = client.line.as_mut().filter(|_| client.online) else { return };
         self.wishes += 1;
         let wish = self.wishes;
         if let Some(qos) = qos {
-            line.to_server.push_back(Packet::Subscribe { filter: filter.clone(), qos, wish });
+            line.to_server.push_back(Packet::Subscribe {
+                filter: filter.clone(),
+                qos,
+                wish,
+                id,
+                no_local: filter.as_str() == NO_LOCAL,
+            });
             if qos > 0 {
                 let subscription = Subscription { wish, is_held: false };
                 client.subscriptions.entry(filter).or_insert(subscription).wish = wish;
+                client.shared.extend(share.as_ref().map(|(id, _)| *id));
+                if let Some((id, shared)) = share.filter(|_| client.is_brief) {
+                    let published = self.published.iter_mut().filter(|p| shared.matches(&p.topic));
+                    published.for_each(|published| _ = published.at_risk.insert(id));
+                }
                 return;
             }
         } else {
             line.to_server.push_back(Packet::Unsubscribe { filter: filter.clone() });
         }
         client.subscriptions.remove(&filter);
+        if let Some((id, _)) = share {
+            let shared_by = self.published.iter_mut().filter_map(|p| p.shared_by.get_mut(&id));
+            return shared_by.for_each(|by| _ = by.remove(&who));
+        }
         for published in self.published.iter_mut().filter(|published| filter.matches(&published.topic)) {
             published.wanted_by.remove(&who);
         }
@@ -201,12 +292,13 @@ impl World {
     pub(super) fn client_hears(&mut self, who: usize) {
         match self.clients[who].hear() {
             Some(News::Accepted(number)) => self.published[number].is_accepted = true,
+            Some(News::Repeats(numbers)) => {
+                numbers.into_iter().for_each(|number| self.published[number].is_repeated = true);
+            }
             Some(News::LostSession) => self.faults.push(format!("the session of {who} was lost")),
             None => {}
         }
     }
-
-    // --- What the shell and the disk do -------------------------------------------------------------------------------
 
     fn turn(&mut self, inputs: Vec<Input>) {
         let mut inputs = inputs;
@@ -227,10 +319,10 @@ impl World {
         for effect in effects {
             self.tell(&effect);
             match effect {
-                Effect::Append { sequence, message, .. } => {
+                Effect::Append { sequence, publisher, session, message } => {
                     assert_eq!(sequence, self.next, "a log is appended to in order");
                     self.next += 1;
-                    records.push((sequence, Message::clone(&message)));
+                    records.push(Record { sequence, received_ms: NOW_MS, publisher, session, message });
                 }
                 Effect::StoreRow { key, value } => rows.push((key, value)),
                 Effect::Read { session, epoch, wanted } => self.reads.push_back((session, epoch, wanted)),
@@ -244,6 +336,9 @@ impl World {
                 | Effect::Released { to, .. }
                 | Effect::Forgotten { to, .. }
                 | Effect::Close { to, .. } => {
+                    if let Effect::Deliver { to, delivery } = &effect {
+                        self.check_alone(*to, delivery);
+                    }
                     let is_it =
                         |client: &&mut Client| client.line.as_ref().is_some_and(|l| l.subscriber == to);
                     if let Some(line) = self.clients.iter_mut().find(is_it).and_then(|c| c.line.as_mut()) {
@@ -259,7 +354,7 @@ impl World {
             }
         }
         let (batch, has_batch) = self.router.seal();
-        let last = records.last().map(|(sequence, _)| *sequence);
+        let last = records.last().map(|record| record.sequence);
         if last.is_some() || has_batch {
             let generation = self.generation;
             self.commits.push_back(Commit { records, rows, first, last, batch, has_batch, generation });
@@ -278,10 +373,10 @@ impl World {
         let failed = self.answers.iter().any(|a| !a.is_stored && a.commit.generation == commit.generation);
         let is_stored = is_stored && !failed && commit.generation == self.generation;
         if is_stored {
-            for (sequence, message) in &commit.records {
-                assert_eq!(*sequence, self.disk.high + 1, "a log has no gaps");
-                self.disk.high = *sequence;
-                self.disk.log.insert(*sequence, message.clone());
+            for record in &commit.records {
+                assert_eq!(record.sequence, self.disk.high + 1, "a log has no gaps");
+                self.disk.high = record.sequence;
+                self.disk.log.insert(record.sequence, record.clone());
             }
             for (key, value) in &commit.rows {
                 match value {
@@ -317,6 +412,7 @@ impl World {
         } else if generation == self.generation {
             self.generation += 1;
             self.next = first;
+            self.excuse_what_is_at_risk();
             let reason = Refusal::DiskFull;
             inputs.push(Input::CommitFailed { from: first, reason: reason.clone() });
             inputs.push(Input::StoreFailed { batch, reason });
@@ -326,20 +422,16 @@ impl World {
 
     pub(super) fn read(&mut self) {
         let Some((session, epoch, wanted)) = self.reads.pop_front() else { return };
-        let record = |(sequence, message): (&u64, &Message)| Record {
-            sequence: *sequence,
-            received_ms: NOW_MS,
-            message: Arc::new(message.clone()),
-        };
         let (records, next) = match &wanted {
             Wanted::These(sequences) => {
                 assert!(sequences.len() <= self.limits.read_records_max && !sequences.is_empty());
-                let found = sequences.iter().filter_map(|s| self.disk.log.get_key_value(s)).map(record);
+                let found = sequences.iter().filter_map(|sequence| self.disk.log.get(sequence)).cloned();
                 (found.collect(), 0)
             }
             Wanted::From(from) => {
                 let from = (*from).max(self.disk.low);
-                let records: Vec<Record> = self.disk.log.range(from..).take(2).map(record).collect();
+                let records: Vec<Record> =
+                    self.disk.log.range(from..).take(2).map(|(_, record)| record.clone()).collect();
                 let next = records.last().map_or(from, |record| record.sequence + 1);
                 (records, next)
             }
@@ -371,10 +463,8 @@ impl World {
     pub(super) fn crash(&mut self) {
         (self.commits, self.answers, self.reads) = Default::default();
         self.asked_to_continue = false;
-        for client in &mut self.clients {
-            client.line = None;
-            client.online = false;
-        }
+        self.excuse_what_is_at_risk();
+        (0..CLIENTS).for_each(|who| self.is_alone(who));
         let Disk { log, rows, low, high } = &self.disk;
         self.next = high + 1;
         self.generation += 1;
@@ -384,8 +474,8 @@ impl World {
         let low = if low <= high { *low } else { self.next };
         let mut restoring = router.restore_sessions(rows, low, self.now_ms).expect("rows as they were");
         if let Some(from) = restoring.from {
-            for (sequence, message) in log.range(from..) {
-                router.restore_record(*sequence, message, &mut restoring);
+            for (_, record) in log.range(from..) {
+                router.restore_record(record, &mut restoring);
             }
         }
         self.need = router.needed_from();
@@ -419,64 +509,5 @@ impl World {
             }
         }
         self.faults.push("it never gets quiet".to_owned());
-    }
-
-    // --- Judges -------------------------------------------------------------------------------------------------------
-
-    /// Says what is wrong once everything is quiet.
-    pub(super) fn judge(&mut self) {
-        for (who, client) in self.clients.iter().enumerate() {
-            let mut before: BTreeMap<(usize, &str, u8, u8), usize> = BTreeMap::new();
-            let (mut seen, mut once) = (BTreeSet::new(), BTreeSet::new());
-            for (number, qos) in &client.got {
-                let Published { by, topic, qos: sent_qos, wanted_by, is_refused, .. } =
-                    &self.published[*number];
-                if *qos == 2 && !once.insert(*number) {
-                    self.faults.push(format!("{who} got {number} twice"));
-                }
-                // What was sent before the subscription, and again after it, may come behind what was sent once.
-                if !seen.insert(*number) || !wanted_by.contains(&who) || *is_refused {
-                    continue;
-                }
-                let last = before.insert((*by, topic.as_str(), *sent_qos, *qos), *number);
-                if last.is_some_and(|last| last > *number) {
-                    self.faults.push(format!("{who} got {number} of {by} after {last:?}"));
-                }
-            }
-            for (number, published) in self.published.iter().enumerate() {
-                if published.is_accepted && published.wanted_by.contains(&who) && !seen.contains(&number) {
-                    self.faults.push(format!("{who} never got {number}"));
-                }
-            }
-            if !client.sending.is_empty() {
-                self.faults.push(format!("{who} still sends {:?}", client.sending));
-            }
-        }
-        for (number, session) in self.router.sessions().iter() {
-            let Session { flights, queue, missed, received, resend, fetched, .. } = session;
-            if !flights.is_empty() || !queue.is_empty() || *missed > 0 {
-                self.faults.push(format!("{number} is not through: {flights:?} {queue:?} {missed} missed"));
-            }
-            if !received.is_empty() || resend.len() + fetched.len() > 0 {
-                self.faults.push(format!("{number} keeps what is over: {received:?} {resend:?} {fetched:?}"));
-            }
-        }
-        if self.router.sessions().missed > 0 {
-            self.faults.push("the log lost what sessions wanted".to_owned());
-        }
-        let rows = self.disk.rows.len();
-        let sessions = self.router.sessions().len();
-        if rows > 2 * sessions + 1 {
-            self.faults.push(format!("{rows} rows of {sessions} sessions are on disk"));
-        }
-    }
-
-    /// What holds at any time.
-    pub(super) fn check_bounds(&mut self) {
-        for (number, session) in self.router.sessions().iter() {
-            if session.flights.len() > self.limits.flights_max {
-                self.faults.push(format!("session {number} has {} flights", session.flights.len()));
-            }
-        }
     }
 }
