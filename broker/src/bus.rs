@@ -16,10 +16,7 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::{
-    sync::watch,
-    time::{timeout, timeout_at},
-};
+use tokio::{sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
@@ -177,18 +174,20 @@ impl Bus {
     /// whose routers have done neither: a CONNECT of their clients waits with them, and is refused if it has waited for as
     /// long as a CONNACK may take.
     pub async fn recovered(&self, within: Duration) -> Vec<TenantId> {
-        let until = tokio::time::Instant::now() + within;
-        let waiting: Vec<_> = {
+        let mut waiting: Vec<_> = {
             let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             tenants.iter().map(|served| (served.tenant.clone(), served.settled.clone())).collect()
         };
-        let mut late = Vec::new();
-        for (tenant, mut settled) in waiting {
-            if timeout_at(until, settled.wait_for(|settled| *settled)).await.is_err() {
-                late.push(tenant);
+        let all = async {
+            for (_, settled) in &mut waiting {
+                // An error says that its supervisor is no more, and with it all that could be waited for.
+                let _ = settled.wait_for(|settled| *settled).await;
             }
-        }
-        late
+        };
+        // Who is late is looked up below.
+        let _ = timeout(within, all).await;
+        let late = waiting.into_iter().filter(|(_, settled)| !*settled.borrow());
+        late.map(|(tenant, _)| tenant).collect()
     }
 
     /// Puts a listener in front, on the current arbiter. Dropping it stops accepting; open connections go on.
