@@ -206,7 +206,7 @@ fn expiry(packet: &Packet) -> Option<u32> {
 
 fn expiry_mut(packet: &mut Packet) -> Option<&mut u32> {
     let Packet::Publish(publish) = packet else { return None };
-    publish.message.properties.as_mut()?.expiry_interval_s.as_mut()
+    Arc::make_mut(&mut publish.message).properties.as_mut()?.expiry_interval_s.as_mut()
 }
 
 /// Answers and messages come in their order each; how they interleave is not told by the standard.
