@@ -359,7 +359,7 @@ fn filters_that_fork_at_every_level_do_not_make_a_search_long() {
     // A will of such a topic is lost, and that is told.
     let will = message(&topic, "x", 1);
     bus.take();
-    bus.handle(Input::Will { publisher: publisher(2), message: will });
+    bus.handle(Input::Will { publisher: publisher(2), session: None, message: will });
     let lost =
         |effect: &Effect| matches!(effect, Effect::Lost { refusal: Refusal::SearchTooWide { .. }, .. });
     assert!(bus.effects.iter().any(lost));
