@@ -231,8 +231,8 @@ impl Session {
     }
 
     /// What the session's subscriptions together ask for a record, as `Index::matches` would say: its shared ones if the
-    /// record was assigned to it by them, and of the others, for a search, those that are old enough for it. What the session
-    /// itself published is not for those with No Local [MQTT-3.8.3-3].
+    /// record was assigned to it by them, and of the others, for a search, those that are old enough for it. What the
+    /// session itself published is not for those with No Local [MQTT-3.8.3-3].
     pub(crate) fn wants(&self, record: &Record, is_own: bool, is_search: bool) -> Option<Match> {
         let Record { sequence, message, .. } = record;
         let topic = &message.topic;
