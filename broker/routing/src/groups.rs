@@ -157,8 +157,8 @@ impl Groups {
         self.by_share.get(share).copied()
     }
 
-    /// Chooses who gets the next message: in turn the first of those whom `rank` ranks lowest, and nobody whom it ranks none.
-    /// With its rank, and the filter of the group as it was asked for.
+    /// Chooses who gets the next message: in turn the first of those whom `rank` ranks lowest, and nobody whom it ranks
+    /// none. With its rank, and the filter of the group as it was asked for.
     pub(crate) fn pick<R: Ord + Copy>(
         &mut self,
         group: u64,
