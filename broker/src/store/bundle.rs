@@ -2,8 +2,8 @@
 //! together, or named together as damaged.
 //!
 //! The key of the row is the handle of the tenant and the number of the last record, so that whoever looks for a record
-//! finds its bundle as the first that does not end before it. The value is `how many, 4 bytes | seal`; what is sealed is each
-//! record behind its length, 4 bytes. The seal is bound to both numbers.
+//! finds its bundle as the first that does not end before it. The value is `how many, 4 bytes | seal`; what is
+//! sealed is each record behind its length, 4 bytes. The seal is bound to both numbers.
 
 use bytes::{Buf as _, Bytes};
 
