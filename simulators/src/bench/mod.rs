@@ -14,6 +14,7 @@ pub mod limits;
 mod machine;
 mod page;
 mod peer;
+mod pin;
 mod sample;
 mod telemetry;
 mod versus;

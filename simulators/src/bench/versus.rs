@@ -15,6 +15,7 @@ use super::{
     limits::{GENERATOR_BUSY_PERCENT, IDLE_PLAIN, IDLE_TLS, STORM_TLS},
     page::{Section, grouped},
     peer::{MAKES, Make, Peer},
+    pin::Places,
 };
 use crate::{
     app::App,
@@ -27,6 +28,7 @@ struct Line {
     what: String,
     load: String,
     is_tls: bool,
+    places: Places,
     shows: Shows,
 }
 
@@ -49,7 +51,18 @@ fn lines(seconds: f64) -> Vec<Line> {
         what: what.to_owned(),
         load: format!("{load} --seconds {seconds}"),
         is_tls: false,
+        places: Places::Free,
         shows,
+    };
+    let latency = |on: &str, places| Line {
+        places,
+        ..line(
+            &format!(
+                "50 pairs at 10,000 messages a second, QoS 1, broker and load on {on}: p50 / p99 / p99.9"
+            ),
+            "latency --qos 1",
+            Shows::Latency,
+        )
     };
     let tls = |what: &str, load: &str, shows| Line { is_tls: true, ..line(what, load, shows) };
     vec![
@@ -57,11 +70,8 @@ fn lines(seconds: f64) -> Vec<Line> {
         line("fan-in 50 → 1, QoS 1, 64 B", "fan-in --qos 1", Shows::Rate),
         line("pairs 50 ↔ 50, QoS 1, 256 B", "pairs --qos 1 --size 256", Shows::Rate),
         line("fan-out 1 → 100, QoS 0, 64 B", "fan-out --outstanding 6400", Shows::Rate),
-        line(
-            "50 pairs at 10,000 messages a second, QoS 1: p50 / p99 / p99.9",
-            "latency --qos 1",
-            Shows::Latency,
-        ),
+        latency("one processor", Places::Together),
+        latency("two processors", Places::Apart),
         line(
             &format!("{} idle connections: bytes of each", grouped(IDLE_PLAIN as usize)),
             &format!("idle --connections {IDLE_PLAIN}"),
@@ -201,8 +211,9 @@ impl<'a> Versus<'a> {
         } else {
             options.aim(running.plain, None, running.pid);
         }
+        let pinned = line.places.pin(running.pid)?;
         let report = load::run(&options);
-        drop(running);
+        drop((pinned, running));
         if place == 0 {
             self.hub.stop();
         }
