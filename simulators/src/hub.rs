@@ -1,8 +1,10 @@
 //! A hub as a process, and its command line.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -70,8 +72,8 @@ impl Hub {
             program,
             folder: folder.to_owned(),
             process: None,
-            mqtt: "127.0.0.1:0".to_owned(),
-            https: "127.0.0.1:0".to_owned(),
+            mqtt: free_address(),
+            https: free_address(),
             plain: String::new(),
             environment: Vec::new(),
         };
@@ -94,7 +96,7 @@ impl Hub {
 
     /// Lets it listen without TLS as well, for one tenant, from the next start on.
     pub fn open_plain(&mut self, tenant: &str) {
-        self.set("MUSTER__LISTENERS__MQTT_PLAIN__BIND", "127.0.0.1:0");
+        self.set("MUSTER__LISTENERS__MQTT_PLAIN__BIND", &free_address());
         self.set("MUSTER__LISTENERS__MQTT_PLAIN__TENANT", tenant);
     }
 
@@ -243,4 +245,22 @@ impl Hub {
             stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         })
     }
+}
+
+/// An address that nothing listens on, and that stays free while its hub is down: below the ports that the kernel gives to
+/// outgoing connections, or one of those that try to reach the hub might be given the hub's own.
+fn free_address() -> String {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Programs that run at the same time begin apart.
+    let begin = std::process::id().wrapping_mul(101);
+    let ports =
+        std::iter::repeat_with(|| FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT);
+    let addresses = ports.take(COUNT as usize).map(|port| format!("127.0.0.1:{port}"));
+    // If none is, the kernel chooses.
+    addresses
+        .into_iter()
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap_or("127.0.0.1:0".to_owned())
 }
