@@ -112,7 +112,8 @@ Read it with care:
 * Beside other brokers: peers in their best sensible configuration (`simulators/src/bench/peer.rs`), the load in one thread
   (`muster-sim load`), brokers taken in turn. Lossless: deliveries outstanding are bounded, every message is counted.
 * A lone message takes as long as it takes to wake a processor. Beside other brokers it is measured with the broker and its
-  load on one processor, and on two: left to itself the kernel does either, and that makes more of a difference than the broker.
+  load on one processor, and on two: left to itself the kernel does either, and that makes more of a difference than the
+  broker.
 * The devices of this page hold soft keys and stand for no TPM; only the agent's row runs on a simulated one (swtpm).
 ";
 
