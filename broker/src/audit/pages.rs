@@ -40,8 +40,8 @@ pub enum AuditError {
         /// Why.
         source: InvalidAudit,
     },
-    /// A row has a key that none of ours has, or the row of ends is none.
-    #[error("read the audit trail: a row is none of ours")]
+    /// A row has a key that none of ours has, or the row of ends is none or was taken out.
+    #[error("read the audit trail: a row is none of ours, or is missing")]
     Row,
 }
 
@@ -112,7 +112,14 @@ impl AuditTrail {
     /// The numbers of the oldest and the newest entry, as the row of ends has them.
     pub(super) fn kept(&self) -> Result<Option<RangeInclusive<u64>>, AuditError> {
         let key = self.key(ENDS);
-        let Some(sealed) = self.table.get(&key)? else { return Ok(None) };
+        let Some(sealed) = self.table.get(&key)? else {
+            // Entries and no row of ends: somebody took that out.
+            return if self.table.first(&self.tenant.handle())?.is_none() {
+                Ok(None)
+            } else {
+                Err(AuditError::Row)
+            };
+        };
         let number = ENDS;
         let ends = self.sealer.open(&key, &sealed).map_err(|source| AuditError::Sealed { number, source })?;
         let (first, last) = ends.split_first_chunk::<8>().ok_or(AuditError::Row)?;

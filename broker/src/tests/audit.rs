@@ -103,6 +103,10 @@ fn an_entry_that_was_taken_out_or_moved_is_seen() {
             (vec![2..=2, 4..=4], 2),
             "nor is the end cut off unseen"
         );
+        let ends = table.get(&key(0)).unwrap().unwrap();
+        write(Write::Delete { table: table.clone(), key: key(0) });
+        assert!(site.trail("acme").page(None, 1).is_err(), "nor is it empty without its row of ends");
+        write(Write::Put { table: table.clone(), key: key(0), value: ends });
         let moved = table.get(&key(1)).unwrap().unwrap();
         write(Write::Put { table, key: key(2), value: moved });
         let error = site.trail("acme").page(Some(0), AUDIT_PAGE_MAX).unwrap_err();

@@ -71,11 +71,11 @@ fn row(entry: &Audited) -> [String; 9] {
 
 /// Whether what was read has all the numbers that it should have.
 fn completeness(found: &api::Audit) -> String {
-    let (Some(first), Some(last)) = (found.entries.first(), found.entries.last()) else {
-        return "complete: there are no entries".to_owned();
-    };
     if found.missing.is_empty() {
-        return format!("complete: {} to {}", first.number, last.number);
+        return match (found.entries.first(), found.entries.last()) {
+            (Some(first), Some(last)) => format!("complete: {} to {}", first.number, last.number),
+            _ => "complete: there are no entries".to_owned(),
+        };
     }
     let range =
         |(from, to): &(u64, u64)| if from == to { from.to_string() } else { format!("{from} to {to}") };
@@ -110,5 +110,7 @@ mod tests {
         assert_eq!(row(&found.entries[0])[2], "-");
         assert_eq!(completeness(&found), "NOT COMPLETE: entries 2, 5 to 8 were taken out");
         assert_eq!(completeness(&read(r#"{"entries":[]}"#)), "complete: there are no entries");
+        let emptied = read(r#"{"entries":[],"missing":[[1,4]],"first":1,"last":4}"#);
+        assert_eq!(completeness(&emptied), "NOT COMPLETE: entries 1 to 4 were taken out");
     }
 }
