@@ -38,6 +38,7 @@ use crate::{
     registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
     tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
+    witness::{Witness, WitnessedVerifier},
 };
 
 /// Why a hub did not start, or ended.
@@ -112,7 +113,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
     let Keyring { trust, device, client, server, .. } = keyring;
     let trust = Arc::new(trust);
-    let tls = TlsConfigs::new(&trust, &server)?;
+    let witness = Witness::new(clock.clone());
+    let tls = TlsConfigs::new(&trust, &server, &witness)?;
     let doors = Doors::bind(config)?;
 
     let registry = {
@@ -176,6 +178,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             clock: clock.clone(),
             random: Arc::new(random::system),
             counters: enrolments.clone(),
+            witness: witness.clone(),
             revoked: Arc::new(move |device| {
                 let reason = "another certificate took the place of this session's; connect with it";
                 sessions.close_sessions(device, ReasonCode::NotAuthorized, reason);
@@ -187,7 +190,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         });
         enrolment
     };
-    let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone());
+    let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone(), witness.clone());
     let enroller = {
         let enrolment = enrolment.clone();
         let desk =
@@ -203,9 +206,10 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         trust,
         enrolment: enrolments,
         harvested,
+        witness,
         clock,
     };
-    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
+    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone(), witness: api.witness.clone() };
     let reload_clock = api.clock.clone();
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
@@ -275,6 +279,7 @@ async fn serve_tenants(
 struct Reloaded {
     trust: Arc<TrustBundle>,
     tls: TlsConfigs,
+    witness: Witness,
 }
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
@@ -307,7 +312,7 @@ async fn until_told_to_stop(
 
 fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
     let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
+    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server, &reloaded.witness)?;
     reloaded.tls.mqtt.store(mqtt.load_full());
     reloaded.tls.wss.store(wss.load_full());
     reloaded.tls.https.store(https.load_full());
@@ -326,9 +331,10 @@ struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
+    fn new(trust: &Arc<TrustBundle>, server: &ServerIdentity, witness: &Witness) -> Result<Self, ServeError> {
         let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
             let verifier = tls::client_verifier(trust, roles, true)?;
+            let verifier = Arc::new(WitnessedVerifier::new(verifier, trust.clone(), witness.clone()));
             Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
         };
         Ok(Self {

@@ -11,6 +11,7 @@ use crate::{
     authority::{Leaf, TrustBundle},
     place::Place,
     registry::{AdmitReason, RegistryActor, message::Admit},
+    witness::{Proof, Refused, Stage, Witness},
 };
 
 /// Looks every MQTT peer up in the registry, after its handshake and before its first packet counts.
@@ -20,12 +21,18 @@ pub struct RegistryGate {
     clock: SharedClock,
     /// What every app may do.
     app: Arc<Access>,
+    witness: Witness,
 }
 
 impl RegistryGate {
     /// A gate in front of `registry`.
-    pub fn new(registry: Place<RegistryActor>, trust: Arc<TrustBundle>, clock: SharedClock) -> Self {
-        Self { registry, trust, clock, app: Arc::new(Access::app()) }
+    pub fn new(
+        registry: Place<RegistryActor>,
+        trust: Arc<TrustBundle>,
+        clock: SharedClock,
+        witness: Witness,
+    ) -> Self {
+        Self { registry, trust, clock, app: Arc::new(Access::app()), witness }
     }
 }
 
@@ -45,13 +52,21 @@ impl Gate for RegistryGate {
         let Some(registry) = self.registry.address() else {
             return Box::pin(ready(Err(told(AdmitReason::Unavailable))));
         };
-        let (asked, app) = (registry.send(Admit(leaf)), self.app.clone());
+        let (app, witness) = (self.app.clone(), self.witness.clone());
+        let principal = leaf.principal.clone();
+        let asked = registry.send(Admit(leaf));
         Box::pin(async move {
             let admitted = match asked.await {
                 Ok(Ok(admitted)) => admitted,
-                Ok(Err(refusal)) => return Err(told(refusal.reason)),
+                Ok(Err(refusal)) => {
+                    remember(&witness, &principal, refusal.reason);
+                    return Err(told(refusal.reason));
+                }
                 Err(_) => return Err(told(AdmitReason::Unavailable)),
             };
+            if admitted.principal.kind == Kind::Device {
+                witness.let_in(&admitted.principal.id);
+            }
             let access = rights(&admitted.principal, app).ok_or_else(|| told(AdmitReason::Kind))?;
             let expires = Some(now + Duration::from_secs(left_s));
             Ok(Admitted { principal: admitted.principal, access, expires })
@@ -59,12 +74,27 @@ impl Gate for RegistryGate {
     }
 }
 
+/// The peer proved its certificate in the handshake, so it is the device that this names.
+fn remember(witness: &Witness, principal: &Principal, reason: AdmitReason) {
+    if principal.kind != Kind::Device {
+        return;
+    }
+    let refused = Refused {
+        stage: Stage::Admission,
+        code: reason.as_str().to_owned(),
+        reason: reason.to_string(),
+        next: reason.next_step().to_owned(),
+        peer: None,
+    };
+    witness.note(&principal.id, Proof::Certificate, refused);
+}
+
 fn refused(reason: String) -> Admission {
     Box::pin(ready(Err(NotAdmitted { code: ReasonCode::NotAuthorized, reason })))
 }
 
 /// What each kind of principal may do on its tenant's bus; nothing, for those that have no business there.
-fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Access>> {
+pub(crate) fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Access>> {
     match principal.kind {
         Kind::Device => Some(Arc::new(Access::device(&principal.id))),
         Kind::App => Some(app),
@@ -74,22 +104,16 @@ fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Access>> {
 
 /// What the peer is told, and what it can do next.
 fn told(reason: AdmitReason) -> NotAdmitted {
-    let (code, next) = match reason {
-        AdmitReason::TenantUnknown | AdmitReason::Unknown => {
-            (ReasonCode::NotAuthorized, "enrol the device, or register the app with `muster app create`")
-        }
-        AdmitReason::TenantSuspended | AdmitReason::Suspended | AdmitReason::Retired => {
-            (ReasonCode::Banned, "ask the operator of the hub")
-        }
-        AdmitReason::NotCurrent | AdmitReason::Expired => {
-            (ReasonCode::NotAuthorized, "use the certificate that was issued last, or enrol again")
-        }
-        AdmitReason::Kind => {
-            (ReasonCode::NotAuthorized, "devices and apps speak MQTT; people use the HTTPS API")
-        }
-        AdmitReason::Unavailable => (ReasonCode::ServerUnavailable, "connect again in a moment"),
+    let code = match reason {
+        AdmitReason::TenantSuspended | AdmitReason::Suspended | AdmitReason::Retired => ReasonCode::Banned,
+        AdmitReason::Unavailable => ReasonCode::ServerUnavailable,
+        AdmitReason::TenantUnknown
+        | AdmitReason::Unknown
+        | AdmitReason::NotCurrent
+        | AdmitReason::Expired
+        | AdmitReason::Kind => ReasonCode::NotAuthorized,
     };
-    NotAdmitted { code, reason: format!("{reason}; {next}") }
+    NotAdmitted { code, reason: format!("{reason}; {}", reason.next_step()) }
 }
 
 /// Reads a peer's certificate, if it showed one and it is one of ours.

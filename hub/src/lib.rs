@@ -28,3 +28,4 @@ pub mod registry;
 pub mod telemetry;
 pub mod tls;
 pub mod vault;
+pub mod witness;

@@ -59,6 +59,13 @@ impl Caller {
     }
 }
 
+/// For asking what a principal might do.
+impl From<Principal> for Caller {
+    fn from(principal: Principal) -> Self {
+        Self(principal)
+    }
+}
+
 impl FromRequest for Caller {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;

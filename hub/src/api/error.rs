@@ -27,6 +27,11 @@ impl ApiError {
         Self { status, detail: ErrorDetail { code, what, why, next } }
     }
 
+    /// Why, and what to do next.
+    pub(super) fn why_and_next(&self) -> (&str, &str) {
+        (&self.detail.why, &self.detail.next)
+    }
+
     /// Nobody in particular asks.
     pub(super) fn no_certificate() -> Self {
         Self::new(

@@ -5,6 +5,7 @@
 
 mod audit;
 mod caller;
+mod can;
 mod clients;
 mod devices;
 mod error;
@@ -14,6 +15,7 @@ mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod why;
 
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ use crate::{
     place::Place,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
+    witness::Witness,
 };
 
 /// What the API works on.
@@ -52,6 +55,8 @@ pub struct Api {
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// Who was refused, and why.
+    pub witness: Witness,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -98,6 +103,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
+        .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -106,6 +112,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
+                .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))
+                .route("/{tenant}/can", web::get().to(can::can))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))
                 .route("/{tenant}/clients/kick", web::post().to(inspection::kick))
                 .route("/{tenant}/topics/retained", web::get().to(inspection::retained))

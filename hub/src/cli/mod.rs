@@ -9,6 +9,7 @@
 mod app;
 mod audit;
 mod exit;
+mod explain;
 mod hub;
 mod identity;
 mod inspection;
@@ -133,6 +134,8 @@ enum Command {
     Trace(inspection::Trace),
     /// List what was refused to whom, and why; an operator sees it without topics.
     Audit(audit::Audit),
+    /// Say whether somebody may do something, and by which rule.
+    Can(explain::Can),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -204,6 +207,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
         Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
         Command::Audit(command) => audit::audit(command, &mut Call::new(&common, world)?),
+        Command::Can(command) => explain::can(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

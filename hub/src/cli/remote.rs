@@ -8,7 +8,7 @@ use muster_schemas::{
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, table,
+    Call, Complaint, Exit, OfTenant, Output, explain, table,
     time::{duration_s, shown_s},
 };
 
@@ -55,6 +55,8 @@ pub(super) enum Devices {
         /// Its id.
         device: DeviceId,
     },
+    /// Say why a device cannot connect: its last refusals, and what to do next.
+    Why(explain::Why),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -121,6 +123,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             table::write(call.out, head, &rows, "no devices yet: give one a claim (muster claim create)")?;
             Ok(Exit::Ok)
         }
+        Devices::Why(why) => explain::why(why, call),
         Devices::Show { of, device } => {
             let tenant = call.tenant(of.tenant)?;
             let path = format!("/api/v1/tenants/{tenant}/devices/{device}");

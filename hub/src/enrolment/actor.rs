@@ -12,7 +12,7 @@ use muster_schemas::{
     Kind, Principal,
     enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused},
 };
-use muster_tpm::verifier::Rejection;
+use muster_tpm::verifier::{Rejection, device_id};
 use tracing::{info, warn};
 
 use super::{
@@ -27,6 +27,7 @@ use crate::{
         self, AdmitReason, OwnerRefusal, Ownership,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
+    witness::{self, Witness},
 };
 
 /// One frame of a device, and what the hub knows of the connection that it came on. The answer is the frame to send.
@@ -89,6 +90,8 @@ pub struct EnrolmentOptions {
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// What is counted.
     pub counters: Counters,
+    /// Whom to tell who was refused.
+    pub witness: Witness,
     /// Called when an enrolment ended a device's earlier certificate: sessions that it opened are to be closed.
     pub revoked: Arc<dyn Fn(&Principal) + Send + Sync>,
 }
@@ -215,7 +218,7 @@ impl Handler<Exchange> for EnrolmentActor {
         };
         Box::pin(step.map(move |answer, actor: &mut Self, _| match answer {
             Ok(frame) => frame,
-            Err(refusal) => refused(peer, refusal, &actor.options.counters),
+            Err(refusal) => refused(peer, refusal, &actor.options),
         }))
     }
 }
@@ -264,9 +267,20 @@ fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, options: &EnrolmentOpt
     }
 }
 
-fn refused(peer: SocketAddr, refusal: Refusal, counters: &Counters) -> HubFrame {
+fn refused(peer: SocketAddr, refusal: Refusal, options: &EnrolmentOptions) -> HubFrame {
     let Refusal { rejection: Rejection { code, detail }, ek_hash } = refusal;
-    counters.refused(code);
+    options.counters.refused(code);
+    if let Some(ek_hash) = ek_hash {
+        let refused = witness::Refused {
+            stage: witness::Stage::Enrolment,
+            code: code.as_str().to_owned(),
+            reason: detail.clone(),
+            next: code.next_step().to_owned(),
+            peer: Some(peer.to_string()),
+        };
+        // Anybody can show a chip's public key.
+        options.witness.note(&device_id(&ek_hash), witness::Proof::Name, refused);
+    }
     // Eight characters tell chips apart in a log, and do not name one.
     let chip = ek_hash.map(|hash| HEXLOWER.encode(hash.get(..4).unwrap_or_default()));
     warn!(%peer, ek_hash = chip.as_deref().unwrap_or("unknown"), %code, %detail, "enrolment refused");

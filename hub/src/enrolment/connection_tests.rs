@@ -29,6 +29,7 @@ use crate::{
         RegistryActor, RegistryOptions,
         message::{Admit, CreateClaim, CreateTenant, ListDevices},
     },
+    witness::Witness,
 };
 
 const HERE: [u8; 32] = [1; 32];
@@ -86,6 +87,7 @@ impl Hub {
             clock: clock.clone(),
             random: Arc::new(random::system),
             counters: counters.clone(),
+            witness: Witness::new(clock.clone()),
             revoked: Arc::new(move |principal| told.lock().expect("whole").push(principal.clone())),
         };
         let enrolment =

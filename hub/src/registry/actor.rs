@@ -69,7 +69,7 @@ pub struct RegistryActor {
     random: Random,
     slot: ExitSlot,
     rows: Option<Rows>,
-    core: Registry,
+    pub(super) core: Registry,
     /// Commits on their way.
     in_flight: usize,
     /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
@@ -92,7 +92,7 @@ impl RegistryActor {
         }
     }
 
-    fn now_s(&self) -> u64 {
+    pub(super) fn now_s(&self) -> u64 {
         self.clock.unix_ms() / 1_000
     }
 

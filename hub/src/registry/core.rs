@@ -18,7 +18,7 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
-    row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
 };
 use crate::authority::Leaf;
 
@@ -300,26 +300,45 @@ impl Registry {
         if leaf.not_after_s < now_s {
             return Err(AdmitReason::Expired);
         }
-        if principal.tenant != Principal::operator_tenant() {
-            let tenant = self.tenants.get(&principal.tenant).ok_or(AdmitReason::TenantUnknown)?;
+        let certificate = self.may_act(&principal.tenant, principal.kind, &principal.id)?;
+        if principal.kind != Kind::Device {
+            return if certificate.is(leaf) { Ok(None) } else { Err(AdmitReason::NotCurrent) };
+        }
+        let row = self.device_of(Some(&principal.tenant), &principal.id).ok_or(AdmitReason::Unknown)?;
+        let current = row.certificate.is(leaf);
+        if !current && !row.previous.as_ref().is_some_and(|previous| previous.is(leaf)) {
+            return Err(AdmitReason::NotCurrent);
+        }
+        let settles = current && row.previous.is_some();
+        Ok(settles.then(|| Device { previous: None, ..row.clone() }))
+    }
+
+    /// The current certificate of a principal that may act, as far as its rows say.
+    pub(super) fn may_act(
+        &self,
+        tenant: &TenantId,
+        kind: Kind,
+        id: &DeviceId,
+    ) -> Result<&Certificate, AdmitReason> {
+        if *tenant != Principal::operator_tenant() {
+            let tenant = self.tenants.get(tenant).ok_or(AdmitReason::TenantUnknown)?;
             check_active(tenant.state, AdmitReason::TenantSuspended)?;
         }
-        if principal.kind == Kind::Device {
-            let row = self.devices.get(&principal.id).filter(|row| row.tenant == principal.tenant);
-            let row = row.ok_or(AdmitReason::Unknown)?;
-            check_active(row.state, AdmitReason::Suspended)?;
-            let current = row.certificate.is(leaf);
-            if !current && !row.previous.as_ref().is_some_and(|previous| previous.is(leaf)) {
-                return Err(AdmitReason::NotCurrent);
-            }
-            let settles = current && row.previous.is_some();
-            return Ok(settles.then(|| Device { previous: None, ..row.clone() }));
-        }
-        let kind = ClientKind::of(principal.kind).ok_or(AdmitReason::Kind)?;
-        let key = (principal.tenant.clone(), kind, principal.id.clone());
-        let row = self.clients.get(&key).ok_or(AdmitReason::Unknown)?;
-        check_active(row.state, AdmitReason::Suspended)?;
-        if row.certificate.is(leaf) { Ok(None) } else { Err(AdmitReason::NotCurrent) }
+        let (state, certificate) = if kind == Kind::Device {
+            let row = self.device_of(Some(tenant), id).ok_or(AdmitReason::Unknown)?;
+            (row.state, &row.certificate)
+        } else {
+            let kind = ClientKind::of(kind).ok_or(AdmitReason::Kind)?;
+            let row = self.clients.get(&(tenant.clone(), kind, id.clone())).ok_or(AdmitReason::Unknown)?;
+            (row.state, &row.certificate)
+        };
+        check_active(state, AdmitReason::Suspended)?;
+        Ok(certificate)
+    }
+
+    /// The row of a device, of that tenant or of whichever has it.
+    pub(super) fn device_of(&self, tenant: Option<&TenantId>, id: &DeviceId) -> Option<&Device> {
+        self.devices.get(id).filter(|row| tenant.is_none_or(|tenant| row.tenant == *tenant))
     }
 
     fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
@@ -352,8 +371,8 @@ impl Registry {
     }
 
     fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
-        let row = self.devices.get(device).filter(|row| row.tenant == *tenant);
-        row.ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
+        self.device_of(Some(tenant), device)
+            .ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
     }
 
     fn forget_old_claims(&mut self, now_s: u64, tenant: &TenantId, effects: &mut Vec<Effect>) {

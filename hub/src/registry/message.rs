@@ -323,6 +323,21 @@ pub enum AdmitReason {
 }
 
 impl AdmitReason {
+    /// What a person can do about it.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::TenantUnknown | Self::Unknown => {
+                "enrol the device, or register the app with `muster app create`"
+            }
+            Self::TenantSuspended => "resume the tenant, or ask the operator of the hub to",
+            Self::Suspended => "find out why it was suspended, and resume it",
+            Self::Retired => "replace the device: a retired one never comes back",
+            Self::NotCurrent | Self::Expired => "use the certificate that was issued last, or enrol again",
+            Self::Kind => "devices and apps speak MQTT; people use the HTTPS API",
+            Self::Unavailable => "connect again in a moment",
+        }
+    }
+
     /// A short name, for counters and logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ pub mod core;
 pub mod limits;
 pub mod message;
 pub mod row;
+pub mod standing;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
