@@ -130,3 +130,50 @@ impl ClientCertVerifier for WitnessedVerifier {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use muster_actors::SystemClock;
+    use muster_schemas::{Principal, TrustDomain};
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+
+    use super::*;
+    use crate::{
+        authority::{Authority, PublicKey, Role},
+        limits::DAY_S,
+        tls,
+    };
+
+    const NOW_S: u64 = 1_769_904_000;
+
+    #[test]
+    fn a_device_with_an_ended_certificate_is_remembered_with_what_to_do() {
+        let domain: TrustDomain = "muster.test".parse().expect("domain");
+        let root = Authority::new_root(&domain, NOW_S).expect("root");
+        let device = root.new_intermediate(Role::Device, NOW_S).expect("authority");
+        let trust =
+            TrustBundle::new(root.certificate().clone(), [(Role::Device, device.certificate().clone())]);
+        let trust = Arc::new(trust.expect("bundle"));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key");
+        let key = PublicKey::from_spki(&key.subject_public_key_info()).expect("key");
+        let principal: Principal = "spiffe://muster.test/t/acme/device/pump-7".parse().expect("principal");
+        let issued = device.issue_device(&key, &principal, NOW_S, DAY_S).expect("issued");
+
+        let witness = Witness::new(SystemClock::shared());
+        let inner = tls::client_verifier(&trust, &[Role::Device], true).expect("verifier");
+        let verifier = WitnessedVerifier::new(inner, trust, witness.clone());
+        let at = |now_s| UnixTime::since_unix_epoch(Duration::from_secs(now_s));
+        verifier.verify_client_cert(&issued.certificate, &[], at(NOW_S + 60)).expect("accepted in its life");
+        assert!(witness.of(&principal.id).told.is_empty());
+
+        verifier.verify_client_cert(&issued.certificate, &[], at(NOW_S + 2 * DAY_S)).expect_err("ended");
+        let told = &witness.of(&principal.id).told[0];
+        assert_eq!(
+            (told.refused.stage, told.refused.code.as_str()),
+            (Stage::Handshake, "certificate_expired")
+        );
+        assert_eq!(told.proof, Proof::Name, "who shows a certificate that is not taken has proved nothing");
+    }
+}
