@@ -25,7 +25,7 @@ use tracing::info;
 
 use crate::{
     api::{Api, Https},
-    authority::{PemFileError, Role, TrustBundle, pem_certificates},
+    authority::{PemFileError, Role, TrustBundle, pem_certificates, revocation_lists},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -352,5 +352,10 @@ fn tpm_roots(config: &Config) -> Result<EndorsementRoots, ServeError> {
             .map_err(|source| ServeError::TpmRootFile { file: root.file.clone(), source })?;
         roots.extend(certificates.into_iter().map(|der| (der.as_ref().to_vec(), root.class)));
     }
-    Ok(EndorsementRoots::new(roots)?)
+    let mut lists = Vec::new();
+    for file in &config.tpm_crls {
+        let read = revocation_lists(file);
+        lists.extend(read.map_err(|source| ServeError::TpmRootFile { file: file.clone(), source })?);
+    }
+    Ok(EndorsementRoots::new(roots)?.with_revocation_lists(lists)?)
 }

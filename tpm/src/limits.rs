@@ -39,6 +39,8 @@ pub const CHAIN_COUNT_MAX: usize = 4;
 pub const CSR_BYTES_MAX: usize = 2_048;
 /// Most endorsement roots a hub trusts.
 pub const ROOTS_COUNT_MAX: usize = 512;
+/// Most revocation lists of manufacturers that a hub looks at.
+pub const REVOCATION_LISTS_MAX: usize = 512;
 
 /// Tries for a random scalar below the curve's order; one try fails with a chance of 2^-32.
 pub const SCALAR_TRIES_MAX: usize = 8;

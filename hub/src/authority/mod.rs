@@ -28,7 +28,7 @@ use crate::limits::{AUTHORITY_VALIDITY_S, NAME_TEXT_BYTES_MAX, ROOT_VALIDITY_S, 
 
 pub use bundle::TrustBundle;
 pub use leaf::{InvalidLeaf, Leaf, Serial, own_principal};
-pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates};
+pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates, revocation_lists};
 
 /// What an authority is for. Relay and software authorities will be further variants: the compiler then names every
 /// place that must know them.

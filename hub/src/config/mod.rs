@@ -96,6 +96,8 @@ pub struct Config {
     pub server_names: Vec<ServerName<'static>>,
     /// Whom to believe about a TPM.
     pub tpm_roots: Vec<TpmRoot>,
+    /// Files of revocation lists (CRLs) of TPM manufacturers, PEM or DER.
+    pub tpm_crls: Vec<PathBuf>,
     /// Where it listens.
     pub listeners: Listeners,
     /// How long certificates live.
@@ -181,6 +183,10 @@ impl Config {
         let passphrase_file = top.text("passphrase_file")?.unwrap_or_else(|| "passphrase".to_owned());
         let server_names = server_names(&mut top)?;
         let tpm_roots = tpm_roots(&mut top, &beside)?;
+        let tpm_crls = top.texts("tpm_crls")?.unwrap_or_default();
+        if tpm_crls.len() > TPM_ROOTS_MAX {
+            return Err(top.wrong("tpm_crls", "at most 256 files"));
+        }
 
         let listeners = Listeners::read(top.section("listeners")?, &beside)?;
 
@@ -216,6 +222,7 @@ impl Config {
             },
             server_names,
             tpm_roots,
+            tpm_crls: tpm_crls.into_iter().map(|file| beside.join(file)).collect(),
             listeners,
             certificates: Certificates { device_validity_s },
             limits: Limits { connections_max, packet_bytes_max },

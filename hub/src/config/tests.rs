@@ -7,6 +7,7 @@ node = "hub-1"
 passphrase_file = "/etc/muster/passphrase"
 server_names = ["localhost", "127.0.0.1"]
 tpm_roots = [{ file = "tpm-roots/vendor.pem", class = "hardware" }]
+tpm_crls = ["tpm-roots/vendor.crl"]
 
 [listeners.mqtt_tls]
 bind = "127.0.0.1:0"
@@ -59,6 +60,7 @@ fn every_key_of_the_whole_file_is_taken() {
         config.tpm_roots,
         [TpmRoot { file: "/srv/muster/tpm-roots/vendor.pem".into(), class: TpmClass::Hardware }]
     );
+    assert_eq!(config.tpm_crls, [PathBuf::from("/srv/muster/tpm-roots/vendor.crl")]);
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:0");
     assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
     let wss = config.listeners.mqtt_wss.expect("on");
@@ -83,7 +85,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.listeners.mqtt_plain, None);
     assert_eq!(config.listeners.mqtt_unix, None);
     assert_eq!(config.certificates.device_validity_s, DEVICE_VALIDITY_S);
-    assert!(config.tpm_roots.is_empty());
+    assert!(config.tpm_roots.is_empty() && config.tpm_crls.is_empty());
 }
 
 #[test]
