@@ -64,10 +64,11 @@ pub(crate) struct ClaimClientId {
     pub(crate) client_id: Option<ClientId>,
 }
 
-/// Closes the sessions of one principal, or of all.
+/// Closes the sessions of one principal, or of all of one kind, or of all.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct CloseMatching {
+    pub(crate) kind: Option<Kind>,
     pub(crate) principal: Option<Principal>,
     pub(crate) closing: CloseSession,
 }
@@ -387,9 +388,12 @@ impl TenantSupervisor {
         }
     }
 
-    fn close(&self, principal: Option<&Principal>, closing: &CloseSession) {
+    fn close(&self, principal: Option<&Principal>, kind: Option<Kind>, closing: &CloseSession) {
         for member in self.members.values() {
-            if principal.is_none_or(|wanted| *wanted == member.caller.principal) {
+            let found = &member.caller.principal;
+            if principal.is_none_or(|wanted| wanted == found)
+                && kind.is_none_or(|wanted| wanted == found.kind)
+            {
                 member.session.tell(closing.clone());
             }
         }
@@ -481,8 +485,9 @@ impl Handler<ClaimClientId> for TenantSupervisor {
 impl Handler<CloseMatching> for TenantSupervisor {
     type Result = ();
 
-    fn handle(&mut self, CloseMatching { principal, closing }: CloseMatching, _: &mut Context<Self>) {
-        self.close(principal.as_ref(), &closing);
+    fn handle(&mut self, message: CloseMatching, _: &mut Context<Self>) {
+        let CloseMatching { kind, principal, closing } = message;
+        self.close(principal.as_ref(), kind, &closing);
     }
 }
 
@@ -531,7 +536,7 @@ impl Handler<ChildReport> for TenantSupervisor {
         // Their subscriptions went with the router: every one of them starts again.
         // A DISCONNECT has no code for an unavailable server.
         let code = if self.parked { ReasonCode::AdministrativeAction } else { ReasonCode::ServerBusy };
-        self.close(None, &CloseSession { code, reason: self.unavailable().reason });
+        self.close(None, None, &CloseSession { code, reason: self.unavailable().reason });
         self.parts.settled.send_replace(true);
     }
 }
