@@ -113,7 +113,7 @@ impl Directory {
         let mut tenants = self.write();
         tenants.closed = true;
         for entry in tenants.entries.values().flatten() {
-            entry.closer.do_send(CloseMatching { principal: None, closing: closing.clone() });
+            entry.closer.do_send(CloseMatching { kind: None, principal: None, closing: closing.clone() });
         }
     }
 

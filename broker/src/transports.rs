@@ -5,6 +5,7 @@ use std::{io, pin::Pin, sync::Arc};
 use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
 use muster_actors::Permit;
+use muster_schemas::enrolment::EXPORTER_LABEL;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -57,8 +58,11 @@ impl Mqtt {
     }
 
     fn admission(&self, stream: &TlsStream<TcpStream>) -> Admission {
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()))
+        let tls = stream.get_ref().1;
+        let leaf = tls.peer_certificates().and_then(<[_]>::first);
+        // It fails only before the handshake is complete; and then whoever needs it refuses.
+        let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None).ok();
+        self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()), exporter)
     }
 }
 

@@ -6,7 +6,7 @@
 //!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
 //! ```
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
@@ -25,6 +25,7 @@ use tracing::info;
 
 use crate::{
     api::{Api, Https},
+    attest::AttestingGate,
     authority::{PemFileError, Role, TrustBundle, pem_certificates, revocation_lists},
     config::Config,
     doors::{self, Behind, Doors},
@@ -35,7 +36,7 @@ use crate::{
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     place::Place,
     random,
-    registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
+    registry::{AttestSessions, RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
     tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
     witness::{Witness, WitnessedVerifier},
@@ -82,6 +83,18 @@ pub enum ServeError {
          hub, run `muster tenant create {tenant}`, put it back and start the hub again"
     )]
     NoTenant {
+        /// The configuration's section.
+        key: &'static str,
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// A listener without TLS leads to a tenant whose sessions have to attest.
+    #[error(
+        "let anybody in without TLS to tenant {tenant}, which listeners.{key} names: its sessions have to attest, and there \
+         is nothing to bind that to; take that section out, start the hub, and put it back only after `muster tenant attest \
+         --tenant {tenant} off`"
+    )]
+    Unattested {
         /// The configuration's section.
         key: &'static str,
         /// The tenant.
@@ -140,8 +153,14 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         clock: clock.clone(),
     }));
     let tenants = serve_tenants(&registry, store, &bus).await?;
-    if let Some((key, tenant)) = config.listeners.tenants().find(|(_, tenant)| !tenants.contains(tenant)) {
-        return Err(ServeError::NoTenant { key, tenant: tenant.clone() });
+    for (key, tenant) in config.listeners.tenants() {
+        match tenants.get(tenant) {
+            None => return Err(ServeError::NoTenant { key, tenant: tenant.clone() }),
+            Some(AttestSessions::Required) => {
+                return Err(ServeError::Unattested { key, tenant: tenant.clone() });
+            }
+            Some(AttestSessions::Off) => {}
+        }
     }
     let harvested = telemetry::Counters::default();
     {
@@ -191,6 +210,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         enrolment
     };
     let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone(), witness.clone());
+    let gate = AttestingGate::new(gate, registry.clone(), &PCRS_QUOTED);
     let enroller = {
         let enrolment = enrolment.clone();
         let desk =
@@ -207,6 +227,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         enrolment: enrolments,
         harvested,
         witness,
+        plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
     };
     let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone(), witness: api.witness.clone() };
@@ -257,12 +278,12 @@ fn start<A>(
     });
 }
 
-/// Lets the bus serve every tenant that the registry has, and says which.
+/// Lets the bus serve every tenant that the registry has, and says which, and what each demands of its sessions.
 async fn serve_tenants(
     registry: &Place<RegistryActor>,
     store: &Store,
     bus: &Bus,
-) -> Result<BTreeSet<TenantId>, ServeError> {
+) -> Result<BTreeMap<TenantId, AttestSessions>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
     for tenant in &tenants {
@@ -272,7 +293,7 @@ async fn serve_tenants(
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
     }
-    Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
+    Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
 }
 
 /// What a reload changes: connections that are open keep what they were made with.

@@ -37,7 +37,7 @@ impl RegistryGate {
 }
 
 impl Gate for RegistryGate {
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
+    fn admit(&self, leaf: Option<CertificateDer<'static>>, _: Option<[u8; 32]>) -> Admission {
         let leaf = match leaf.map(|der| self.trust.leaf(&der)) {
             Some(Ok(leaf)) => leaf,
             Some(Err(error)) => return refused(format!("failed to read the certificate: it {error}")),
@@ -69,7 +69,7 @@ impl Gate for RegistryGate {
             }
             let access = rights(&admitted.principal, app).ok_or_else(|| told(AdmitReason::Kind))?;
             let expires = Some(now + Duration::from_secs(left_s));
-            Ok(Admitted { principal: admitted.principal, access, expires })
+            Ok(Admitted { principal: admitted.principal, access, expires, quarantine: None })
         })
     }
 }

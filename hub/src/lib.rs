@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod assembly;
+pub mod attest;
 pub mod authority;
 pub mod causes;
 pub mod check;

@@ -131,6 +131,8 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(30);
 pub const START_POLL_TIME: Duration = Duration::from_millis(1);
 /// How often the hub looks at its own certificate by itself.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(DAY_S);
+/// How long a session has to attest, in a tenant that demands it, and how long a challenge is good for.
+pub const ATTEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// The registers that a quote covers: application support, which only the agent extends. The firmware's registers follow
 /// when the hub reads firmware event logs.
 pub const PCRS_QUOTED: [u8; 1] = [23];

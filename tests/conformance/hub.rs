@@ -112,7 +112,7 @@ impl Doors {
 }
 
 impl Gate for Doors {
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
+    fn admit(&self, leaf: Option<CertificateDer<'static>>, _: Option<[u8; 32]>) -> Admission {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = leaf.and_then(|leaf| known.get(&*leaf).cloned());
         let reason = "not known here".to_owned();

@@ -17,6 +17,7 @@ mod log;
 mod peer;
 mod plain;
 mod pressure;
+mod quarantine;
 mod refusal;
 mod simulation;
 mod site;

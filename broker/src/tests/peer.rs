@@ -86,6 +86,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self
     }
 
+    /// Names a method of enhanced authentication.
+    pub(super) fn proves_by(mut self, method: &str) -> Self {
+        self.connect.properties.authentication_method = Some(method.into());
+        self
+    }
+
     /// Wants its session to outlive the connection, and to go on with an earlier one.
     pub(super) fn stays(mut self, expiry_s: u32) -> Self {
         self.connect.clean_start = false;

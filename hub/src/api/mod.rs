@@ -3,6 +3,7 @@
 //! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
 //! may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod attest;
 mod audit;
 mod caller;
 mod can;
@@ -17,12 +18,13 @@ mod tenants;
 mod trace;
 mod why;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix::{Actor, Context, Handler, Message};
 use actix_web::web;
 use muster_actors::SharedClock;
 use muster_broker::{Bus, store::Store};
+use muster_schemas::TenantId;
 
 use error::ApiError;
 pub use server::Https;
@@ -57,6 +59,8 @@ pub struct Api {
     pub harvested: telemetry::Counters,
     /// Who was refused, and why.
     pub witness: Witness,
+    /// Tenants that a listener without TLS leads to.
+    pub plain_tenants: BTreeSet<TenantId>,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -108,6 +112,7 @@ fn routes(config: &mut web::ServiceConfig) {
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
                 .route("", web::post().to(tenants::create))
+                .route("/{tenant}/attestation", web::post().to(attest::set))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))

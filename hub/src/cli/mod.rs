@@ -7,6 +7,7 @@
 //! `muster-data/muster.toml`).
 
 mod app;
+mod attest;
 mod audit;
 mod exit;
 mod explain;

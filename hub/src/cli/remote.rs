@@ -8,7 +8,7 @@ use muster_schemas::{
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, explain, table,
+    Call, Complaint, Exit, OfTenant, Output, attest, explain, table,
     time::{duration_s, shown_s},
 };
 
@@ -22,6 +22,8 @@ pub(super) enum Tenants {
         #[arg(long)]
         accept_simulated_tpms: bool,
     },
+    /// Make the sessions of a tenant's devices attest, or no longer.
+    Attest(attest::Attest),
     /// List all tenants.
     List,
 }
@@ -67,6 +69,7 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             let made: Tenant = call.hub.post(&what, "/api/v1/tenants", &body)?;
             call.tenants(&[made], Shape::One)
         }
+        Tenants::Attest(command) => attest::attest(command, call),
         Tenants::List => {
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)

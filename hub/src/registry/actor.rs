@@ -69,7 +69,7 @@ pub struct RegistryActor {
     random: Random,
     slot: ExitSlot,
     rows: Option<Rows>,
-    pub(super) core: Registry,
+    core: Registry,
     /// Commits on their way.
     in_flight: usize,
     /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
@@ -92,6 +92,11 @@ impl RegistryActor {
         }
     }
 
+    /// What is known, to be read.
+    pub(super) fn core(&self) -> &Registry {
+        &self.core
+    }
+
     pub(super) fn now_s(&self) -> u64 {
         self.clock.unix_ms() / 1_000
     }
@@ -105,7 +110,7 @@ impl RegistryActor {
     }
 
     /// Lets the core decide, and answers once what it changed is durable.
-    fn change<T: 'static, E: 'static>(
+    pub(super) fn change<T: 'static, E: 'static>(
         &mut self,
         ctx: &mut Context<Self>,
         unavailable: fn(Refusal) -> E,

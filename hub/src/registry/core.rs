@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    attest::AttestSessions,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -40,8 +41,8 @@ pub enum Effect {
 /// All rows, by what identifies them.
 #[derive(Debug, Default)]
 pub struct Registry {
-    tenants: BTreeMap<TenantId, Tenant>,
-    devices: BTreeMap<DeviceId, Device>,
+    pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Which devices a tenant has: follows from `devices`.
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     claims: BTreeMap<[u8; 32], Claim>,
@@ -79,7 +80,9 @@ impl Registry {
             return Err(Refusal::Full(Bound::Tenants));
         }
         let tpm_classes = if accept_simulated_tpms { AcceptedClasses::ANY } else { AcceptedClasses::REAL };
-        let tenant = Tenant { id: id.clone(), created_at_s: now_s, state: State::Active, tpm_classes };
+        let attest_sessions = AttestSessions::Off;
+        let (created_at_s, state) = (now_s, State::Active);
+        let tenant = Tenant { id: id.clone(), created_at_s, state, tpm_classes, attest_sessions };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
         Ok(tenant)
@@ -386,7 +389,7 @@ impl Registry {
         }
     }
 
-    fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
+    pub(super) fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
         self.insert(row.clone());
         effects.push(Effect::Put(row));
     }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod actor;
+mod attest;
 pub mod core;
 pub mod limits;
 pub mod message;
@@ -16,6 +17,7 @@ pub mod standing;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
+    attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},

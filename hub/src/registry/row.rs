@@ -9,7 +9,10 @@ use muster_schemas::{DeviceId, Kind, TenantId};
 use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX};
+use super::{
+    attest::AttestSessions,
+    limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+};
 use crate::authority::{Leaf, Serial};
 
 /// Whether something registered may act.
@@ -104,6 +107,9 @@ pub struct Tenant {
     pub state: State,
     /// Which classes of TPM its devices may have.
     pub tpm_classes: AcceptedClasses,
+    /// Whether each session of its devices has to attest.
+    #[serde(default)]
+    pub attest_sessions: AttestSessions,
 }
 
 /// A device: one chip, for as long as the chip exists.

@@ -50,6 +50,6 @@ impl Handler<AskStanding> for RegistryActor {
     type Result = Option<Standing>;
 
     fn handle(&mut self, asked: AskStanding, _: &mut Context<Self>) -> Self::Result {
-        self.core.standing(self.now_s(), &asked)
+        self.core().standing(self.now_s(), &asked)
     }
 }

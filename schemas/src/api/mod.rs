@@ -3,12 +3,15 @@
 //! Times are Unix seconds. What a caller sends refuses unknown fields, so that a mistyped field is an answer and not a
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
+mod attest;
 mod explain;
 
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
+
+pub use attest::{AttestSessions, Attestation};
 
 use crate::{DeviceId, TenantId, senml};
 

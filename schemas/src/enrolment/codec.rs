@@ -9,14 +9,16 @@ use crate::{
     cbor::InvalidCbor,
     limits::{ENROLMENT_DETAIL_BYTES_MAX, ENROLMENT_FRAME_BYTES_MAX},
 };
+pub(crate) use read::decode;
 use read::{
-    decode, read_begin, read_challenge, read_finish, read_issued, read_renew_begin, read_renew_challenge,
+    read_begin, read_challenge, read_finish, read_issued, read_renew_begin, read_renew_challenge,
     read_renew_finish,
 };
 use write::{
-    framed, presentable, write_begin, write_challenge, write_finish, write_issued, write_renew_begin,
+    framed, write_begin, write_challenge, write_finish, write_issued, write_renew_begin,
     write_renew_challenge, write_renew_finish,
 };
+pub(crate) use write::{presentable, write_attestation, write_events, write_pcrs};
 
 // What key 0 of each frame says. Devices in the field know these numbers: they may be added to, never changed.
 const BEGIN: u64 = 1;

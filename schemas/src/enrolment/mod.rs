@@ -12,7 +12,7 @@
 //! in ascending order; key 0 tells which frame it is. The grammar is `schemas/cddl/enrolment.cddl`. Nothing here checks
 //! a signature or a chip: that is the verifier's work.
 
-mod codec;
+pub(crate) mod codec;
 mod length;
 mod refusal;
 #[cfg(test)]

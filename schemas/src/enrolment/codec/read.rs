@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-pub(super) fn decode<T>(
+pub(crate) fn decode<T>(
     body: &[u8],
     read: impl FnOnce(&mut Frame<'_>, u64) -> Result<T, InvalidFrame>,
 ) -> Result<T, InvalidFrame> {
@@ -121,7 +121,7 @@ pub(super) fn read_issued(frame: &mut Frame<'_>) -> Result<Issued, InvalidFrame>
 }
 
 /// A frame that is being read.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     reader: Reader<'a>,
     fields: Fields,
 }
@@ -145,12 +145,12 @@ impl Frame<'_> {
         Ok(self.reader.bytes(max)?.to_vec())
     }
 
-    fn exactly<const N: usize>(&mut self, key: u64) -> Result<[u8; N], InvalidFrame> {
+    pub(crate) fn exactly<const N: usize>(&mut self, key: u64) -> Result<[u8; N], InvalidFrame> {
         self.require(key)?;
         Ok(self.reader.array_of_bytes()?)
     }
 
-    pub(super) fn text(&mut self, key: u64, max: usize) -> Result<String, InvalidFrame> {
+    pub(crate) fn text(&mut self, key: u64, max: usize) -> Result<String, InvalidFrame> {
         self.require(key)?;
         self.text_value(key, max)
     }
@@ -173,7 +173,7 @@ impl Frame<'_> {
         Ok(chain)
     }
 
-    fn attestation(&mut self, key: u64) -> Result<Attestation, InvalidFrame> {
+    pub(crate) fn attestation(&mut self, key: u64) -> Result<Attestation, InvalidFrame> {
         self.require(key)?;
         self.reader.tuple(2)?;
         Ok(Attestation {
@@ -182,7 +182,7 @@ impl Frame<'_> {
         })
     }
 
-    fn pcr_selection(&mut self, key: u64) -> Result<Vec<u8>, InvalidFrame> {
+    pub(crate) fn pcr_selection(&mut self, key: u64) -> Result<Vec<u8>, InvalidFrame> {
         let selection = self.bytes(key, ENROLMENT_PCRS_MAX)?;
         let known = |index: &u8| usize::from(*index) < ENROLMENT_PCRS_MAX;
         if !selection.is_sorted_by(|a, b| a < b) || !selection.iter().all(known) {
@@ -191,7 +191,7 @@ impl Frame<'_> {
         Ok(selection)
     }
 
-    fn pcrs(&mut self, key: u64) -> Result<Vec<[u8; 32]>, InvalidFrame> {
+    pub(crate) fn pcrs(&mut self, key: u64) -> Result<Vec<[u8; 32]>, InvalidFrame> {
         self.require(key)?;
         let mut pcrs = Vec::new();
         let mut items = self.reader.array(ENROLMENT_PCRS_MAX)?;
@@ -201,7 +201,7 @@ impl Frame<'_> {
         Ok(pcrs)
     }
 
-    fn events(&mut self, key: u64) -> Result<Vec<Event>, InvalidFrame> {
+    pub(crate) fn events(&mut self, key: u64) -> Result<Vec<Event>, InvalidFrame> {
         self.require(key)?;
         let mut events = Vec::new();
         let mut items = self.reader.array(ENROLMENT_EVENTS_MAX)?;

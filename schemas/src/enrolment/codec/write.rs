@@ -12,7 +12,7 @@ use crate::{
 use super::{BEGIN, CHALLENGE, FINISH, ISSUED, RENEW_BEGIN, RENEW_CHALLENGE, RENEW_FINISH};
 
 /// What a person may read: no control characters, and not longer than the bound.
-pub(super) fn presentable(detail: &str) -> String {
+pub(crate) fn presentable(detail: &str) -> String {
     let mut text: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.truncate(text.floor_char_boundary(ENROLMENT_DETAIL_BYTES_MAX));
     text
@@ -117,18 +117,18 @@ fn write_chain(w: &mut Writer, chain: &[Vec<u8>]) {
     }
 }
 
-fn write_attestation(w: &mut Writer, attestation: &Attestation) {
+pub(crate) fn write_attestation(w: &mut Writer, attestation: &Attestation) {
     w.array(2).bytes(&attestation.attest).bytes(&attestation.signature);
 }
 
-fn write_pcrs(w: &mut Writer, pcrs: &[[u8; 32]]) {
+pub(crate) fn write_pcrs(w: &mut Writer, pcrs: &[[u8; 32]]) {
     w.array(pcrs.len());
     for pcr in pcrs {
         w.bytes(pcr);
     }
 }
 
-fn write_events(w: &mut Writer, events: &[Event]) {
+pub(crate) fn write_events(w: &mut Writer, events: &[Event]) {
     w.array(events.len());
     for event in events {
         w.array(4).unsigned(event.pcr.into()).bytes(&event.digest).text(&event.kind).text(&event.text);
