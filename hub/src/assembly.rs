@@ -33,6 +33,8 @@ use crate::{
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    people::{ClientCertificate, Providers},
+    pinned::Pins,
     place::Place,
     random,
     registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
@@ -111,13 +113,18 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
     let Keyring { trust, device, client, server, .. } = keyring;
-    let trust = Arc::new(trust);
+    let pins = Pins::default();
+    let trust = Arc::new(trust.with_pins(pins.clone()));
     let tls = TlsConfigs::new(&trust, &server)?;
     let doors = Doors::bind(config)?;
 
     let registry = {
-        let options =
-            RegistryOptions { store: store.clone(), clock: clock.clone(), random: Arc::new(random::system) };
+        let options = RegistryOptions {
+            store: store.clone(),
+            clock: clock.clone(),
+            random: Arc::new(random::system),
+            pins,
+        };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
             RegistryActor::new(&options, exit)
@@ -200,6 +207,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
+        providers: Providers::new(vec![Arc::new(ClientCertificate)]),
         trust,
         enrolment: enrolments,
         harvested,

@@ -11,6 +11,7 @@ pub mod actor;
 pub mod core;
 pub mod limits;
 pub mod message;
+pub mod people;
 pub mod row;
 
 pub use self::{

@@ -3,12 +3,16 @@
 //! Times are Unix seconds. What a caller sends refuses unknown fields, so that a mistyped field is an answer and not a
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
+mod people;
+
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 use crate::{DeviceId, TenantId, senml};
+
+pub use people::{NewUser, PinnedCertificate, Registered, User};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
