@@ -34,6 +34,8 @@ use crate::{
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    people::{ClientCertificate, Providers},
+    pinned::Pins,
     place::Place,
     random,
     registry::{AttestSessions, RegistryActor, actor::RegistryOptions, message::ListTenants},
@@ -125,14 +127,19 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
     let Keyring { trust, device, client, server, .. } = keyring;
-    let trust = Arc::new(trust);
+    let pins = Pins::default();
+    let trust = Arc::new(trust.with_pins(pins.clone()));
     let witness = Witness::new(clock.clone());
     let tls = TlsConfigs::new(&trust, &server, &witness)?;
     let doors = Doors::bind(config)?;
 
     let registry = {
-        let options =
-            RegistryOptions { store: store.clone(), clock: clock.clone(), random: Arc::new(random::system) };
+        let options = RegistryOptions {
+            store: store.clone(),
+            clock: clock.clone(),
+            random: Arc::new(random::system),
+            pins,
+        };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
             RegistryActor::new(&options, exit)
@@ -223,6 +230,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
+        providers: Providers::new(vec![Arc::new(ClientCertificate)]),
         trust,
         enrolment: enrolments,
         harvested,

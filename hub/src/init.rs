@@ -222,6 +222,7 @@ fn register_operator(layout: &Layout, vault: &Vault, leaf: &Leaf) -> Result<(), 
         kind: ClientKind::User,
         id: leaf.principal.id.clone(),
         certificate: Certificate::of(leaf),
+        pinned: None,
         state: State::Active,
     };
     let registered = register_first(&store, vec![operator]);

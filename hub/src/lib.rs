@@ -22,6 +22,8 @@ pub mod gate;
 pub mod init;
 pub mod keyring;
 pub mod limits;
+pub mod people;
+pub mod pinned;
 pub mod place;
 pub mod private_file;
 pub mod random;

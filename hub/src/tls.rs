@@ -17,7 +17,10 @@ use rustls::{
 
 use muster_schemas::enrolment;
 
-use crate::authority::{Role, TrustBundle};
+use crate::{
+    authority::{Role, TrustBundle},
+    pinned::OrPinned,
+};
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
 pub const MQTT_ALPN: [&[u8]; 2] = [b"mqtt", enrolment::ALPN];
@@ -59,7 +62,9 @@ pub fn client_verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let anchors = Arc::new(trust.anchors(roles));
     let builder = WebPkiClientVerifier::builder_with_provider(anchors, provider());
-    Ok(if optional { builder.allow_unauthenticated() } else { builder }.build()?)
+    let verifier = if optional { builder.allow_unauthenticated() } else { builder }.build()?;
+    // Clients may also show a certificate of their own making that was pinned for them.
+    Ok(if roles.contains(&Role::Client) { OrPinned::over(verifier, trust.pins()) } else { verifier })
 }
 
 /// The configuration of a listener.

@@ -6,7 +6,10 @@ use muster_schemas::{
     api::{ErrorBody, ErrorDetail},
 };
 
-use crate::registry::{AdmitReason, Refusal};
+use crate::{
+    people::Unproved,
+    registry::{AdmitReason, Refusal},
+};
 
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,12 @@ impl ApiError {
             "no client certificate was presented",
             "present the certificate of an operator or an app, such as with `muster --identity DIR` or `curl --cert`",
         )
+    }
+
+    /// Who asks did not prove to be whom it says.
+    pub(super) fn unproved(unproved: Unproved) -> Self {
+        let Unproved { code, why, next } = unproved;
+        Self::new(StatusCode::UNAUTHORIZED, code, "the caller was not admitted", why, next)
     }
 
     /// The registry does not let the caller act.
@@ -106,6 +115,14 @@ impl From<Refusal> for ApiError {
                 (StatusCode::NOT_FOUND, "device_unknown", "`muster device list` shows the ids")
             }
             Refusal::ClientExists { .. } => (StatusCode::CONFLICT, "client_exists", "choose another name"),
+            Refusal::ClientUnknown { .. } => (
+                StatusCode::NOT_FOUND,
+                "client_unknown",
+                "`muster app list` and `muster user list` show the ids",
+            ),
+            Refusal::PinTaken => {
+                (StatusCode::CONFLICT, "pin_taken", "make a certificate of its own for each app and user")
+            }
             Refusal::ClaimLife(_) => {
                 (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")
             }

@@ -1,7 +1,7 @@
 //! The HTTPS API: the one way in for people, programs and our own command line. There is no side door, and no HTTP.
 //!
-//! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
-//! may not see does not exist for it (404); what it may see and not do is forbidden (403).
+//! Every call is made by a principal: whom its client certificate or its token proves, looked up in the registry for each
+//! request. What a caller may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
 mod attest;
 mod audit;
@@ -12,6 +12,7 @@ mod devices;
 mod error;
 mod health;
 mod inspection;
+mod people;
 mod readings;
 mod server;
 mod tenants;
@@ -33,6 +34,7 @@ use crate::{
     authority::{Authority, TrustBundle},
     enrolment,
     limits::API_BODY_BYTES_MAX,
+    people::Providers,
     place::Place,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
@@ -51,6 +53,8 @@ pub struct Api {
     pub store: Store,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
+    /// Who believes whom.
+    pub providers: Providers,
     /// Reads certificates.
     pub trust: Arc<TrustBundle>,
     /// What the enrolment counts.
@@ -115,6 +119,13 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/attestation", web::post().to(attest::set))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
+                .route("/{tenant}/users", web::post().to(people::create_user))
+                .service(
+                    web::scope("/{tenant}/{kind:apps|users}")
+                        .route("", web::get().to(people::list))
+                        .route("/{id}", web::delete().to(people::remove))
+                        .route("/{id}/pinned", web::put().to(people::pin)),
+                )
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))

@@ -4,6 +4,8 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 
 use muster_schemas::TrustDomain;
 
+use crate::pinned::Pins;
+
 use super::{
     InvalidLeaf, Leaf, Role,
     leaf::{parse, uris, validity},
@@ -15,6 +17,7 @@ pub struct TrustBundle {
     trust_domain: TrustDomain,
     root: CertificateDer<'static>,
     authorities: Vec<Trusted>,
+    pins: Pins,
 }
 
 #[derive(Debug, Clone)]
@@ -53,15 +56,36 @@ impl TrustBundle {
             let subject = subject.subject().as_raw().to_vec();
             trusted.push(Trusted { role, certificate, subject });
         }
-        Ok(Self { trust_domain, root, authorities: trusted })
+        Ok(Self { trust_domain, root, authorities: trusted, pins: Pins::default() })
+    }
+
+    /// The same, and certificates of others that were pinned.
+    #[must_use]
+    pub fn with_pins(self, pins: Pins) -> Self {
+        Self { pins, ..self }
+    }
+
+    /// The certificates of others that were pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Whether one of the authorities is named as the issuer.
+    pub fn is_issuer_of(&self, der: &CertificateDer<'_>) -> Result<bool, InvalidLeaf> {
+        let certificate = parse(der)?;
+        let issuer = certificate.issuer().as_raw();
+        Ok(self.authorities.iter().any(|authority| authority.subject == issuer))
     }
 
     /// Reads a peer's certificate after its chain was verified: which authority signed it, and what it says.
     pub fn leaf(&self, der: &CertificateDer<'_>) -> Result<Leaf, InvalidLeaf> {
         let certificate = parse(der)?;
         let issuer = certificate.issuer().as_raw();
-        let authority =
-            self.authorities.iter().find(|a| a.subject == issuer).ok_or(InvalidLeaf::UnknownIssuer)?;
+        let Some(authority) = self.authorities.iter().find(|a| a.subject == issuer) else {
+            let (principal, fingerprint) =
+                self.pins.principal(der, &self.trust_domain).ok_or(InvalidLeaf::UnknownIssuer)?;
+            return Leaf::read_pinned(der, fingerprint, principal);
+        };
         Leaf::read_as(der, authority.role, &self.trust_domain)
     }
 

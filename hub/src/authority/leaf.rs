@@ -139,6 +139,35 @@ impl Leaf {
         })
     }
 
+    /// Reads a certificate of somebody else that is pinned for `principal`: of what it says only its key and its life
+    /// count. The fingerprint, cut to length, takes the place of the serial number.
+    pub(crate) fn read_pinned(
+        der: &CertificateDer<'_>,
+        fingerprint: [u8; 32],
+        principal: Principal,
+    ) -> Result<Self, InvalidLeaf> {
+        let certificate = parse(der)?;
+        let (not_before_s, not_after_s) = validity(&certificate)?;
+        let mut serial = [0; SERIAL_BYTES];
+        for (to, from) in serial.iter_mut().zip(fingerprint) {
+            *to = from;
+        }
+        Ok(Self {
+            principal,
+            serial: Serial(serial),
+            spki_sha256: sha256(certificate.public_key().raw),
+            not_before_s,
+            not_after_s,
+            authority: Role::Client,
+            server_names: Vec::new(),
+        })
+    }
+
+    /// The start and end of any certificate's life, Unix seconds.
+    pub(crate) fn life_s(der: &CertificateDer<'_>) -> Result<(u64, u64), InvalidLeaf> {
+        validity(&parse(der)?)
+    }
+
     /// Whether the certificate is within its life.
     pub fn is_valid_at(&self, now_s: u64) -> bool {
         (self.not_before_s..=self.not_after_s).contains(&now_s)

@@ -16,6 +16,7 @@ mod identity;
 mod inspection;
 mod local;
 mod mqtt;
+mod people;
 mod remote;
 mod table;
 mod telemetry;
@@ -38,6 +39,8 @@ pub use exit::{Complaint, Exit};
 use hub::Hub;
 use identity::Identity;
 pub(crate) use identity::hub_file;
+
+use crate::registry::ClientKind;
 
 /// Muster: a message bus for fleets of edge devices.
 #[derive(Debug, Parser)]
@@ -113,9 +116,12 @@ enum Command {
     /// List and show devices.
     #[command(subcommand)]
     Device(remote::Devices),
-    /// Create apps of a tenant.
+    /// Create, list and remove apps of a tenant.
     #[command(subcommand)]
-    App(app::Apps),
+    App(people::Clients),
+    /// Create, list and remove users: people of a tenant, or operators of the hub.
+    #[command(subcommand)]
+    User(people::Clients),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -201,7 +207,8 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
-        Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
+        Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
+        Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

@@ -24,6 +24,7 @@ use crate::{
             Line, NOW_S, TestDevice, challenged, installation, issued, refusal, renewal_challenged,
         },
     },
+    pinned::Pins,
     random,
     registry::{
         RegistryActor, RegistryOptions,
@@ -72,7 +73,12 @@ impl Hub {
         let store = Store::open(directory.path(), RootKey::from_bytes([7; 32]), options).expect("opens");
         let start = muster_actors::SystemClock.now();
         let clock = Arc::new(TestClock { start, passed_ms: AtomicU64::new(0) });
-        let registry = RegistryOptions { store, clock: clock.clone(), random: Arc::new(random::system) };
+        let registry = RegistryOptions {
+            store,
+            clock: clock.clone(),
+            random: Arc::new(random::system),
+            pins: Pins::default(),
+        };
         let registry =
             Child::new("registry", Plan::PARK, move |slot| RegistryActor::new(&registry, slot)).start();
         let address = registry.address().expect("runs");

@@ -21,7 +21,10 @@ use super::{
     },
     row::{Client, Device, MalformedRow, Row, Tenant},
 };
-use crate::random::{self, Random};
+use crate::{
+    pinned::Pins,
+    random::{self, Random},
+};
 
 /// The table of the registry.
 const TABLE: &str = "registry";
@@ -52,6 +55,8 @@ pub struct RegistryOptions {
     pub clock: SharedClock,
     /// Where claim codes come from: one generator for each life of the actor.
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
+    /// Where the TLS listeners read which foreign certificates are pinned.
+    pub pins: Pins,
 }
 
 /// The rows as the store keeps them.
@@ -67,6 +72,7 @@ pub struct RegistryActor {
     store: Store,
     clock: SharedClock,
     random: Random,
+    pins: Pins,
     slot: ExitSlot,
     rows: Option<Rows>,
     core: Registry,
@@ -84,6 +90,7 @@ impl RegistryActor {
             store: options.store.clone(),
             clock: options.clock.clone(),
             random: (options.random)(),
+            pins: options.pins.clone(),
             slot,
             rows: None,
             core: Registry::default(),
@@ -104,9 +111,21 @@ impl RegistryActor {
     fn load(&mut self) -> Result<(), RegistryError> {
         let rows = Rows::open(&self.store)?;
         self.core = Registry::load(rows.load()?);
+        self.tell_pins();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())
+    }
+
+    /// Tells the TLS listeners which foreign certificates are pinned. They let these shake hands; whether a peer may act
+    /// is asked here afterwards.
+    pub(super) fn tell_pins(&self) {
+        self.pins.replace(self.core.pins());
+    }
+
+    /// What the time is, Unix seconds, if the rows are loaded.
+    pub(super) fn loaded_now_s(&self) -> Option<u64> {
+        self.rows.is_some().then(|| self.now_s())
     }
 
     /// Lets the core decide, and answers once what it changed is durable.

@@ -18,8 +18,12 @@ fn open(directory: &TempDir) -> Store {
 }
 
 fn start(store: &Store) -> Supervised<RegistryActor> {
-    let options =
-        RegistryOptions { store: store.clone(), clock: world::clock(), random: Arc::new(random::counting) };
+    let options = RegistryOptions {
+        store: store.clone(),
+        clock: world::clock(),
+        random: Arc::new(random::counting),
+        pins: Pins::default(),
+    };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
 }
 
@@ -121,6 +125,7 @@ fn the_first_operator_is_registered_before_the_registry_runs() {
             kind: ClientKind::User,
             id: "root".parse().expect("id"),
             certificate: certificate(9),
+            pinned: None,
             state: State::Active,
         };
         register_first(&store, vec![operator]).expect("registered");

@@ -45,8 +45,8 @@ pub struct Registry {
     pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Which devices a tenant has: follows from `devices`.
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
-    claims: BTreeMap<[u8; 32], Claim>,
-    clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) claims: BTreeMap<[u8; 32], Claim>,
+    pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
 }
 
 impl Registry {
@@ -128,23 +128,35 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<Client, Refusal> {
         let RegisterClient { tenant, kind, id, certificate, replace } = command;
-        let operator = tenant == Principal::operator_tenant();
+        self.check_client(&tenant, kind, &id, replace)?;
+        let client = Client { tenant, kind, id, certificate, pinned: None, state: State::Active };
+        self.put(Row::Client(client.clone()), effects);
+        Ok(client)
+    }
+
+    /// Whether a client may be registered: there is room for it, and it takes nobody's place unless it is to.
+    pub(super) fn check_client(
+        &self,
+        tenant: &TenantId,
+        kind: ClientKind,
+        id: &DeviceId,
+        replace: bool,
+    ) -> Result<(), Refusal> {
+        let operator = *tenant == Principal::operator_tenant();
         match (operator, kind) {
             (true, ClientKind::User) => {}
-            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant)),
-            (false, _) => self.active_tenant(&tenant).map(|_| ())?,
+            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant.clone())),
+            (false, _) => self.active_tenant(tenant).map(|_| ())?,
         }
         let exists = self.clients.contains_key(&(tenant.clone(), kind, id.clone()));
         if exists && !replace {
-            return Err(Refusal::ClientExists { kind: kind.kind(), id });
+            return Err(Refusal::ClientExists { kind: kind.kind(), id: id.clone() });
         }
-        let theirs = |(owner, _, _): &&(TenantId, ClientKind, DeviceId)| *owner == tenant;
+        let theirs = |(owner, _, _): &&(TenantId, ClientKind, DeviceId)| owner == tenant;
         if !exists && self.clients.keys().filter(theirs).count() >= CLIENTS_PER_TENANT_MAX {
             return Err(Refusal::Full(Bound::Clients));
         }
-        let client = Client { tenant, kind, id, certificate, state: State::Active };
-        self.put(Row::Client(client.clone()), effects);
-        Ok(client)
+        Ok(())
     }
 
     /// Writes an enrolment: the claim is used up and the device inserted or updated, together.
@@ -360,12 +372,12 @@ impl Registry {
         Ok(claim)
     }
 
-    fn claim(&self, text: &str) -> Option<&Claim> {
+    pub(super) fn claim(&self, text: &str) -> Option<&Claim> {
         let code: ClaimCode = text.parse().ok()?;
         self.claims.get(&code.sha256())
     }
 
-    fn active_tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
+    pub(super) fn active_tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
         let tenant = self.tenants.get(id).ok_or_else(|| Refusal::TenantUnknown(id.clone()))?;
         match tenant.state {
             State::Active => Ok(tenant),
@@ -373,7 +385,7 @@ impl Registry {
         }
     }
 
-    fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
+    pub(super) fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
         self.device_of(Some(tenant), device)
             .ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
     }
@@ -419,7 +431,7 @@ impl Registry {
     }
 }
 
-fn check_active(state: State, suspended: AdmitReason) -> Result<(), AdmitReason> {
+pub(super) fn check_active(state: State, suspended: AdmitReason) -> Result<(), AdmitReason> {
     match state {
         State::Active => Ok(()),
         State::Suspended => Err(suspended),

@@ -45,6 +45,17 @@ pub enum Refusal {
         /// Its id.
         id: DeviceId,
     },
+    /// There is no app or user of that name.
+    #[error("find the {kind} {id}")]
+    ClientUnknown {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+    },
+    /// The certificate is pinned for somebody else.
+    #[error("pin a certificate that is pinned for another app or user")]
+    PinTaken,
     /// The claim's life is out of bounds.
     #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
     ClaimLife(u64),

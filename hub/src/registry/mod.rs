@@ -12,6 +12,7 @@ mod attest;
 pub mod core;
 pub mod limits;
 pub mod message;
+pub mod people;
 pub mod row;
 pub mod standing;
 

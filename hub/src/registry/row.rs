@@ -89,6 +89,16 @@ impl Certificate {
         Self { serial: leaf.serial, spki_sha256: leaf.spki_sha256, not_after_s: leaf.not_after_s }
     }
 
+    /// In the place of a certificate, for whoever has none: no certificate is this one, and it has ended.
+    pub fn none() -> Self {
+        Self { serial: Serial::from([0; 16]), spki_sha256: [0; 32], not_after_s: 0 }
+    }
+
+    /// Whether there is one.
+    pub fn is_some(&self) -> bool {
+        *self != Self::none()
+    }
+
     /// Whether this is the certificate that a peer showed.
     pub fn is(&self, leaf: &Leaf) -> bool {
         self.serial == leaf.serial && self.spki_sha256 == leaf.spki_sha256
@@ -208,6 +218,9 @@ pub struct Client {
     pub id: DeviceId,
     /// The certificate it connects with.
     pub certificate: Certificate,
+    /// SHA-256 of that certificate, DER, if it is not one of ours and was pinned when the client was registered.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "pin")]
+    pub pinned: Option<[u8; 32]>,
     /// Whether it may connect.
     pub state: State,
 }
@@ -272,7 +285,6 @@ impl fmt::Debug for ClaimCode {
 }
 
 /// Any row.
-#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "lowercase")]
 pub enum Row {
@@ -338,6 +350,18 @@ mod hash {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
         let bytes = hex::deserialize(deserializer)?;
         bytes.try_into().map_err(|_| serde::de::Error::custom("is not 32 bytes"))
+    }
+}
+
+mod pin {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(pin: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        pin.map(|bytes| HEXLOWER.encode(&bytes)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        hash::deserialize(deserializer).map(Some)
     }
 }
 

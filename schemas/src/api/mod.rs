@@ -5,6 +5,7 @@
 
 mod attest;
 mod explain;
+mod people;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ pub use attest::{AttestSessions, Attestation};
 use crate::{DeviceId, TenantId, senml};
 
 pub use explain::{Can, RefusalSeen, Why};
+pub use people::{NewUser, PinnedCertificate, Registered, User};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
