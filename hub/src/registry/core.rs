@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    alarm::{Alarm, Alarms},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -36,6 +37,8 @@ pub enum Effect {
     Put(Row),
     /// Remove the row of this key.
     Delete(Vec<u8>),
+    /// Write a line about an alarm to the log.
+    Tell(Alarm),
 }
 
 /// All rows, by what identifies them.
@@ -48,6 +51,7 @@ pub struct Registry {
     claims: BTreeMap<[u8; 32], Claim>,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) revocations: Revocations,
+    pub(super) alarms: Alarms,
 }
 
 impl Registry {
@@ -396,6 +400,7 @@ impl Registry {
                 self.clients.insert(key, client);
             }
             Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::Alarm(alarm) => self.alarms.insert(alarm),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
     }

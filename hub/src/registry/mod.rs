@@ -8,6 +8,7 @@
 //! ```
 
 pub mod actor;
+pub mod alarm;
 pub mod core;
 pub mod limits;
 pub mod message;
@@ -16,6 +17,7 @@ pub mod row;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
+    alarm::{Alarm, AlarmKind},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{Revocation, RevocationReason},

@@ -10,6 +10,7 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    alarm::Alarm,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
 };
@@ -286,6 +287,8 @@ pub enum Row {
     /// How often the revocations have changed.
     #[serde(rename = "revocation-version")]
     RevocationVersion(RevocationVersion),
+    /// Something to look at.
+    Alarm(Alarm),
 }
 
 impl Row {
@@ -302,6 +305,7 @@ impl Row {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }
             Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
 
