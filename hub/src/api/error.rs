@@ -130,6 +130,9 @@ impl From<Refusal> for ApiError {
             Refusal::NotItsCertificate => {
                 (StatusCode::CONFLICT, "not_its_certificate", "enrol the device again")
             }
+            Refusal::AlarmUnknown(_) => {
+                (StatusCode::NOT_FOUND, "alarm_unknown", "`muster alarms list` shows the numbers")
+            }
             Refusal::Full(_) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed, or add a hub")
             }

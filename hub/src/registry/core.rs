@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    alarm::{Alarm, Alarms},
     attest::AttestSessions,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
@@ -19,6 +20,7 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
+    revocation::Revocations,
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
 };
 use crate::authority::Leaf;
@@ -36,6 +38,8 @@ pub enum Effect {
     Put(Row),
     /// Remove the row of this key.
     Delete(Vec<u8>),
+    /// Write a line about an alarm to the log.
+    Tell(Alarm),
 }
 
 /// All rows, by what identifies them.
@@ -47,6 +51,8 @@ pub struct Registry {
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) revocations: Revocations,
+    pub(super) alarms: Alarms,
 }
 
 impl Registry {
@@ -427,6 +433,9 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::Alarm(alarm) => self.alarms.insert(alarm),
+            Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
     }
 }

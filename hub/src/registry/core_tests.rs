@@ -127,7 +127,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
             }
         }
         Registry::load(rows.into_values())

@@ -65,6 +65,9 @@ pub enum Refusal {
     /// The certificate that was renewed is not one that the device has.
     #[error("renew a certificate that is not the device's")]
     NotItsCertificate,
+    /// There is no alarm of that number, or it is not the caller's to see.
+    #[error("find the alarm {0}")]
+    AlarmUnknown(u64),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),

@@ -8,18 +8,22 @@
 //! ```
 
 pub mod actor;
+pub mod alarm;
 mod attest;
 pub mod core;
 pub mod limits;
 pub mod message;
 pub mod people;
+pub mod revocation;
 pub mod row;
 pub mod standing;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
+    alarm::{Alarm, AlarmKind},
     attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
+    revocation::{Revocation, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };

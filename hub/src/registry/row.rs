@@ -10,8 +10,10 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    alarm::Alarm,
     attest::AttestSessions,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+    revocation::{Revocation, RevocationVersion},
 };
 use crate::authority::{Leaf, Serial};
 
@@ -296,6 +298,13 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A certificate that was revoked.
+    Revocation(Revocation),
+    /// How often the revocations have changed.
+    #[serde(rename = "revocation-version")]
+    RevocationVersion(RevocationVersion),
+    /// Something to look at.
+    Alarm(Alarm),
 }
 
 impl Row {
@@ -308,6 +317,11 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
+            Self::Revocation(revocation) => {
+                format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
+            }
+            Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
 
@@ -365,7 +379,7 @@ mod pin {
     }
 }
 
-mod serial {
+pub(super) mod serial {
     use super::*;
 
     pub fn serialize<S: Serializer>(serial: &Serial, serializer: S) -> Result<S::Ok, S::Error> {
