@@ -275,7 +275,7 @@ fn who_does_not_attest_in_time_is_told_to_go() {
     story(async {
         let dir = tempdir().unwrap();
         let site = Site::open(dir.path(), &["acme"]);
-        let mut device = site.peer(quarantined("d1", Duration::from_millis(50)), "d1").connected().await;
+        let mut device = site.peer(quarantined("d1", Duration::from_secs(1)), "d1").connected().await;
         let told = device.is_told_to_go().await;
         assert_eq!(told.code, ReasonCode::NotAuthorized);
         let why = told.reason.unwrap();
@@ -283,7 +283,7 @@ fn who_does_not_attest_in_time_is_told_to_go() {
         until("it is over", || site.counters("acme").sessions.value() == 0).await;
         assert_eq!(site.counters("acme").quarantined.value(), 0);
         // Health does not buy time.
-        let mut device = site.peer(quarantined("d1", Duration::from_millis(200)), "d1").connected().await;
+        let mut device = site.peer(quarantined("d1", Duration::from_secs(1)), "d1").connected().await;
         device.says("devices/d1/health", "alive").await;
         assert_eq!(device.is_told_to_go().await.code, ReasonCode::NotAuthorized);
     });
