@@ -144,6 +144,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         device: device.clone(),
         hub: hub.clone(),
         config: Arc::clone(&dialects.session),
+        tpm: tpm.clone(),
         runtime: runtime_folder(|name| std::env::var(name).ok()),
         clock: Arc::clone(&clock),
         enrolment: Line::clone(&reports),

@@ -17,5 +17,6 @@ mod exchange;
 mod lifecycle;
 
 pub use actor::{Enrolment, EnrolmentParts, SessionReport};
+pub(crate) use exchange::event_log;
 pub use exchange::{Exchange, ExchangeError, Grant, Outcome, Request, Step, own_id};
 pub use lifecycle::{Effect, Found, Input, Lifecycle, Purpose};
