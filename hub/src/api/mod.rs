@@ -8,6 +8,7 @@ mod caller;
 mod clients;
 mod devices;
 mod error;
+mod est;
 mod health;
 mod inspection;
 mod people;
@@ -15,6 +16,7 @@ mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod ways_in;
 
 use std::sync::Arc;
 
@@ -48,6 +50,10 @@ pub struct Api {
     pub store: Store,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
+    /// Signs devices that come by EST.
+    pub device_authority: Arc<Authority>,
+    /// How long a device's certificate lives, in seconds.
+    pub device_life_s: u64,
     /// Who believes whom.
     pub providers: Providers,
     /// Reads certificates.
@@ -102,6 +108,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
+        .configure(est::routes)
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -115,6 +122,8 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route("/{id}", web::delete().to(people::remove))
                         .route("/{id}/pinned", web::put().to(people::pin)),
                 )
+                .route("/{tenant}/ways-in", web::get().to(ways_in::show))
+                .route("/{tenant}/ways-in", web::put().to(ways_in::set))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))

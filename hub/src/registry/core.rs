@@ -19,6 +19,7 @@ use super::{
         ShowDevice,
     },
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    ways_in::WaysIn,
 };
 use crate::authority::Leaf;
 
@@ -79,7 +80,13 @@ impl Registry {
             return Err(Refusal::Full(Bound::Tenants));
         }
         let tpm_classes = if accept_simulated_tpms { AcceptedClasses::ANY } else { AcceptedClasses::REAL };
-        let tenant = Tenant { id: id.clone(), created_at_s: now_s, state: State::Active, tpm_classes };
+        let tenant = Tenant {
+            id: id.clone(),
+            created_at_s: now_s,
+            state: State::Active,
+            tpm_classes,
+            ways_in: WaysIn::default(),
+        };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
         Ok(tenant)

@@ -9,10 +9,12 @@
 
 pub mod actor;
 pub mod core;
+pub mod est;
 pub mod limits;
 pub mod message;
 pub mod people;
 pub mod row;
+pub mod ways_in;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},

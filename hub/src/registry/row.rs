@@ -9,7 +9,10 @@ use muster_schemas::{DeviceId, Kind, TenantId};
 use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX};
+use super::{
+    limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+    ways_in::WaysIn,
+};
 use crate::authority::{Leaf, Serial};
 
 /// Whether something registered may act.
@@ -62,6 +65,7 @@ impl AcceptedClasses {
             TpmClass::Firmware => self.firmware,
             TpmClass::Virtual => self.r#virtual,
             TpmClass::Simulated => self.simulated,
+            TpmClass::None => false,
         }
     }
 }
@@ -114,6 +118,9 @@ pub struct Tenant {
     pub state: State,
     /// Which classes of TPM its devices may have.
     pub tpm_classes: AcceptedClasses,
+    /// Which ways in there are besides first boot with a TPM.
+    #[serde(default)]
+    pub ways_in: WaysIn,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -380,6 +387,9 @@ mod class {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TpmClass, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == TpmClass::None.as_str() {
+            return Ok(TpmClass::None);
+        }
         text.parse().map_err(|_| serde::de::Error::custom("is not a class of TPM"))
     }
 }
