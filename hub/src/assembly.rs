@@ -188,11 +188,12 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
+    let device = Arc::new(device);
     let enrolments = enrolment::Counters::default();
     let enrolment = {
         let policy = Policy {
             roots: Arc::new(tpm_roots(config)?),
-            authority: Arc::new(device),
+            authority: device.clone(),
             certificate_life_s: config.certificates.device_validity_s,
             mqtt_endpoint: String::new(),
             pcr_selection: PCRS_QUOTED.to_vec(),
@@ -230,6 +231,8 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
+        device_authority: device,
+        device_life_s: config.certificates.device_validity_s,
         providers: Providers::new(vec![Arc::new(ClientCertificate)]),
         trust,
         enrolment: enrolments,
@@ -369,7 +372,8 @@ impl TlsConfigs {
         Ok(Self {
             mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
             wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
-            https: config(&[Role::Client], &HTTPS_ALPN)?,
+            // Devices come here for EST and for nothing else: the API refuses them.
+            https: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
         })
     }
 }

@@ -121,6 +121,12 @@ pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
 /// Largest body of a call to the API, in bytes.
 pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of a call to EST, in bytes: the largest signing request in base64, and room for line ends.
+pub const EST_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Characters of base64 in a line of an answer of EST.
+pub const EST_LINE_CHARS: usize = 64;
+/// After how long whoever could not be served by EST is to come back, in seconds.
+pub const EST_RETRY_S: u64 = 10;
 /// How long a caller has to send the head of its request.
 pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection to the API stays open.

@@ -34,6 +34,9 @@ pub enum TpmClass {
     Virtual,
     /// A simulator: proves nothing. Only tenants that accept it explicitly may use it.
     Simulated,
+    /// No TPM at all: nobody knows where the key is. No root vouches for this, and no configuration names it; it is what
+    /// the registry says of devices that came another way.
+    None,
 }
 
 impl TpmClass {
@@ -44,6 +47,7 @@ impl TpmClass {
             Self::Firmware => "firmware",
             Self::Virtual => "virtual",
             Self::Simulated => "simulated",
+            Self::None => "none",
         }
     }
 }

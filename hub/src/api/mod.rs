@@ -10,6 +10,7 @@ mod can;
 mod clients;
 mod devices;
 mod error;
+mod est;
 mod health;
 mod inspection;
 mod people;
@@ -17,6 +18,7 @@ mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod ways_in;
 mod why;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -53,6 +55,10 @@ pub struct Api {
     pub store: Store,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
+    /// Signs devices that come by EST.
+    pub device_authority: Arc<Authority>,
+    /// How long a device's certificate lives, in seconds.
+    pub device_life_s: u64,
     /// Who believes whom.
     pub providers: Providers,
     /// Reads certificates.
@@ -112,6 +118,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
+        .configure(est::routes)
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -126,6 +133,8 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route("/{id}", web::delete().to(people::remove))
                         .route("/{id}/pinned", web::put().to(people::pin)),
                 )
+                .route("/{tenant}/ways-in", web::get().to(ways_in::show))
+                .route("/{tenant}/ways-in", web::put().to(ways_in::set))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))

@@ -10,6 +10,7 @@
 //! ```
 
 mod bundle;
+mod certs_only;
 mod leaf;
 mod profile;
 mod public_key;
@@ -27,6 +28,7 @@ use muster_schemas::{Kind, Principal, TrustDomain};
 use crate::limits::{AUTHORITY_VALIDITY_S, NAME_TEXT_BYTES_MAX, ROOT_VALIDITY_S, SERIAL_BYTES};
 
 pub use bundle::TrustBundle;
+pub use certs_only::certs_only;
 pub use leaf::{InvalidLeaf, Leaf, Serial, own_principal};
 pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates, revocation_lists};
 

@@ -21,6 +21,7 @@ mod remote;
 mod table;
 mod telemetry;
 mod time;
+mod ways_in;
 
 use std::{
     ffi::OsString,

@@ -4,12 +4,13 @@ use clap::Subcommand;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{Claim, Device, NewClaim, NewTenant, State, Tenant},
+    api::{Claim, Device, NewClaim, NewTenant, State, Tenant, WaysIn},
 };
 
 use super::{
     Call, Complaint, Exit, OfTenant, Output, attest, explain, table,
     time::{duration_s, shown_s},
+    ways_in::{Switch, ways_in},
 };
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,22 @@ pub(super) enum Tenants {
     Attest(attest::Attest),
     /// List all tenants.
     List,
+    /// Say whether devices without a TPM may enrol by EST (RFC 7030), with a claim. Off unless it is switched on.
+    Est {
+        /// The tenant.
+        #[arg(long, short)]
+        tenant: TenantId,
+        /// What it is to be; shows what it is when left out.
+        switch: Option<Switch>,
+    },
+    /// Say whether devices may connect with a user name and a password. Off unless it is switched on.
+    LegacyPasswords {
+        /// The tenant.
+        #[arg(long, short)]
+        tenant: TenantId,
+        /// What it is to be; shows what it is when left out.
+        switch: Option<Switch>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +87,14 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             call.tenants(&[made], Shape::One)
         }
         Tenants::Attest(command) => attest::attest(command, call),
+        Tenants::Est { tenant, switch } => {
+            let est = switch.map(Switch::is_on);
+            ways_in(&tenant, WaysIn { est, legacy_passwords: None }, call)
+        }
+        Tenants::LegacyPasswords { tenant, switch } => {
+            let legacy_passwords = switch.map(Switch::is_on);
+            ways_in(&tenant, WaysIn { est: None, legacy_passwords }, call)
+        }
         Tenants::List => {
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)

@@ -22,6 +22,7 @@ use super::{
     },
     revocation::Revocations,
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    ways_in::WaysIn,
 };
 use crate::authority::Leaf;
 
@@ -82,9 +83,14 @@ impl Registry {
             return Err(Refusal::Full(Bound::Tenants));
         }
         let tpm_classes = if accept_simulated_tpms { AcceptedClasses::ANY } else { AcceptedClasses::REAL };
-        let attest_sessions = AttestSessions::Off;
-        let (created_at_s, state) = (now_s, State::Active);
-        let tenant = Tenant { id: id.clone(), created_at_s, state, tpm_classes, attest_sessions };
+        let tenant = Tenant {
+            id: id.clone(),
+            created_at_s: now_s,
+            state: State::Active,
+            tpm_classes,
+            attest_sessions: AttestSessions::Off,
+            ways_in: WaysIn::default(),
+        };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
         Ok(tenant)

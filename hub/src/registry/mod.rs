@@ -11,12 +11,14 @@ pub mod actor;
 pub mod alarm;
 mod attest;
 pub mod core;
+pub mod est;
 pub mod limits;
 pub mod message;
 pub mod people;
 pub mod revocation;
 pub mod row;
 pub mod standing;
+pub mod ways_in;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},

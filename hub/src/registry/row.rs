@@ -14,6 +14,7 @@ use super::{
     attest::AttestSessions,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
+    ways_in::WaysIn,
 };
 use crate::authority::{Leaf, Serial};
 
@@ -67,6 +68,7 @@ impl AcceptedClasses {
             TpmClass::Firmware => self.firmware,
             TpmClass::Virtual => self.r#virtual,
             TpmClass::Simulated => self.simulated,
+            TpmClass::None => false,
         }
     }
 }
@@ -122,6 +124,9 @@ pub struct Tenant {
     /// Whether each session of its devices has to attest.
     #[serde(default)]
     pub attest_sessions: AttestSessions,
+    /// Which ways in there are besides first boot with a TPM.
+    #[serde(default)]
+    pub ways_in: WaysIn,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -400,6 +405,9 @@ mod class {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TpmClass, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == TpmClass::None.as_str() {
+            return Ok(TpmClass::None);
+        }
         text.parse().map_err(|_| serde::de::Error::custom("is not a class of TPM"))
     }
 }

@@ -17,7 +17,7 @@ pub use attest::{AttestSessions, Attestation};
 use crate::{DeviceId, TenantId, senml};
 
 pub use explain::{Can, RefusalSeen, Why};
-pub use people::{NewUser, PinnedCertificate, Registered, User};
+pub use people::{NewUser, PinnedCertificate, Registered, User, WaysIn};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -66,3 +66,16 @@ pub struct Registered {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
 }
+
+/// `GET` and `PUT /api/v1/tenants/{t}/ways-in`: the ways into a tenant besides first boot with a TPM. What is absent in a
+/// call stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaysIn {
+    /// EST (RFC 7030).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub est: Option<bool>,
+    /// User name and password over MQTT, for devices that can do nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy_passwords: Option<bool>,
+}
