@@ -19,13 +19,14 @@ use muster_broker::{
 };
 use muster_schemas::TenantId;
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
+use muster_trust::Expect;
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::{
     api::{Api, Https},
-    authority::{PemFileError, Role, TrustBundle, pem_certificates},
+    authority::{PemFileError, TrustBundle, pem_certificates},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -192,7 +193,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         let enrolment = enrolment.clone();
         let desk =
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
-        Enroller::new(desk, trust.clone(), tls.mqtt.clone())
+        Enroller::new(desk, trust.clone(), tls.enrolment.clone())
     };
     let api = Api {
         registry,
@@ -307,8 +308,9 @@ async fn until_told_to_stop(
 
 fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
     let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
+    let TlsConfigs { mqtt, enrolment, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
     reloaded.tls.mqtt.store(mqtt.load_full());
+    reloaded.tls.enrolment.store(enrolment.load_full());
     reloaded.tls.wss.store(wss.load_full());
     reloaded.tls.https.store(https.load_full());
     Ok(())
@@ -321,20 +323,22 @@ type SharedTls = Arc<ArcSwap<ServerConfig>>;
 #[derive(Clone)]
 struct TlsConfigs {
     mqtt: SharedTls,
+    enrolment: SharedTls,
     wss: SharedTls,
     https: SharedTls,
 }
 
 impl TlsConfigs {
     fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
-        let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
-            let verifier = tls::client_verifier(trust, roles, true)?;
+        let config = |expect: &Expect, alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
+            let verifier = tls::client_verifier(trust, expect, true, Vec::new())?;
             Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
         };
         Ok(Self {
-            mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
-            wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
-            https: config(&[Role::Client], &HTTPS_ALPN)?,
+            mqtt: config(&Expect::MQTT, &MQTT_ALPN)?,
+            enrolment: config(&Expect::ENROLMENT, &MQTT_ALPN)?,
+            wss: config(&Expect::MQTT, &HTTPS_ALPN)?,
+            https: config(&Expect::API, &HTTPS_ALPN)?,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use muster_actors::SharedClock;
 use muster_broker::{Access, Admission, Admitted, Gate, NotAdmitted, ReasonCode};
 use muster_schemas::{Kind, Principal};
+use muster_trust::{Expect, NotThePeer, Refused};
 use rustls::pki_types::CertificateDer;
 
 use crate::{
@@ -31,9 +32,12 @@ impl RegistryGate {
 
 impl Gate for RegistryGate {
     fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
-        let leaf = match leaf.map(|der| self.trust.leaf(&der)) {
+        let leaf = match leaf.map(|der| self.trust.peer(&der, &Expect::MQTT)) {
             Some(Ok(leaf)) => leaf,
-            Some(Err(error)) => return refused(format!("failed to read the certificate: it {error}")),
+            Some(Err(NotThePeer::Refused(Refused::Kind(_)))) => {
+                return Box::pin(ready(Err(told(AdmitReason::Kind))));
+            }
+            Some(Err(error)) => return refused(format!("failed to use the certificate: {error}")),
             None => {
                 return refused(
                     "no certificate was presented; connect with the one that was issued".to_owned(),
@@ -92,7 +96,11 @@ fn told(reason: AdmitReason) -> NotAdmitted {
     NotAdmitted { code, reason: format!("{reason}; {next}") }
 }
 
-/// Reads a peer's certificate, if it showed one and it is one of ours.
-pub(crate) fn leaf_of(trust: &TrustBundle, certificates: Option<&[CertificateDer<'_>]>) -> Option<Leaf> {
-    certificates.and_then(<[_]>::first).and_then(|der| trust.leaf(der).ok())
+/// Reads a peer's certificate, if it showed one and it is what this end expects.
+pub(crate) fn leaf_of(
+    trust: &TrustBundle,
+    expect: &Expect,
+    certificates: Option<&[CertificateDer<'_>]>,
+) -> Option<Leaf> {
+    certificates.and_then(<[_]>::first).and_then(|der| trust.peer(der, expect).ok())
 }

@@ -8,16 +8,13 @@ use std::sync::Arc;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer},
-    server::{
-        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier,
-    },
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer},
+    server::{NoServerSessionStorage, VerifierBuilderError, danger::ClientCertVerifier},
     version::TLS13,
 };
 
 use muster_schemas::enrolment;
-
-use crate::authority::{Role, TrustBundle};
+use muster_trust::{ClientVerifier, Expect, TrustBundle};
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
 pub const MQTT_ALPN: [&[u8]; 2] = [b"mqtt", enrolment::ALPN];
@@ -49,17 +46,16 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Accepts certificates that the authorities of these roles signed, and no others: not even those of the same root.
+/// Accepts certificates that are what this end expects: of an authority that it takes, and of no other of the same root.
 /// When `optional`, a peer without a certificate is let in too; what it may then do is the caller's matter. A peer with
-/// a wrong certificate is refused in both cases.
+/// a wrong certificate is refused in both cases. The lists are of all those authorities, or there are none.
 pub fn client_verifier(
     trust: &TrustBundle,
-    roles: &[Role],
+    expect: &Expect,
     optional: bool,
+    lists: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let anchors = Arc::new(trust.anchors(roles));
-    let builder = WebPkiClientVerifier::builder_with_provider(anchors, provider());
-    Ok(if optional { builder.allow_unauthenticated() } else { builder }.build()?)
+    Ok(Arc::new(ClientVerifier::new(trust, expect.clone(), optional, lists, provider())?))
 }
 
 /// The configuration of a listener.

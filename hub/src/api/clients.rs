@@ -68,6 +68,6 @@ pub(super) async fn create_app(
         api.bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
     }
     tracing::info!(%tenant, %app, serial = %issued.leaf.serial, "app registered");
-    let certificate_pem = pem(&[issued.certificate, api.client_authority.certificate().clone()]);
+    let certificate_pem = pem(&[issued.certificate, api.client_authority.certificate()]);
     Ok(HttpResponse::Created().json(App { app, certificate_pem, ca_pem: pem(&[api.trust.root().clone()]) }))
 }

@@ -11,7 +11,7 @@ use crate::authority::Role;
 /// passphrase           0600      opens the vault; better kept on another disk
 /// vault                0600      the vault key, sealed under the passphrase
 /// storage.key          0600      the storage root key, sealed under the vault key
-/// authorities/*.crt    public    root, server, device, client
+/// authorities/*.crt    public    root, server, device, relay, client, software; device-2 and so on are their successors
 /// authorities/*.key    0600      their private keys, sealed under the vault key
 /// server.crt           public    the hub's own certificate and the server authority's
 /// server.key           0600      its private key, sealed under the vault key
@@ -68,6 +68,22 @@ impl Layout {
     /// The sealed private key of an authority.
     pub fn authority_key(&self, role: Role) -> PathBuf {
         self.authorities().join(format!("{role}.key"))
+    }
+
+    /// The certificate of an authority's generation: the first has the plain name.
+    pub fn generation_certificate(&self, role: Role, generation: u32) -> PathBuf {
+        match generation {
+            1 => self.authority_certificate(role),
+            later => self.authorities().join(format!("{role}-{later}.crt")),
+        }
+    }
+
+    /// The sealed private key of an authority's generation.
+    pub fn generation_key(&self, role: Role, generation: u32) -> PathBuf {
+        match generation {
+            1 => self.authority_key(role),
+            later => self.authorities().join(format!("{role}-{later}.key")),
+        }
     }
 
     /// The hub's own certificate and the server authority's, PEM.
