@@ -92,6 +92,11 @@ impl RegistryActor {
         }
     }
 
+    /// What is known, to be read.
+    pub(super) fn core(&self) -> &Registry {
+        &self.core
+    }
+
     fn now_s(&self) -> u64 {
         self.clock.unix_ms() / 1_000
     }
@@ -105,7 +110,7 @@ impl RegistryActor {
     }
 
     /// Lets the core decide, and answers once what it changed is durable.
-    fn change<T: 'static, E: 'static>(
+    pub(super) fn change<T: 'static, E: 'static>(
         &mut self,
         ctx: &mut Context<Self>,
         unavailable: fn(Refusal) -> E,

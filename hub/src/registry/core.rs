@@ -18,6 +18,7 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
+    revocation::Revocations,
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
 };
 use crate::authority::Leaf;
@@ -46,6 +47,7 @@ pub struct Registry {
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     claims: BTreeMap<[u8; 32], Claim>,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) revocations: Revocations,
 }
 
 impl Registry {
@@ -367,7 +369,7 @@ impl Registry {
         }
     }
 
-    fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
+    pub(super) fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
         self.insert(row.clone());
         effects.push(Effect::Put(row));
     }
@@ -393,6 +395,8 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
     }
 }

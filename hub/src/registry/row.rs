@@ -9,7 +9,10 @@ use muster_schemas::{DeviceId, Kind, TenantId};
 use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX};
+use super::{
+    limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+    revocation::{Revocation, RevocationVersion},
+};
 use crate::authority::{Leaf, Serial};
 
 /// Whether something registered may act.
@@ -278,6 +281,11 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A certificate that was revoked.
+    Revocation(Revocation),
+    /// How often the revocations have changed.
+    #[serde(rename = "revocation-version")]
+    RevocationVersion(RevocationVersion),
 }
 
 impl Row {
@@ -290,6 +298,10 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
+            Self::Revocation(revocation) => {
+                format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
+            }
+            Self::RevocationVersion(_) => b"revocation-version".to_vec(),
         }
     }
 
@@ -335,7 +347,7 @@ mod hash {
     }
 }
 
-mod serial {
+pub(super) mod serial {
     use super::*;
 
     pub fn serialize<S: Serializer>(serial: &Serial, serializer: S) -> Result<S::Ok, S::Error> {
