@@ -10,8 +10,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::available_par
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
-use arc_swap::ArcSwap;
-use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
+use muster_actors::{Child, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
     limits::RECOVERY_TIME_MAX,
@@ -19,14 +18,15 @@ use muster_broker::{
 };
 use muster_schemas::TenantId;
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
-use muster_trust::Expect;
-use rustls::ServerConfig;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing::info;
 
 use crate::{
     api::{Api, Https},
-    authority::{PemFileError, TrustBundle, pem_certificates},
+    authority::{PemFileError, pem_certificates},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -35,10 +35,11 @@ use crate::{
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     place::Place,
+    publication::{Publication, Publisher, PublisherError, PublisherParts},
     random,
     registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
-    tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
+    tls::{TlsConfigs, TlsError},
 };
 
 /// Why a hub did not start, or ended.
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// The TLS configuration could not be made.
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
+    /// What is revoked could not be published for the first time.
+    #[error("publish what is revoked: {0}")]
+    Publisher(#[from] PublisherError),
     /// An address could not be bound.
     #[error("listen on {address}: {why}; stop what uses it, or set another with listeners.{key}.{setting}")]
     Bind {
@@ -111,9 +115,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
-    let Keyring { trust, device, client, server, .. } = keyring;
-    let trust = Arc::new(trust);
-    let tls = TlsConfigs::new(&trust, &server)?;
+    let (trust, device, client) =
+        (Arc::new(keyring.trust.clone()), keyring.device.clone(), keyring.client.clone());
+    let tls = TlsConfigs::new(&trust, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
     let registry = {
@@ -161,6 +165,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
+    let signs_devices = device.clone();
     let enrolments = enrolment::Counters::default();
     let enrolment = {
         let policy = Policy {
@@ -188,6 +193,21 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         });
         enrolment
     };
+    let publication = Publication::default();
+    let mut publisher = Publisher::new(PublisherParts {
+        config: config.clone(),
+        trust: keyring.trust.clone(),
+        keyring,
+        device: signs_devices,
+        client: client.clone(),
+        tls: tls.clone(),
+        publication: publication.clone(),
+        registry: registry.clone(),
+        clock: clock.clone(),
+    });
+    publisher.first().await?;
+    let reread = Arc::new(Notify::new());
+    actix_rt::spawn(publisher.run(Arc::clone(&reread)));
     let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone());
     let enroller = {
         let enrolment = enrolment.clone();
@@ -202,12 +222,11 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         store: store.clone(),
         client_authority: Arc::new(client),
         trust,
+        publication,
         enrolment: enrolments,
         harvested,
         clock,
     };
-    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
-    let reload_clock = api.clock.clone();
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
@@ -220,7 +239,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(config, &reloaded, &*reload_clock).await?;
+    until_told_to_stop(&reread).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
@@ -272,19 +291,10 @@ async fn serve_tenants(
     Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
 }
 
-/// What a reload changes: connections that are open keep what they were made with.
-struct Reloaded {
-    trust: Arc<TrustBundle>,
-    tls: TlsConfigs,
-}
-
-/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
-/// anew when it is in the last third of its life.
-async fn until_told_to_stop(
-    config: &Config,
-    reloaded: &Reloaded,
-    clock: &dyn Clock,
-) -> Result<(), ServeError> {
+/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
+/// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
+/// of its life.
+async fn until_told_to_stop(reread: &Notify) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -297,49 +307,7 @@ async fn until_told_to_stop(
             _ = hangup.recv() => {}
             _ = daily.tick() => {}
         }
-        match reload(config, reloaded, clock.unix_ms() / 1_000) {
-            Ok(()) => info!("the hub's certificate was read anew"),
-            Err(error) => {
-                tracing::error!(%error, "failed to read the hub's certificate anew; the old one stays")
-            }
-        }
-    }
-}
-
-fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
-    let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let TlsConfigs { mqtt, enrolment, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
-    reloaded.tls.mqtt.store(mqtt.load_full());
-    reloaded.tls.enrolment.store(enrolment.load_full());
-    reloaded.tls.wss.store(wss.load_full());
-    reloaded.tls.https.store(https.load_full());
-    Ok(())
-}
-
-type SharedTls = Arc<ArcSwap<ServerConfig>>;
-
-/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
-/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
-#[derive(Clone)]
-struct TlsConfigs {
-    mqtt: SharedTls,
-    enrolment: SharedTls,
-    wss: SharedTls,
-    https: SharedTls,
-}
-
-impl TlsConfigs {
-    fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
-        let config = |expect: &Expect, alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
-            let verifier = tls::client_verifier(trust, expect, true, Vec::new())?;
-            Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
-        };
-        Ok(Self {
-            mqtt: config(&Expect::MQTT, &MQTT_ALPN)?,
-            enrolment: config(&Expect::ENROLMENT, &MQTT_ALPN)?,
-            wss: config(&Expect::MQTT, &HTTPS_ALPN)?,
-            https: config(&Expect::API, &HTTPS_ALPN)?,
-        })
+        reread.notify_one();
     }
 }
 

@@ -231,23 +231,27 @@ pub(crate) fn stored_server(layout: &Layout, vault: &Vault, trust: &TrustBundle)
 
 /// Certificates as PEM, one after the other.
 pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let base64 = data_encoding::BASE64.encode(certificate);
-        // Lines of 64 characters (RFC 7468 §2).
-        let mut rest = base64.as_str();
-        while let Some((line, after)) = rest.split_at_checked(64) {
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        if !rest.is_empty() {
-            text.push_str(rest);
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+    certificates.iter().map(|certificate| armoured("CERTIFICATE", certificate)).collect()
+}
+
+/// DER as PEM, with this label (RFC 7468).
+pub(crate) fn armoured(label: &str, der: &[u8]) -> String {
+    let base64 = data_encoding::BASE64.encode(der);
+    let mut text = String::with_capacity(base64.len() + base64.len() / 64 + 64);
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    // Lines of 64 characters (RFC 7468 §2).
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
     }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
     text
 }
 

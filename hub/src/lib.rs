@@ -23,6 +23,7 @@ pub mod keyring;
 pub mod limits;
 pub mod place;
 pub mod private_file;
+pub mod publication;
 pub mod random;
 pub mod registry;
 pub mod telemetry;

@@ -16,6 +16,14 @@ pub const SERVICE_VALIDITY_S: u64 = DAY_S;
 pub const RELAY_VALIDITY_S: u64 = 90 * DAY_S;
 /// Life of a certificate that signs software or the trust object, in seconds.
 pub const SOFTWARE_VALIDITY_S: u64 = YEAR_S;
+/// Life of a revocation list, in seconds: how long a stock client may go by one that it fetched.
+pub const LIST_VALIDITY_S: u64 = 7 * DAY_S;
+/// Age at which revocation lists are made anew when nothing was revoked, in seconds.
+pub const LIST_REFRESH_S: u64 = DAY_S / 2;
+/// How often the registry is asked whether anything was revoked.
+pub const PUBLICATION_POLL_TIME: Duration = Duration::from_millis(500);
+/// A publication is followed by a pause this many times as long, so that it takes at most a tenth of a core.
+pub const PUBLICATION_PAUSE_FACTOR: u32 = 10;
 /// Default life of a device's certificate, in seconds: a lease on an attestation.
 pub const DEVICE_VALIDITY_S: u64 = 7 * DAY_S;
 /// Shortest life of a device's certificate that may be configured, in seconds.

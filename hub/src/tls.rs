@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -15,6 +16,8 @@ use rustls::{
 
 use muster_schemas::enrolment;
 use muster_trust::{ClientVerifier, Expect, TrustBundle};
+
+use crate::publication::List;
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
 pub const MQTT_ALPN: [&[u8]; 2] = [b"mqtt", enrolment::ALPN];
@@ -39,6 +42,12 @@ pub struct ServerIdentity {
     pub chain: Vec<CertificateDer<'static>>,
     /// The key of the leaf.
     pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for ServerIdentity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
 }
 
 /// The one cryptographic provider of this program.
@@ -73,6 +82,52 @@ pub fn server_tls_config(
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// The configuration of a door, which changes while it is open: for handshakes that begin from then on.
+pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
+
+/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
+/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
+#[derive(Clone)]
+pub struct TlsConfigs {
+    /// MQTT.
+    pub mqtt: SharedTls,
+    /// Enrolment, on the same port.
+    pub enrolment: SharedTls,
+    /// MQTT over WebSocket.
+    pub wss: SharedTls,
+    /// The HTTPS API.
+    pub https: SharedTls,
+}
+
+impl TlsConfigs {
+    /// With this certificate of the hub's own, and what is revoked. Slow with long lists.
+    ///
+    /// # Errors
+    /// The library refuses.
+    pub fn new(trust: &TrustBundle, server: &ServerIdentity, lists: &[List]) -> Result<Self, TlsError> {
+        let config = |expect: &Expect, alpn: &[&[u8]]| -> Result<SharedTls, TlsError> {
+            let lists = lists.iter().filter(|list| expect.roles.contains(&list.role));
+            let lists = lists.map(|list| list.der.to_vec().into()).collect();
+            let verifier = client_verifier(trust, expect, true, lists)?;
+            Ok(Arc::new(ArcSwap::from_pointee(server_tls_config(server, verifier, alpn)?)))
+        };
+        Ok(Self {
+            mqtt: config(&Expect::MQTT, &MQTT_ALPN)?,
+            enrolment: config(&Expect::ENROLMENT, &MQTT_ALPN)?,
+            wss: config(&Expect::MQTT, &HTTPS_ALPN)?,
+            https: config(&Expect::API, &HTTPS_ALPN)?,
+        })
+    }
+
+    /// From the next handshake on, what `other` says. Nothing is resumed, so nothing of the old ones survives.
+    pub fn replace(&self, other: &Self) {
+        self.mqtt.store(other.mqtt.load_full());
+        self.enrolment.store(other.enrolment.load_full());
+        self.wss.store(other.wss.load_full());
+        self.https.store(other.https.load_full());
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
 mod audit;
+mod authority;
 mod caller;
 mod clients;
 mod devices;
@@ -30,6 +31,7 @@ use crate::{
     enrolment,
     limits::API_BODY_BYTES_MAX,
     place::Place,
+    publication::Publication,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
 };
@@ -48,6 +50,8 @@ pub struct Api {
     pub client_authority: Arc<Authority>,
     /// Reads certificates.
     pub trust: Arc<TrustBundle>,
+    /// What is revoked, for anybody.
+    pub publication: Publication,
     /// What the enrolment counts.
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
@@ -98,6 +102,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
+        .route("/crl/{file}", web::get().to(authority::list))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))

@@ -15,6 +15,7 @@ use crate::authority::Role;
 /// authorities/*.key    0600      their private keys, sealed under the vault key
 /// server.crt           public    the hub's own certificate and the server authority's
 /// server.key           0600      its private key, sealed under the vault key
+/// publication          public    the number of the last publication of revocations
 /// operator/            0700      the first operator's identity, for the command line
 /// tpm-roots/           public    certificates of TPM manufacturers
 /// store/               0700      what the hub stores: log, registry, telemetry
@@ -94,6 +95,11 @@ impl Layout {
     /// The sealed private key of the hub's own certificate.
     pub fn server_key(&self) -> PathBuf {
         self.data_dir.join("server.key")
+    }
+
+    /// The number of the last publication of revocations.
+    pub fn publication_number(&self) -> PathBuf {
+        self.data_dir.join("publication")
     }
 
     /// The first operator's identity.

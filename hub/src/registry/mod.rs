@@ -18,6 +18,6 @@ pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
-    revocation::{Revocation, RevocationReason},
+    revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };

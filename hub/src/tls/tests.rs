@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     authority::{Authority, PublicKey, Role, Tenants},
     limits::DAY_S,
+    registry::{Revocation, RevocationReason},
 };
 
 /// 2026-02-01.
@@ -139,8 +140,19 @@ fn handshake(
     config: ClientConfig,
     server_name: &str,
 ) -> Result<Done, (&'static str, String)> {
-    let identity = ServerIdentity { chain: server.chain.clone(), key: server.key.clone_key() };
     let verifier = client_verifier(trust, expect, optional, Vec::new()).expect("verifier");
+    handshake_verified(trust, server, expect, verifier, config, server_name)
+}
+
+fn handshake_verified(
+    trust: &TrustBundle,
+    server: &Presented,
+    expect: &Expect,
+    verifier: Arc<dyn ClientCertVerifier>,
+    config: ClientConfig,
+    server_name: &str,
+) -> Result<Done, (&'static str, String)> {
+    let identity = ServerIdentity { chain: server.chain.clone(), key: server.key.clone_key() };
     let mut served = server_tls_config(&identity, verifier, &MQTT_ALPN).expect("server");
     served.time_provider = Arc::new(At(NOW_S));
     let mut server = ServerConnection::new(Arc::new(served)).expect("server");
@@ -307,4 +319,44 @@ fn a_client_that_returns_is_verified_anew() {
         let met = meet(&trust, &hub, &Expect::API, false, Some(&app), &[], "localhost").expect("accepted");
         assert!(matches!(met.kind, Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)));
     }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_no_other() {
+    let ours = Installation::new();
+    let (trust, hub) = (ours.trust(), ours.hub());
+    let (stolen, good, app) = (ours.device(NOW_S), ours.device(NOW_S), ours.app());
+    let leaf = trust.leaf(&stolen.chain[0]).expect("leaf");
+    let revoked = [Arc::new(Revocation {
+        authority: Role::Device,
+        serial: leaf.serial,
+        not_after_s: leaf.not_after_s,
+        revoked_at_s: NOW_S,
+        reason: RevocationReason::KeyCompromise,
+        invalid_since_s: None,
+        principal: leaf.principal,
+    })];
+    let lists: Vec<List> =
+        ours.below.iter().map(|a| List::sign(a, &revoked, 1, NOW_S).expect("list")).collect();
+    let identity = ServerIdentity { chain: hub.chain.clone(), key: hub.key.clone_key() };
+    TlsConfigs::new(&trust, &identity, &lists).expect("every door has a list of each of its authorities");
+    let meets = |client: &Presented| {
+        let lists = lists.iter().filter(|list| Expect::MQTT.roles.contains(&list.role));
+        let lists = lists.map(|list| list.der.to_vec().into()).collect();
+        let verifier = client_verifier(&trust, &Expect::MQTT, true, lists).expect("verifier");
+        let mut roots = RootCertStore::empty();
+        roots.add(trust.root().clone()).expect("root");
+        let config = ClientConfig::builder_with_details(provider(), Arc::new(At(NOW_S)))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+            .expect("client");
+        handshake_verified(&trust, &hub, &Expect::MQTT, verifier, config, "localhost")
+    };
+    let (end, why) = meets(&stolen).expect_err("revoked");
+    assert_eq!(end, "server");
+    assert!(why.contains("Revoked"), "{why}");
+    meets(&good).expect("another device");
+    meets(&app).expect("an app");
 }
