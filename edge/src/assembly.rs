@@ -131,7 +131,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
 
     let clock = SystemClock::shared();
     let credentials = Arc::new(Credentials::default());
-    let dialects = Dialects::new(roots, &credentials)?;
+    let dialects = Dialects::new(&roots, &credentials)?;
     let hub = Hub { address: config.hub.clone(), server_name: config.server_name.clone() };
     let seed = random()?;
     let (retry_first, retry_max) = (config.retry_first, config.retry_max);

@@ -13,7 +13,7 @@ use crate::limits::CONNECT_TIME_MAX;
 pub struct Hub {
     /// `host:port`.
     pub address: String,
-    /// The name that its certificate must have.
+    /// The name that it is asked for (SNI). Its certificate need not have it: names are not trusted.
     pub server_name: ServerName<'static>,
 }
 
@@ -41,7 +41,7 @@ pub enum Loss {
     #[error("speak TLS with the hub: it says {0:?}")]
     Alert(AlertDescription),
     /// We would not have the hub's certificate, or its TLS.
-    #[error("trust the hub: {0}; check `root` and `server_name`")]
+    #[error("trust the hub: {0}; check `root`, and whether that hub may serve this tenant")]
     Untrusted(rustls::Error),
     /// The connection broke.
     #[error("keep the connection to the hub: {0}")]

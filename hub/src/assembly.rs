@@ -10,8 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread::available_par
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
-use arc_swap::ArcSwap;
-use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
+use muster_actors::{Child, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
     limits::RECOVERY_TIME_MAX,
@@ -19,14 +18,16 @@ use muster_broker::{
 };
 use muster_schemas::TenantId;
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
-use rustls::ServerConfig;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing::info;
 
 use crate::{
     api::{Api, Https},
     attest::AttestingGate,
-    authority::{PemFileError, Role, TrustBundle, pem_certificates, revocation_lists},
+    authority::{PemFileError, pem_certificates, revocation_lists},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -35,13 +36,14 @@ use crate::{
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     people::{ClientCertificate, Providers},
-    pinned::Pins,
+    pinned::{Peers, Pins},
     place::Place,
+    publication::{Publication, Publisher, PublisherError, PublisherParts},
     random,
     registry::{AttestSessions, RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
-    tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
-    witness::{Witness, WitnessedVerifier},
+    tls::{TlsConfigs, TlsError},
+    witness::Witness,
 };
 
 /// Why a hub did not start, or ended.
@@ -67,6 +69,9 @@ pub enum ServeError {
     /// The TLS configuration could not be made.
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
+    /// What is revoked could not be published for the first time.
+    #[error("publish what is revoked: {0}")]
+    Publisher(#[from] PublisherError),
     /// An address could not be bound.
     #[error("listen on {address}: {why}; stop what uses it, or set another with listeners.{key}.{setting}")]
     Bind {
@@ -126,11 +131,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
-    let Keyring { trust, device, client, server, .. } = keyring;
+    let (device, client) = (keyring.device.clone(), keyring.client.clone());
     let pins = Pins::default();
-    let trust = Arc::new(trust.with_pins(pins.clone()));
+    let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
     let witness = Witness::new(clock.clone());
-    let tls = TlsConfigs::new(&trust, &server, &witness)?;
+    let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
     let registry = {
@@ -188,6 +193,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
+    let signs_devices = device.clone();
     let device = Arc::new(device);
     let enrolments = enrolment::Counters::default();
     let enrolment = {
@@ -217,13 +223,29 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         });
         enrolment
     };
+    let publication = Publication::default();
+    let mut publisher = Publisher::new(PublisherParts {
+        config: config.clone(),
+        trust: trust.clone(),
+        witness: witness.clone(),
+        keyring,
+        device: signs_devices,
+        client: client.clone(),
+        tls: tls.clone(),
+        publication: publication.clone(),
+        registry: registry.clone(),
+        clock: clock.clone(),
+    });
+    publisher.first().await?;
+    let reread = Arc::new(Notify::new());
+    actix_rt::spawn(publisher.run(Arc::clone(&reread)));
     let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone(), witness.clone());
     let gate = AttestingGate::new(gate, registry.clone(), &PCRS_QUOTED);
     let enroller = {
         let enrolment = enrolment.clone();
         let desk =
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
-        Enroller::new(desk, trust.clone(), tls.mqtt.clone())
+        Enroller::new(desk, trust.clone(), tls.enrolment.clone())
     };
     let api = Api {
         registry,
@@ -235,14 +257,13 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         device_life_s: config.certificates.device_validity_s,
         providers: Providers::new(vec![Arc::new(ClientCertificate)]),
         trust,
+        publication,
         enrolment: enrolments,
         harvested,
         witness,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
     };
-    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone(), witness: api.witness.clone() };
-    let reload_clock = api.clock.clone();
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
@@ -255,7 +276,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(config, &reloaded, &*reload_clock).await?;
+    until_told_to_stop(&reread).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
@@ -307,20 +328,10 @@ async fn serve_tenants(
     Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
 }
 
-/// What a reload changes: connections that are open keep what they were made with.
-struct Reloaded {
-    trust: Arc<TrustBundle>,
-    tls: TlsConfigs,
-    witness: Witness,
-}
-
-/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
-/// anew when it is in the last third of its life.
-async fn until_told_to_stop(
-    config: &Config,
-    reloaded: &Reloaded,
-    clock: &dyn Clock,
-) -> Result<(), ServeError> {
+/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
+/// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
+/// of its life.
+async fn until_told_to_stop(reread: &Notify) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -333,48 +344,7 @@ async fn until_told_to_stop(
             _ = hangup.recv() => {}
             _ = daily.tick() => {}
         }
-        match reload(config, reloaded, clock.unix_ms() / 1_000) {
-            Ok(()) => info!("the hub's certificate was read anew"),
-            Err(error) => {
-                tracing::error!(%error, "failed to read the hub's certificate anew; the old one stays")
-            }
-        }
-    }
-}
-
-fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
-    let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server, &reloaded.witness)?;
-    reloaded.tls.mqtt.store(mqtt.load_full());
-    reloaded.tls.wss.store(wss.load_full());
-    reloaded.tls.https.store(https.load_full());
-    Ok(())
-}
-
-type SharedTls = Arc<ArcSwap<ServerConfig>>;
-
-/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
-/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
-#[derive(Clone)]
-struct TlsConfigs {
-    mqtt: SharedTls,
-    wss: SharedTls,
-    https: SharedTls,
-}
-
-impl TlsConfigs {
-    fn new(trust: &Arc<TrustBundle>, server: &ServerIdentity, witness: &Witness) -> Result<Self, ServeError> {
-        let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
-            let verifier = tls::client_verifier(trust, roles, true)?;
-            let verifier = Arc::new(WitnessedVerifier::new(verifier, trust.clone(), witness.clone()));
-            Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
-        };
-        Ok(Self {
-            mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
-            wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
-            // Devices come here for EST and for nothing else: the API refuses them.
-            https: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
-        })
+        reread.notify_one();
     }
 }
 

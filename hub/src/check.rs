@@ -166,7 +166,12 @@ impl Report {
             }
         };
         self.add(Severity::Ok, &shown(&layout.vault()), "the passphrase opens it", "");
-        for role in [Role::Root, Role::Server, Role::Device, Role::Client] {
+        for role in Role::ALL {
+            if Role::LATER.contains(&role) && layout.authority_certificate(role).symlink_metadata().is_err() {
+                let next = "put authorities/root.key back for one start of the hub; it makes it";
+                self.add(Severity::Warning, &format!("{role} authority"), "it is missing", next);
+                continue;
+            }
             match keyring::open_authority(layout, &vault, role) {
                 Ok(authority) => {
                     let next = "make a new authority under the root before then";
@@ -193,8 +198,12 @@ impl Report {
         let Some(trust) = trust else { return };
         let what = shown(&layout.server_certificate());
         match keyring::stored_server(layout, &vault, &trust) {
-            Some((_, leaf)) if keyring::still_serves(&leaf, config, self.now_s) => {
-                self.expiry(&what, leaf.not_after_s, "restart the hub: it issues its certificate anew");
+            Some(stored) if stored.still_serves(config, self.now_s) => {
+                self.expiry(
+                    &what,
+                    stored.leaf.not_after_s,
+                    "restart the hub: it issues its certificate anew",
+                );
             }
             Some(_) => {
                 let why = "its names or its life differ from what the configuration wants";

@@ -5,10 +5,12 @@ use std::{future::ready, sync::Arc, time::Duration};
 use muster_actors::SharedClock;
 use muster_broker::{Access, Admission, Admitted, Gate, NotAdmitted, ReasonCode};
 use muster_schemas::{Kind, Principal};
+use muster_trust::{Expect, NotThePeer, Refused as Unexpected};
 use rustls::pki_types::CertificateDer;
 
 use crate::{
-    authority::{Leaf, TrustBundle},
+    authority::Leaf,
+    pinned::Peers,
     place::Place,
     registry::{AdmitReason, RegistryActor, message::Admit},
     witness::{Proof, Refused, Stage, Witness},
@@ -17,7 +19,7 @@ use crate::{
 /// Looks every MQTT peer up in the registry, after its handshake and before its first packet counts.
 pub struct RegistryGate {
     registry: Place<RegistryActor>,
-    trust: Arc<TrustBundle>,
+    trust: Arc<Peers>,
     clock: SharedClock,
     /// What every app may do.
     app: Arc<Access>,
@@ -28,7 +30,7 @@ impl RegistryGate {
     /// A gate in front of `registry`.
     pub fn new(
         registry: Place<RegistryActor>,
-        trust: Arc<TrustBundle>,
+        trust: Arc<Peers>,
         clock: SharedClock,
         witness: Witness,
     ) -> Self {
@@ -38,9 +40,12 @@ impl RegistryGate {
 
 impl Gate for RegistryGate {
     fn admit(&self, leaf: Option<CertificateDer<'static>>, _: Option<[u8; 32]>) -> Admission {
-        let leaf = match leaf.map(|der| self.trust.leaf(&der)) {
+        let leaf = match leaf.map(|der| self.trust.peer(&der, &Expect::MQTT)) {
             Some(Ok(leaf)) => leaf,
-            Some(Err(error)) => return refused(format!("failed to read the certificate: it {error}")),
+            Some(Err(NotThePeer::Refused(Unexpected::Kind(_)))) => {
+                return Box::pin(ready(Err(told(AdmitReason::Kind))));
+            }
+            Some(Err(error)) => return refused(format!("failed to use the certificate: {error}")),
             None => {
                 return refused(
                     "no certificate was presented; connect with the one that was issued".to_owned(),
@@ -116,7 +121,11 @@ fn told(reason: AdmitReason) -> NotAdmitted {
     NotAdmitted { code, reason: format!("{reason}; {}", reason.next_step()) }
 }
 
-/// Reads a peer's certificate, if it showed one and it is one of ours.
-pub(crate) fn leaf_of(trust: &TrustBundle, certificates: Option<&[CertificateDer<'_>]>) -> Option<Leaf> {
-    certificates.and_then(<[_]>::first).and_then(|der| trust.leaf(der).ok())
+/// Reads a peer's certificate, if it showed one and it is what this end expects.
+pub(crate) fn leaf_of(
+    trust: &Peers,
+    expect: &Expect,
+    certificates: Option<&[CertificateDer<'_>]>,
+) -> Option<Leaf> {
+    certificates.and_then(<[_]>::first).and_then(|der| trust.peer(der, expect).ok())
 }

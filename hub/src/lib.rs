@@ -26,6 +26,7 @@ pub mod people;
 pub mod pinned;
 pub mod place;
 pub mod private_file;
+pub mod publication;
 pub mod random;
 pub mod registry;
 pub mod telemetry;

@@ -2,19 +2,18 @@
 //! registered. A pin is the SHA-256 of the whole certificate; whoever signed it, and what it says of its owner, means
 //! nothing here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use muster_schemas::{DeviceId, Kind, Principal, TenantId, TrustDomain};
+use muster_trust::{Expect, InvalidLeaf, Leaf, NotThePeer, TrustBundle};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     pki_types::{CertificateDer, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-
-use crate::authority::Leaf;
 
 /// For whom certificates are pinned, by their fingerprints.
 pub type PinnedFor = BTreeMap<[u8; 32], (TenantId, Kind, DeviceId)>;
@@ -43,6 +42,49 @@ impl Pins {
     fn contains(&self, der: &CertificateDer<'_>) -> bool {
         let pinned = self.0.load();
         !pinned.is_empty() && pinned.contains_key(&fingerprint(der))
+    }
+}
+
+/// Reads whose a peer's certificate is: that of an authority of ours speaks for itself, and another for whom it is pinned.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    trust: TrustBundle,
+    pins: Pins,
+}
+
+impl Peers {
+    /// By these authorities and these pins.
+    pub fn new(trust: TrustBundle, pins: Pins) -> Self {
+        Self { trust, pins }
+    }
+
+    /// What is pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Reads a peer's certificate after the handshake, and compares it with what this end expects.
+    ///
+    /// # Errors
+    /// It is nobody's, or not what is expected here.
+    pub fn peer(&self, der: &CertificateDer<'_>, expect: &Expect) -> Result<Leaf, NotThePeer> {
+        match self.trust.peer(der, expect) {
+            Err(NotThePeer::Leaf(InvalidLeaf::UnknownIssuer)) => {
+                let (principal, fingerprint) =
+                    self.pins.principal(der, self.trust.trust_domain()).ok_or(InvalidLeaf::UnknownIssuer)?;
+                let leaf = Leaf::read_pinned(der, fingerprint, principal)?;
+                expect.check(&leaf, None)?;
+                Ok(leaf)
+            }
+            read => read,
+        }
+    }
+}
+
+impl Deref for Peers {
+    type Target = TrustBundle;
+    fn deref(&self) -> &TrustBundle {
+        &self.trust
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::{
 
 use super::*;
 use crate::{
-    authority::{Authority, InvalidLeaf, PublicKey, Role, TrustBundle},
+    authority::{Authority, PublicKey, Role, Tenants},
     limits::DAY_S,
     tls::{HTTPS_ALPN, ServerIdentity, client_verifier, provider, server_tls_config},
 };
@@ -57,7 +57,7 @@ fn self_signed(key: &KeyPair, from_day: u64, to_day: u64) -> CertificateDer<'sta
 }
 
 struct Hub {
-    trust: TrustBundle,
+    trust: Peers,
     identity: ServerIdentity,
 }
 
@@ -71,11 +71,13 @@ impl Hub {
         let names = [ServerName::try_from("localhost").expect("name")];
         let public = PublicKey::from_sec1(own.der_bytes()).expect("point");
         let principal = "spiffe://muster.example/t/operator/node/hub".parse().expect("principal");
-        let issued = server.issue_server(&public, &principal, &names, NOW_S, DAY_S).expect("hub");
-        let authorities = [&server, &client].map(|a| (a.role(), a.certificate().clone()));
-        let trust = TrustBundle::new(root.certificate().clone(), authorities).expect("one installation");
+        let issued =
+            server.issue_server(&public, &principal, (&names, &Tenants::All), NOW_S, DAY_S).expect("hub");
+        let authorities = [&server, &client].map(|a| (a.role(), a.certificate()));
+        let trust = TrustBundle::new(root.certificate(), authorities).expect("one installation");
+        let trust = Peers::new(trust, Pins::default());
         let identity = ServerIdentity {
-            chain: vec![issued.certificate, server.certificate().clone()],
+            chain: vec![issued.certificate, server.certificate()],
             key: PrivatePkcs8KeyDer::from(own.serialize_der()).into(),
         };
         Self { trust, identity }
@@ -87,8 +89,8 @@ impl Hub {
     }
 
     /// Who the hub takes a peer for that shows this; its reason, if it does not let it in.
-    fn meet(&self, der: &CertificateDer<'static>, key: &KeyPair) -> Result<Result<Leaf, InvalidLeaf>, Error> {
-        let verifier = client_verifier(&self.trust, &[Role::Client], true).expect("verifier");
+    fn meet(&self, der: &CertificateDer<'static>, key: &KeyPair) -> Result<Result<Leaf, NotThePeer>, Error> {
+        let verifier = client_verifier(&self.trust, &Expect::API, true, Vec::new()).expect("verifier");
         let mut config = server_tls_config(&self.identity, verifier, &HTTPS_ALPN).expect("server");
         config.time_provider = Arc::new(At(NOW_S));
         let mut server = ServerConnection::new(Arc::new(config)).expect("server");
@@ -125,7 +127,7 @@ impl Hub {
             }
         }
         let leaf = server.peer_certificates().and_then(<[_]>::first).expect("shown");
-        Ok(self.trust.leaf(leaf))
+        Ok(self.trust.peer(leaf, &Expect::API))
     }
 }
 
@@ -139,7 +141,7 @@ fn a_pinned_certificate_is_let_in_as_the_one_it_is_registered_for() {
     assert_eq!(leaf.serial.as_bytes()[..], fingerprint(&der)[..16]);
     // What it says of itself means nothing, and once it is not pinned any more, it is nobody's.
     hub.trust.pins().replace(PinnedFor::new());
-    assert_eq!(hub.trust.leaf(&der), Err(InvalidLeaf::UnknownIssuer));
+    assert_eq!(hub.trust.peer(&der, &Expect::API), Err(InvalidLeaf::UnknownIssuer.into()));
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub enum AttemptError {
     /// The TPM.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The hub may not serve the tenant that it enrolled this device for.
+    #[error("use the certificate that the hub issued: {0}")]
+    Entitlement(#[from] muster_trust::NotAHub),
     /// TLS gives no exporter.
     #[error("bind the attestation to the connection: {0}")]
     Exporter(rustls::Error),
@@ -55,7 +58,15 @@ pub async fn run(
     let (_, session) = stream.get_ref();
     let exporter =
         session.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(AttemptError::Exporter)?;
-    let outcome = converse(&mut stream, &tpm, request, exporter).await;
+    let certificate =
+        session.peer_certificates().and_then(<[_]>::first).map(|leaf| leaf.clone().into_owned());
+    let outcome = converse(&mut stream, &tpm, request, exporter).await.and_then(|outcome| {
+        // A first enrolment takes any hub below the root; now it is known whose this device is.
+        if let (Outcome::Issued(grant), Some(certificate)) = (&outcome, &certificate) {
+            muster_trust::entitled(certificate, &grant.tenant)?;
+        }
+        Ok(outcome)
+    });
     // The decision has been made; that the hub hears our good-bye does not matter.
     let _ = stream.shutdown().await;
     outcome

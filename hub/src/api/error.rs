@@ -83,6 +83,11 @@ impl ApiError {
         )
     }
 
+    /// There is no such thing.
+    pub(super) fn not_found(why: &str, next: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "nothing was found there", why, next)
+    }
+
     /// An actor did not answer.
     pub(super) fn unavailable(what: &str) -> Self {
         Self::new(

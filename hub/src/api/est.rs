@@ -135,7 +135,7 @@ impl From<EstRefusal> for Refused {
 
 async fn ca_certificates(api: Data<Api>, tenant: Path<TenantId>) -> Result<HttpResponse, Refused> {
     open(&api, &tenant).await?;
-    let authorities = [Role::Root, Role::Device].map(|role| api.trust.authority(role).cloned());
+    let authorities = [Role::Root, Role::Device].map(|role| api.trust.authority(role));
     let all: Vec<_> = authorities.into_iter().flatten().collect();
     Ok(answer("application/pkcs7-mime", &certs_only(&all)))
 }

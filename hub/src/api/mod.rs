@@ -5,6 +5,7 @@
 
 mod attest;
 mod audit;
+mod authority;
 mod caller;
 mod can;
 mod clients;
@@ -33,11 +34,13 @@ use error::ApiError;
 pub use server::Https;
 
 use crate::{
-    authority::{Authority, TrustBundle},
+    authority::Authority,
     enrolment,
     limits::API_BODY_BYTES_MAX,
     people::Providers,
+    pinned::Peers,
     place::Place,
+    publication::Publication,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
     witness::Witness,
@@ -62,7 +65,9 @@ pub struct Api {
     /// Who believes whom.
     pub providers: Providers,
     /// Reads certificates.
-    pub trust: Arc<TrustBundle>,
+    pub trust: Arc<Peers>,
+    /// What is revoked, for anybody.
+    pub publication: Publication,
     /// What the enrolment counts.
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
@@ -119,6 +124,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(health::metrics))
         .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
         .configure(est::routes)
+        .route("/crl/{file}", web::get().to(authority::list))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))

@@ -31,6 +31,7 @@
 //!
 //! [certificates]
 //! device_validity_s = 604800
+//! tenants = ["*"]                       # whom this hub may serve, in its own certificate
 //!
 //! [limits]
 //! connections_max = 10000
@@ -64,6 +65,7 @@ use rustls::pki_types::ServerName;
 use muster_broker::TenantQuotas;
 use muster_schemas::{DeviceId, TrustDomain};
 use muster_tpm::endorsement::TpmClass;
+use muster_trust::Tenants;
 
 use crate::{
     limits::{
@@ -120,10 +122,12 @@ pub struct TpmRoot {
 }
 
 /// How long certificates live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
     /// A device's, in seconds, 60 to 90 days.
     pub device_validity_s: u64,
+    /// The tenants that the hub's own certificate entitles it to; devices of others refuse it.
+    pub tenants: Tenants,
 }
 
 /// Bounds that differ from hub to hub.
@@ -196,6 +200,11 @@ impl Config {
             DEVICE_VALIDITY_S,
             DEVICE_VALIDITY_S_MIN..=DEVICE_VALIDITY_S_MAX,
         )?;
+        let tenants = match certificates.texts("tenants")? {
+            Some(names) => Tenants::of_names(names.iter().map(String::as_str))
+                .map_err(|_| certificates.wrong("tenants", "1 to 128 tenants, or \"*\" alone for all"))?,
+            None => Tenants::All,
+        };
         certificates.finish()?;
 
         let mut limits = top.section("limits")?;
@@ -224,7 +233,7 @@ impl Config {
             tpm_roots,
             tpm_crls: tpm_crls.into_iter().map(|file| beside.join(file)).collect(),
             listeners,
-            certificates: Certificates { device_validity_s },
+            certificates: Certificates { device_validity_s, tenants },
             limits: Limits { connections_max, packet_bytes_max },
             quotas,
             bus: Bus { sys_interval_s },

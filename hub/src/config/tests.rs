@@ -1,3 +1,5 @@
+use muster_trust::Tenants;
+
 use super::*;
 
 const WHOLE: &str = r#"
@@ -70,7 +72,7 @@ fn every_key_of_the_whole_file_is_taken() {
     assert_eq!(config.listeners.mqtt_plain, Some(plain));
     let unix = MqttUnix { path: "/srv/muster/run/mqtt.sock".into(), mode: 0o660, app: app("gateway") };
     assert_eq!(config.listeners.mqtt_unix, Some(unix));
-    assert_eq!(config.certificates, Certificates { device_validity_s: 3600 });
+    assert_eq!(config.certificates, Certificates { device_validity_s: 3600, tenants: Tenants::All });
     assert_eq!(config.limits, Limits { connections_max: 5, packet_bytes_max: 2048 });
     assert_eq!(config.bus.sys_interval_s, 10);
 }

@@ -26,6 +26,6 @@ pub use self::{
     attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
-    revocation::{Revocation, RevocationReason},
+    revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };

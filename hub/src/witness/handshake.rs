@@ -12,18 +12,18 @@ use rustls::{
 };
 
 use super::{Proof, Refused, Stage, Witness};
-use crate::authority::TrustBundle;
+use crate::pinned::Peers;
 
 /// Lets another verifier decide.
 pub struct WitnessedVerifier {
     inner: Arc<dyn ClientCertVerifier>,
-    trust: Arc<TrustBundle>,
+    trust: Arc<Peers>,
     witness: Witness,
 }
 
 impl WitnessedVerifier {
     /// In front of `inner`.
-    pub fn new(inner: Arc<dyn ClientCertVerifier>, trust: Arc<TrustBundle>, witness: Witness) -> Self {
+    pub fn new(inner: Arc<dyn ClientCertVerifier>, trust: Arc<Peers>, witness: Witness) -> Self {
         Self { inner, trust, witness }
     }
 
@@ -137,12 +137,14 @@ mod tests {
 
     use muster_actors::SystemClock;
     use muster_schemas::{Principal, TrustDomain};
+    use muster_trust::Expect;
     use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 
     use super::*;
     use crate::{
-        authority::{Authority, PublicKey, Role},
+        authority::{Authority, PublicKey, Role, TrustBundle},
         limits::DAY_S,
+        pinned::Pins,
         tls,
     };
 
@@ -155,14 +157,14 @@ mod tests {
         let device = root.new_intermediate(Role::Device, NOW_S).expect("authority");
         let trust =
             TrustBundle::new(root.certificate().clone(), [(Role::Device, device.certificate().clone())]);
-        let trust = Arc::new(trust.expect("bundle"));
+        let trust = Arc::new(Peers::new(trust.expect("bundle"), Pins::default()));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key");
         let key = PublicKey::from_spki(&key.subject_public_key_info()).expect("key");
         let principal: Principal = "spiffe://muster.test/t/acme/device/pump-7".parse().expect("principal");
         let issued = device.issue_device(&key, &principal, NOW_S, DAY_S).expect("issued");
 
         let witness = Witness::new(SystemClock::shared());
-        let inner = tls::client_verifier(&trust, &[Role::Device], true).expect("verifier");
+        let inner = tls::client_verifier(&trust, &Expect::ENROLMENT, true, Vec::new()).expect("verifier");
         let verifier = WitnessedVerifier::new(inner, trust, witness.clone());
         let at = |now_s| UnixTime::since_unix_epoch(Duration::from_secs(now_s));
         verifier.verify_client_cert(&issued.certificate, &[], at(NOW_S + 60)).expect("accepted in its life");

@@ -23,7 +23,7 @@ use muster_tpm::{
     soft::SimulatedSoftwareKeys,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     pki_types::{CertificateDer, ServerName},
     sign::CertifiedKey,
 };
@@ -55,7 +55,7 @@ pub struct Target {
     /// Where it speaks MQTT and enrolment.
     pub address: SocketAddr,
     /// What it must prove to be.
-    pub roots: RootCertStore,
+    pub roots: Vec<CertificateDer<'static>>,
 }
 
 impl Target {
@@ -70,7 +70,7 @@ impl Target {
     }
 
     fn dialects(&self, credentials: &Arc<Credentials>) -> Result<Dialects, BenchError> {
-        Ok(Dialects::new(self.roots.clone(), credentials)?)
+        Ok(Dialects::new(&self.roots, credentials)?)
     }
 }
 
