@@ -192,7 +192,8 @@ type End = (&'static str, Expect, &'static [&'static [u8]], &'static [Kind]);
 const ENDS: [End; 4] = [
     ("MQTT over TLS", Expect::MQTT, &[b"mqtt"], &[Kind::Device, Kind::App, Kind::Service]),
     ("MQTT over WebSocket", Expect::MQTT, &[], &[Kind::Device, Kind::App, Kind::Service]),
-    ("HTTPS", Expect::API, &[], &[Kind::App, Kind::User, Kind::Service]),
+    // Devices renew by EST there; the API behind it refuses them.
+    ("HTTPS", Expect::API, &[], &[Kind::Device, Kind::App, Kind::User, Kind::Service]),
     ("enrolment", Expect::ENROLMENT, &[enrolment::ALPN], &[Kind::Device]),
 ];
 
