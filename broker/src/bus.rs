@@ -247,6 +247,12 @@ impl Bus {
             .close(&principal.tenant, CloseMatching { principal: Some(principal.clone()), closing });
     }
 
+    /// Closes every session of a tenant, such as one that was suspended.
+    pub fn close_tenant(&self, tenant: &TenantId, code: ReasonCode, reason: &str) {
+        let closing = CloseSession { code, reason: reason.to_owned() };
+        self.directory.close(tenant, CloseMatching { principal: None, closing });
+    }
+
     /// Looks into a tenant.
     ///
     /// # Errors

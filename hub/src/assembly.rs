@@ -17,7 +17,7 @@ use muster_broker::{
     limits::RECOVERY_TIME_MAX,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
-use muster_schemas::TenantId;
+use muster_schemas::{Principal, TenantId, TrustDomain};
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
 use rustls::ServerConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +35,7 @@ use crate::{
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     place::Place,
     random,
-    registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
+    registry::{Ended, RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
     tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
 };
@@ -115,15 +115,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     let tls = TlsConfigs::new(&trust, &server)?;
     let doors = Doors::bind(config)?;
 
-    let registry = {
-        let options =
-            RegistryOptions { store: store.clone(), clock: clock.clone(), random: Arc::new(random::system) };
-        let registry = Place::new();
-        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
-            RegistryActor::new(&options, exit)
-        });
-        registry
-    };
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -137,6 +128,20 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
+    let registry = {
+        let options = RegistryOptions {
+            store: store.clone(),
+            clock: clock.clone(),
+            trust_domain: trust.trust_domain().clone(),
+            ended: closer(&bus, trust.trust_domain().clone()),
+            random: Arc::new(random::system),
+        };
+        let registry = Place::new();
+        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
+            RegistryActor::new(&options, exit)
+        });
+        registry
+    };
     let tenants = serve_tenants(&registry, store, &bus).await?;
     if let Some((key, tenant)) = config.listeners.tenants().find(|(_, tenant)| !tenants.contains(tenant)) {
         return Err(ServeError::NoTenant { key, tenant: tenant.clone() });
@@ -227,6 +232,19 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     doors::close(config);
     bus.close_all().await;
     Ok(())
+}
+
+/// Closes the sessions that have lost what they rest on.
+fn closer(bus: &Arc<Bus>, trust_domain: TrustDomain) -> Arc<dyn Fn(&Ended) + Send + Sync> {
+    let bus = bus.clone();
+    Arc::new(move |Ended { tenant, whom, reason }| match whom {
+        Some((kind, id)) => {
+            let (trust_domain, tenant) = (trust_domain.clone(), tenant.clone());
+            let principal = Principal { trust_domain, tenant, kind: *kind, id: id.clone() };
+            bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
+        }
+        None => bus.close_tenant(tenant, ReasonCode::NotAuthorized, reason),
+    })
 }
 
 /// Starts a supervised actor on an arbiter, and keeps its place told.

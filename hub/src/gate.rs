@@ -41,7 +41,6 @@ impl Gate for RegistryGate {
             }
         };
         let now = self.clock.now();
-        let left_s = leaf.not_after_s.saturating_sub(self.clock.unix_ms() / 1_000);
         let Some(registry) = self.registry.address() else {
             return Box::pin(ready(Err(told(AdmitReason::Unavailable))));
         };
@@ -53,7 +52,7 @@ impl Gate for RegistryGate {
                 Err(_) => return Err(told(AdmitReason::Unavailable)),
             };
             let access = rights(&admitted.principal, app).ok_or_else(|| told(AdmitReason::Kind))?;
-            let expires = Some(now + Duration::from_secs(left_s));
+            let expires = Some(now + Duration::from_secs(admitted.left_s));
             Ok(Admitted { principal: admitted.principal, access, expires })
         })
     }
@@ -78,9 +77,10 @@ fn told(reason: AdmitReason) -> NotAdmitted {
         AdmitReason::TenantUnknown | AdmitReason::Unknown => {
             (ReasonCode::NotAuthorized, "enrol the device, or register the app with `muster app create`")
         }
-        AdmitReason::TenantSuspended | AdmitReason::Suspended | AdmitReason::Retired => {
-            (ReasonCode::Banned, "ask the operator of the hub")
-        }
+        AdmitReason::TenantSuspended
+        | AdmitReason::Suspended
+        | AdmitReason::Revoked
+        | AdmitReason::Retired => (ReasonCode::Banned, "ask the operator of the hub"),
         AdmitReason::NotCurrent | AdmitReason::Expired => {
             (ReasonCode::NotAuthorized, "use the certificate that was issued last, or enrol again")
         }

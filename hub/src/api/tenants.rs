@@ -52,6 +52,8 @@ fn shown(tenant: &registry::Tenant) -> Tenant {
 pub(super) fn state(state: registry::State) -> State {
     match state {
         registry::State::Active => State::Active,
-        registry::State::Suspended | registry::State::Retired => State::Suspended,
+        registry::State::Suspended => State::Suspended,
+        registry::State::Revoked => State::Revoked,
+        registry::State::Retired => State::Retired,
     }
 }

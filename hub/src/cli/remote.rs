@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{Claim, Device, NewClaim, NewTenant, State, Tenant},
+    api::{Claim, Device, NewClaim, NewTenant, Tenant},
 };
 
 use super::{
@@ -114,7 +114,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 .into_iter()
                 .map(|d| {
                     let expires = shown_s(d.certificate_expires_at_s);
-                    [d.device.to_string(), state(d.state).to_owned(), d.model, d.tpm_class, expires]
+                    [d.device.to_string(), d.state.to_string(), d.model, d.tpm_class, expires]
                 })
                 .collect();
             let head = ["DEVICE", "STATE", "MODEL", "TPM", "CERTIFICATE EXPIRES"];
@@ -131,7 +131,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             for (name, value) in [
                 ("device", found.device.to_string()),
                 ("tenant", found.tenant.to_string()),
-                ("state", state(found.state).to_owned()),
+                ("state", found.state.to_string()),
                 ("model", found.model),
                 ("tpm", found.tpm_class),
                 ("ek hash", found.ek_hash),
@@ -174,23 +174,11 @@ impl Call<'_> {
             .iter()
             .map(|t| {
                 let simulated = if t.accept_simulated_tpms { "accepted" } else { "refused" };
-                [
-                    t.tenant.to_string(),
-                    state(t.state).to_owned(),
-                    shown_s(t.created_at_s),
-                    simulated.to_owned(),
-                ]
+                [t.tenant.to_string(), t.state.to_string(), shown_s(t.created_at_s), simulated.to_owned()]
             })
             .collect();
         let head = ["TENANT", "STATE", "CREATED", "SIMULATED TPMS"];
         table::write(self.out, head, &rows, "no tenants yet: muster tenant create <tenant>")?;
         Ok(Exit::Ok)
-    }
-}
-
-fn state(state: State) -> &'static str {
-    match state {
-        State::Active => "active",
-        State::Suspended => "suspended",
     }
 }

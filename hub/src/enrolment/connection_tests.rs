@@ -71,7 +71,13 @@ impl Hub {
         let store = Store::open(directory.path(), RootKey::from_bytes([7; 32]), options).expect("opens");
         let start = muster_actors::SystemClock.now();
         let clock = Arc::new(TestClock { start, passed_ms: AtomicU64::new(0) });
-        let registry = RegistryOptions { store, clock: clock.clone(), random: Arc::new(random::system) };
+        let registry = RegistryOptions {
+            store,
+            clock: clock.clone(),
+            trust_domain: "muster.example".parse().expect("domain"),
+            ended: Arc::new(|_| {}),
+            random: Arc::new(random::system),
+        };
         let registry =
             Child::new("registry", Plan::PARK, move |slot| RegistryActor::new(&registry, slot)).start();
         let address = registry.address().expect("runs");

@@ -18,8 +18,13 @@ fn open(directory: &TempDir) -> Store {
 }
 
 fn start(store: &Store) -> Supervised<RegistryActor> {
-    let options =
-        RegistryOptions { store: store.clone(), clock: world::clock(), random: Arc::new(random::counting) };
+    let options = RegistryOptions {
+        store: store.clone(),
+        clock: world::clock(),
+        trust_domain: "muster.example".parse().expect("domain"),
+        ended: Arc::new(|_| {}),
+        random: Arc::new(random::counting),
+    };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
 }
 
@@ -55,6 +60,7 @@ fn enrol(code: &ClaimCode) -> Enrol {
         reset_count: 1,
         clock_ms: 2,
         agent_version: "0.1.0".to_owned(),
+        quote: crate::registry::life::QuoteFacts::default(),
     }
 }
 

@@ -9,7 +9,10 @@
 
 pub mod actor;
 pub mod alarm;
+pub mod boots;
+mod clock;
 pub mod core;
+pub mod life;
 pub mod limits;
 pub mod message;
 pub mod revocation;
@@ -19,6 +22,7 @@ pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     alarm::{Alarm, AlarmKind},
     core::Registry,
+    life::Ended,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{Revocation, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},

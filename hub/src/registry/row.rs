@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     alarm::Alarm,
+    clock::LatestTime,
+    life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
 };
@@ -24,6 +26,8 @@ pub enum State {
     Active,
     /// It may not, until an operator says so.
     Suspended,
+    /// Its certificates are revoked and its chip is barred, until an operator says otherwise; then it enrols anew.
+    Revoked,
     /// It never will again; the row stays so that the chip cannot enrol anew.
     Retired,
 }
@@ -34,6 +38,7 @@ impl State {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
             Self::Retired => "retired",
         }
     }
@@ -108,6 +113,9 @@ pub struct Tenant {
     pub state: State,
     /// Which classes of TPM its devices may have.
     pub tpm_classes: AcceptedClasses,
+    /// What it wants done by itself.
+    #[serde(default)]
+    pub precautions: Precautions,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -146,6 +154,9 @@ pub struct Device {
     pub enrolled_at_s: u64,
     /// The version of its agent at its last enrolment or renewal.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: Life,
 }
 
 /// A single-use permission for one chip to join a tenant. The code itself is never stored.
@@ -289,6 +300,13 @@ pub enum Row {
     RevocationVersion(RevocationVersion),
     /// Something to look at.
     Alarm(Alarm),
+    /// A device that its tenant has released.
+    Released(Released),
+    /// A chip that may come in the place of a device.
+    Successor(Successor),
+    /// The latest time that was known.
+    #[serde(rename = "latest-time")]
+    LatestTime(LatestTime),
 }
 
 impl Row {
@@ -305,6 +323,11 @@ impl Row {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }
             Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Released(row) => {
+                format!("x/{}/{:020}/{}", row.tenant, row.released.at_s, row.device).into_bytes()
+            }
+            Self::Successor(row) => format!("s/{}", HEXLOWER.encode(&row.ek_hash)).into_bytes(),
+            Self::LatestTime(_) => b"latest-time".to_vec(),
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
@@ -338,7 +361,7 @@ mod hex {
     }
 }
 
-mod hash {
+pub(super) mod hash {
     use super::*;
 
     pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
@@ -419,6 +442,7 @@ mod tests {
             clock_ms: u64::MAX,
             enrolled_at_s: 1,
             agent_version: "0.1.0".to_owned(),
+            life: Life::default(),
         });
         let bytes = row.encode().expect("encodes");
         assert_eq!(Row::decode(&bytes).expect("decodes"), row);

@@ -29,6 +29,10 @@ pub enum State {
     Active,
     /// A person said it may not, for now.
     Suspended,
+    /// Its certificates are revoked and its chip is barred.
+    Revoked,
+    /// It never will again.
+    Retired,
 }
 
 /// A tenant.
@@ -125,6 +129,8 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Retired => "retired",
         })
     }
 }
