@@ -247,6 +247,11 @@ impl Bus {
             .close(&principal.tenant, CloseMatching { principal: Some(principal.clone()), closing });
     }
 
+    /// Lets nobody of a tenant in, whichever way they come, or lets them in again.
+    pub fn bar_tenant(&self, tenant: &TenantId, is_barred: bool) {
+        self.directory.bar(tenant, is_barred);
+    }
+
     /// Closes every session of a tenant, such as one that was suspended.
     pub fn close_tenant(&self, tenant: &TenantId, code: ReasonCode, reason: &str) {
         let closing = CloseSession { code, reason: reason.to_owned() };
@@ -258,8 +263,8 @@ impl Bus {
     /// # Errors
     /// It is not served, or is about to start.
     pub fn inspector(&self, tenant: &TenantId) -> Result<Inspector, NotInspected> {
-        let found = self.directory.find(tenant);
-        found.map(|entry| entry.inspector.clone()).map_err(|_| NotInspected::NotRunning)
+        let found = self.directory.entry(tenant);
+        found.map(|entry| entry.inspector.clone()).ok_or(NotInspected::NotRunning)
     }
 
     /// What the listeners counted.

@@ -35,7 +35,7 @@ use crate::{
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     place::Place,
     random,
-    registry::{Ended, RegistryActor, actor::RegistryOptions, message::ListTenants},
+    registry::{Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
     tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
 };
@@ -243,7 +243,10 @@ fn closer(bus: &Arc<Bus>, trust_domain: TrustDomain) -> Arc<dyn Fn(&Ended) + Sen
             let principal = Principal { trust_domain, tenant, kind: *kind, id: id.clone() };
             bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
         }
-        None => bus.close_tenant(tenant, ReasonCode::NotAuthorized, reason),
+        None => {
+            bus.bar_tenant(tenant, true);
+            bus.close_tenant(tenant, ReasonCode::NotAuthorized, reason);
+        }
     })
 }
 
@@ -285,6 +288,7 @@ async fn serve_tenants(
         if !matches!(served, Some(Ok(()))) {
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
+        bus.bar_tenant(&tenant.id, tenant.state != State::Active);
     }
     Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
 }
