@@ -3,6 +3,7 @@
 //! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
 //! may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod alarms;
 mod audit;
 mod caller;
 mod clients;
@@ -10,6 +11,7 @@ mod devices;
 mod error;
 mod health;
 mod inspection;
+mod life;
 mod readings;
 mod server;
 mod tenants;
@@ -98,6 +100,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
+        .route("/api/v1/alarms", web::get().to(alarms::list))
+        .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -106,6 +110,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
+                .route("/{tenant}/devices/{device}/{command}", web::post().to(life::device))
+                .route("/{tenant}/apps/{app}/{command}", web::post().to(life::app))
+                .route("/{tenant}/users/{user}/{command}", web::post().to(life::user))
+                .route("/{tenant}/precautions", web::post().to(life::precautions))
+                .route("/{tenant}/{command:suspend|resume}", web::post().to(life::tenant))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))
                 .route("/{tenant}/clients/kick", web::post().to(inspection::kick))
                 .route("/{tenant}/topics/retained", web::get().to(inspection::retained))

@@ -19,6 +19,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, Output,
     identity::{host_port, hub_file},
+    life,
 };
 use crate::{private_file, tls};
 
@@ -41,6 +42,8 @@ pub(super) enum Apps {
         #[arg(long, value_name = "HOST:PORT", value_parser = mqtt)]
         mqtt: Option<(String, u16)>,
     },
+    #[command(flatten)]
+    Life(life::AppLife),
 }
 
 /// What was made, for a program.
@@ -53,7 +56,10 @@ struct Created<'a> {
 }
 
 pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Apps::Create { tenant, app, replace, out, mqtt } = command;
+    let (tenant, app, replace, out, mqtt) = match command {
+        Apps::Create { tenant, app, replace, out, mqtt } => (tenant, app, replace, out, mqtt),
+        Apps::Life(command) => return life::app(command, call),
+    };
     let what = format!("create the app {app} of {tenant}");
     let dir = out.unwrap_or_else(|| PathBuf::from(format!("{tenant}-{app}")));
     for name in ["key.pem", "cert.pem", "ca.pem", "hub.toml"] {

@@ -12,6 +12,7 @@ mod exit;
 mod hub;
 mod identity;
 mod inspection;
+mod life;
 mod local;
 mod mqtt;
 mod remote;
@@ -102,16 +103,19 @@ enum Command {
     /// Look after the operator's own identity, on the machine of the hub.
     #[command(subcommand)]
     Operator(Operator),
-    /// Create and list tenants.
+    /// Create, list, suspend and resume tenants.
     #[command(subcommand)]
     Tenant(remote::Tenants),
     /// Create claims: single-use codes that tie an unknown chip to a tenant.
     #[command(subcommand)]
     Claim(remote::Claims),
-    /// List and show devices.
+    /// List and show devices, and rule over their lives.
     #[command(subcommand)]
     Device(remote::Devices),
-    /// Create apps of a tenant.
+    /// List what has to be looked at, and say that you have looked.
+    #[command(subcommand)]
+    Alarms(life::AlarmCommand),
+    /// Create apps of a tenant, suspend, resume and revoke them.
     #[command(subcommand)]
     App(app::Apps),
     /// Read a tenant's telemetry, as an app or user of that tenant.
@@ -197,6 +201,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
+        Command::Alarms(command) => life::alarms(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),

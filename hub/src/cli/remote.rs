@@ -4,11 +4,11 @@ use clap::Subcommand;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{Claim, Device, NewClaim, NewTenant, Tenant},
+    api::{Claim, Device, NewClaim, NewTenant, Tenant, life::DeviceLife},
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, table,
+    Call, Complaint, Exit, OfTenant, Output, life, table,
     time::{duration_s, shown_s},
 };
 
@@ -24,6 +24,8 @@ pub(super) enum Tenants {
     },
     /// List all tenants.
     List,
+    #[command(flatten)]
+    Life(life::TenantLife),
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +57,8 @@ pub(super) enum Devices {
         /// Its id.
         device: DeviceId,
     },
+    #[command(flatten)]
+    Life(life::DeviceLife),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -69,6 +73,7 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)
         }
+        Tenants::Life(command) => life::tenant(command, call),
     }
 }
 
@@ -140,11 +145,15 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 ("enrolled", shown_s(found.enrolled_at_s)),
                 ("boots", found.boots.to_string()),
                 ("agent", found.agent_version),
-            ] {
+            ]
+            .into_iter()
+            .chain(lived(found.life))
+            {
                 writeln!(call.out, "{name:<12} {}", table::printable(&value))?;
             }
             Ok(Exit::Ok)
         }
+        Devices::Life(command) => life::device(command, call),
     }
 }
 
@@ -181,4 +190,22 @@ impl Call<'_> {
         table::write(self.out, head, &rows, "no tenants yet: muster tenant create <tenant>")?;
         Ok(Exit::Ok)
     }
+}
+
+/// What there is to tell of a device's life.
+fn lived(life: DeviceLife) -> impl Iterator<Item = (&'static str, String)> {
+    let DeviceLife {
+        changed_at_s, changed_by, changed_why, compromised_since_s, replaces, replaced_by, ..
+    } = life;
+    let changed = changed_at_s.map(shown_s).zip(changed_by).map(|(at, by)| format!("{at} by {by}"));
+    [
+        ("last quote", life.quoted_at_s.map(shown_s)),
+        ("changed", changed),
+        ("why", changed_why),
+        ("compromised", compromised_since_s.map(|at_s| format!("since {}", shown_s(at_s)))),
+        ("replaces", replaces.map(|id| id.to_string())),
+        ("replaced by", replaced_by.map(|id| id.to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }

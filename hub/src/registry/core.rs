@@ -194,7 +194,10 @@ impl Registry {
         if !exists && self.clients.keys().filter(theirs).count() >= CLIENTS_PER_TENANT_MAX {
             return Err(Refusal::Full(Bound::Clients));
         }
-        let client = Client { tenant, kind, id, certificate, state: State::Active };
+        // Another certificate does not resume whoever is suspended.
+        let before = self.clients.get(&(tenant.clone(), kind, id.clone())).map(|client| client.state);
+        let state = if before == Some(State::Suspended) { State::Suspended } else { State::Active };
+        let client = Client { tenant, kind, id, certificate, state };
         self.put(Row::Client(client.clone()), effects);
         Ok(client)
     }

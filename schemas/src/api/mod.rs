@@ -3,6 +3,8 @@
 //! Times are Unix seconds. What a caller sends refuses unknown fields, so that a mistyped field is an answer and not a
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
+pub mod life;
+
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -46,6 +48,9 @@ pub struct Tenant {
     pub state: State,
     /// Whether it accepts devices whose TPM is simulated.
     pub accept_simulated_tpms: bool,
+    /// What it wants done by itself when something is wrong with a chip.
+    #[serde(default)]
+    pub precautions: life::Precautions,
 }
 
 /// `POST /api/v1/tenants/{t}/claims`: a claim to create.
@@ -122,6 +127,9 @@ pub struct Device {
     pub boots: u32,
     /// The version of its agent.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: life::DeviceLife,
 }
 
 impl fmt::Display for State {

@@ -35,9 +35,14 @@ impl Registry {
                     return Err(Refusal::CompromiseAhead);
                 }
                 let principal = self.principal(&tenant, kind.kind(), &id);
-                let certificate = client.certificate.clone();
-                let row =
-                    revocation(Role::Client, &certificate, principal, now_s, reason, compromised_since_s);
+                let row = revocation(
+                    Role::Client,
+                    &client.certificate,
+                    principal,
+                    now_s,
+                    reason,
+                    compromised_since_s,
+                );
                 let news = self.record_revocation(now_s, row, effects);
                 if state == State::Revoked {
                     return Ok((client, news));

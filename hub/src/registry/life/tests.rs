@@ -247,7 +247,7 @@ fn another_chip_takes_the_place_of_a_broken_one_without_a_claim() {
     story.change("acme", 1, DeviceChange::Replace { with: ek(3) }).expect("it has not come yet");
     assert_eq!(story.enrol(2, None, 1), Err(OwnerRefusal::UnknownChip), "it is not waited for any longer");
     let device = story.enrol(3, None, 1).expect("enrolled").device;
-    assert_eq!((device.tenant.clone(), device.life.replaces.clone()), (id("acme"), Some(name(1))));
+    assert_eq!((device.tenant.clone(), device.life.replaces), (id("acme"), Some(name(1))));
     let refused = story.change("acme", 1, DeviceChange::Replace { with: ek(4) });
     assert_eq!(refused, Err(Refusal::Replaced { device: name(1), other: name(3) }));
     let refused = story.change("acme", 3, DeviceChange::Replace { with: ek(1) });
