@@ -253,13 +253,24 @@ impl Bus {
         self.directory.close(tenant, CloseMatching { kind: Some(kind), principal: None, closing });
     }
 
+    /// Lets nobody of a tenant in, whichever way they come, or lets them in again.
+    pub fn bar_tenant(&self, tenant: &TenantId, is_barred: bool) {
+        self.directory.bar(tenant, is_barred);
+    }
+
+    /// Closes every session of a tenant, such as one that was suspended.
+    pub fn close_tenant(&self, tenant: &TenantId, code: ReasonCode, reason: &str) {
+        let closing = CloseSession { code, reason: reason.to_owned() };
+        self.directory.close(tenant, CloseMatching { kind: None, principal: None, closing });
+    }
+
     /// Looks into a tenant.
     ///
     /// # Errors
     /// It is not served, or is about to start.
     pub fn inspector(&self, tenant: &TenantId) -> Result<Inspector, NotInspected> {
-        let found = self.directory.find(tenant);
-        found.map(|entry| entry.inspector.clone()).map_err(|_| NotInspected::NotRunning)
+        let found = self.directory.entry(tenant);
+        found.map(|entry| entry.inspector.clone()).ok_or(NotInspected::NotRunning)
     }
 
     /// What the listeners counted.

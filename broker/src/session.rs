@@ -52,6 +52,8 @@ pub(crate) enum Arrived {
         bytes: usize,
     },
     Malformed(DecodeError),
+    /// The peer was let in, and is not any longer.
+    Dismissed(Box<NotAdmitted>),
     /// The socket has caught up, after the session asked to hear of it.
     Drained,
     Closed(Option<io::Error>),
@@ -404,6 +406,9 @@ impl Handler<Inbound> for Session {
                 }
             }
             Arrived::Malformed(error) => self.input(Input::Malformed(error)),
+            Arrived::Dismissed(refusal) => {
+                self.input(Input::Shutdown(refusal.code, Some(refusal.reason)));
+            }
             Arrived::Drained => {}
             Arrived::Closed(error) => {
                 if let Some(error) = error {

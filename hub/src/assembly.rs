@@ -16,7 +16,7 @@ use muster_broker::{
     limits::RECOVERY_TIME_MAX,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
-use muster_schemas::TenantId;
+use muster_schemas::{Principal, TenantId, TrustDomain};
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -40,7 +40,7 @@ use crate::{
     place::Place,
     publication::{Publication, Publisher, PublisherError, PublisherParts},
     random,
-    registry::{AttestSessions, RegistryActor, actor::RegistryOptions, message::ListTenants},
+    registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
@@ -138,19 +138,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
-    let registry = {
-        let options = RegistryOptions {
-            store: store.clone(),
-            clock: clock.clone(),
-            random: Arc::new(random::system),
-            pins,
-        };
-        let registry = Place::new();
-        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
-            RegistryActor::new(&options, exit)
-        });
-        registry
-    };
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -164,6 +151,21 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
+    let registry = {
+        let options = RegistryOptions {
+            store: store.clone(),
+            clock: clock.clone(),
+            trust_domain: trust.trust_domain().clone(),
+            ended: closer(&bus, trust.trust_domain().clone()),
+            random: Arc::new(random::system),
+            pins,
+        };
+        let registry = Place::new();
+        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
+            RegistryActor::new(&options, exit)
+        });
+        registry
+    };
     let tenants = serve_tenants(&registry, store, &bus).await?;
     for (key, tenant) in config.listeners.tenants() {
         match tenants.get(tenant) {
@@ -286,6 +288,22 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     Ok(())
 }
 
+/// Closes the sessions that have lost what they rest on.
+fn closer(bus: &Arc<Bus>, trust_domain: TrustDomain) -> Arc<dyn Fn(&Ended) + Send + Sync> {
+    let bus = bus.clone();
+    Arc::new(move |Ended { tenant, whom, reason }| match whom {
+        Some((kind, id)) => {
+            let (trust_domain, tenant) = (trust_domain.clone(), tenant.clone());
+            let principal = Principal { trust_domain, tenant, kind: *kind, id: id.clone() };
+            bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
+        }
+        None => {
+            bus.bar_tenant(tenant, true);
+            bus.close_tenant(tenant, ReasonCode::NotAuthorized, reason);
+        }
+    })
+}
+
 /// Starts a supervised actor on an arbiter, and keeps its place told.
 fn start<A>(
     arbiter: &Arbiter,
@@ -324,6 +342,7 @@ async fn serve_tenants(
         if !matches!(served, Some(Ok(()))) {
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
+        bus.bar_tenant(&tenant.id, tenant.state != State::Active);
     }
     Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
 }

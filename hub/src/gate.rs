@@ -53,7 +53,6 @@ impl Gate for RegistryGate {
             }
         };
         let now = self.clock.now();
-        let left_s = leaf.not_after_s.saturating_sub(self.clock.unix_ms() / 1_000);
         let Some(registry) = self.registry.address() else {
             return Box::pin(ready(Err(told(AdmitReason::Unavailable))));
         };
@@ -73,7 +72,7 @@ impl Gate for RegistryGate {
                 witness.let_in(&admitted.principal.id);
             }
             let access = rights(&admitted.principal, app).ok_or_else(|| told(AdmitReason::Kind))?;
-            let expires = Some(now + Duration::from_secs(left_s));
+            let expires = Some(now + Duration::from_secs(admitted.left_s));
             Ok(Admitted { principal: admitted.principal, access, expires, quarantine: None })
         })
     }
@@ -110,7 +109,10 @@ pub(crate) fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Acce
 /// What the peer is told, and what it can do next.
 fn told(reason: AdmitReason) -> NotAdmitted {
     let code = match reason {
-        AdmitReason::TenantSuspended | AdmitReason::Suspended | AdmitReason::Retired => ReasonCode::Banned,
+        AdmitReason::TenantSuspended
+        | AdmitReason::Suspended
+        | AdmitReason::Revoked
+        | AdmitReason::Retired => ReasonCode::Banned,
         AdmitReason::Unavailable => ReasonCode::ServerUnavailable,
         AdmitReason::TenantUnknown
         | AdmitReason::Unknown

@@ -141,6 +141,10 @@ pub const EST_LINE_CHARS: usize = 64;
 pub const EST_RETRY_S: u64 = 10;
 /// How long a caller has to send the head of its request.
 pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody who is being streamed to still may act.
+pub const RIGHTS_LOOK_TIME: Duration = Duration::from_secs(2);
+/// Longest words about why a command was given, in bytes.
+pub const WHY_BYTES_MAX: usize = 256;
 /// How long an idle connection to the API stays open.
 pub const API_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long an actor that everything rests on may take to start.

@@ -7,6 +7,7 @@ mod bombs;
 mod congestion;
 mod delivery;
 mod durable;
+mod endings;
 mod failure;
 mod garbage;
 mod house;

@@ -113,6 +113,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         (self, present)
     }
 
+    /// Says CONNECT, and says whether there was any answer before the end.
+    pub(super) async fn is_answered(&mut self) -> bool {
+        let connect = self.bytes(&Packet::Connect(Box::new(self.connect.clone())));
+        // It may be closed already, and that is an answer to us.
+        let _ = self.stream.write_all(&connect).await;
+        let read = timeout(PATIENCE, self.stream.read(&mut [0; 64])).await.expect("in time");
+        matches!(read, Ok(1..))
+    }
+
     /// Says CONNECT.
     pub(super) async fn send_connect(&mut self) {
         self.send(&Packet::Connect(Box::new(self.connect.clone()))).await;

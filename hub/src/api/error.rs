@@ -135,6 +135,26 @@ impl From<Refusal> for ApiError {
             Refusal::NotItsCertificate => {
                 (StatusCode::CONFLICT, "not_its_certificate", "enrol the device again")
             }
+            Refusal::ClientRevoked { .. } => (
+                StatusCode::CONFLICT,
+                "client_revoked",
+                "issue another certificate to it: `muster app create --replace`",
+            ),
+            Refusal::DeviceState { .. } => {
+                (StatusCode::CONFLICT, "device_state", "`muster device show` says how it came to be so")
+            }
+            Refusal::SuccessorTaken(_) => {
+                (StatusCode::CONFLICT, "successor_taken", "check the hash of the new chip's endorsement key")
+            }
+            Refusal::Replaced { .. } => {
+                (StatusCode::CONFLICT, "replaced", "replace the successor, if it is that which broke")
+            }
+            Refusal::CompromiseAhead => {
+                (StatusCode::BAD_REQUEST, "compromise_ahead", "give a time that has passed, or none")
+            }
+            Refusal::ClockBehind => {
+                (StatusCode::SERVICE_UNAVAILABLE, "clock_behind", "set the clock of the hub's machine right")
+            }
             Refusal::AlarmUnknown(_) => {
                 (StatusCode::NOT_FOUND, "alarm_unknown", "`muster alarms list` shows the numbers")
             }

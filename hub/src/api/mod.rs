@@ -3,6 +3,7 @@
 //! Every call is made by a principal: whom its client certificate or its token proves, looked up in the registry for each
 //! request. What a caller may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod alarms;
 mod attest;
 mod audit;
 mod authority;
@@ -14,6 +15,7 @@ mod error;
 mod est;
 mod health;
 mod inspection;
+mod life;
 mod people;
 mod readings;
 mod server;
@@ -125,6 +127,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
         .configure(est::routes)
         .route("/crl/{file}", web::get().to(authority::list))
+        .route("/api/v1/alarms", web::get().to(alarms::list))
+        .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -137,7 +141,8 @@ fn routes(config: &mut web::ServiceConfig) {
                     web::scope("/{tenant}/{kind:apps|users}")
                         .route("", web::get().to(people::list))
                         .route("/{id}", web::delete().to(people::remove))
-                        .route("/{id}/pinned", web::put().to(people::pin)),
+                        .route("/{id}/pinned", web::put().to(people::pin))
+                        .route("/{id}/{command}", web::post().to(life::client)),
                 )
                 .route("/{tenant}/ways-in", web::get().to(ways_in::show))
                 .route("/{tenant}/ways-in", web::put().to(ways_in::set))
@@ -145,6 +150,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))
                 .route("/{tenant}/can", web::get().to(can::can))
+                .route("/{tenant}/devices/{device}/{command}", web::post().to(life::device))
+                .route("/{tenant}/precautions", web::post().to(life::precautions))
+                .route("/{tenant}/{command:suspend|resume}", web::post().to(life::tenant))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))
                 .route("/{tenant}/clients/kick", web::post().to(inspection::kick))
                 .route("/{tenant}/topics/retained", web::get().to(inspection::retained))

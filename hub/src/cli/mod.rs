@@ -14,6 +14,7 @@ mod explain;
 mod hub;
 mod identity;
 mod inspection;
+mod life;
 mod local;
 mod mqtt;
 mod people;
@@ -108,16 +109,19 @@ enum Command {
     /// Look after the operator's own identity, on the machine of the hub.
     #[command(subcommand)]
     Operator(Operator),
-    /// Create and list tenants.
+    /// Create, list, suspend and resume tenants.
     #[command(subcommand)]
     Tenant(remote::Tenants),
     /// Create claims: single-use codes that tie an unknown chip to a tenant.
     #[command(subcommand)]
     Claim(remote::Claims),
-    /// List and show devices.
+    /// List and show devices, and rule over their lives.
     #[command(subcommand)]
     Device(remote::Devices),
-    /// Create, list and remove apps of a tenant.
+    /// List what has to be looked at, and say that you have looked.
+    #[command(subcommand)]
+    Alarms(life::AlarmCommand),
+    /// Create, list and remove apps of a tenant, suspend, resume and revoke them.
     #[command(subcommand)]
     App(people::Clients),
     /// Create, list and remove users: people of a tenant, or operators of the hub.
@@ -208,6 +212,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
+        Command::Alarms(command) => life::alarms(command, &mut Call::new(&common, world)?),
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),

@@ -12,7 +12,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     app::{Creation, create},
-    hub_file, table,
+    hub_file, life, table,
     time::shown_s,
 };
 use crate::{limits::CERTIFICATE_BYTES_MAX, private_file, registry::ClientKind};
@@ -41,6 +41,8 @@ pub(super) enum Clients {
         /// Its id.
         id: DeviceId,
     },
+    #[command(flatten)]
+    Life(life::ClientLife),
 }
 
 pub(super) fn client(kind: ClientKind, command: Clients, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -49,6 +51,7 @@ pub(super) fn client(kind: ClientKind, command: Clients, call: &mut Call<'_>) ->
         ClientKind::User => "users",
     };
     match command {
+        Clients::Life(command) => life::client(kind, many, command, call),
         Clients::Create { create: Creation { tenant, id, replace, .. }, without_certificate: true } => {
             let what = format!("create the {} {id} of {tenant}", kind.kind());
             if kind == ClientKind::App {

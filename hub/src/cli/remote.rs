@@ -4,11 +4,11 @@ use clap::Subcommand;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{Claim, Device, NewClaim, NewTenant, State, Tenant, WaysIn},
+    api::{Claim, Device, NewClaim, NewTenant, Tenant, WaysIn, life::DeviceLife},
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, attest, explain, table,
+    Call, Complaint, Exit, OfTenant, Output, attest, explain, life, table,
     time::{duration_s, shown_s},
     ways_in::{Switch, ways_in},
 };
@@ -43,6 +43,8 @@ pub(super) enum Tenants {
         /// What it is to be; shows what it is when left out.
         switch: Option<Switch>,
     },
+    #[command(flatten)]
+    Life(life::TenantLife),
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +78,8 @@ pub(super) enum Devices {
     },
     /// Say why a device cannot connect: its last refusals, and what to do next.
     Why(explain::Why),
+    #[command(flatten)]
+    Life(life::DeviceLife),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -99,6 +103,7 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)
         }
+        Tenants::Life(command) => life::tenant(command, call),
     }
 }
 
@@ -144,7 +149,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 .into_iter()
                 .map(|d| {
                     let expires = shown_s(d.certificate_expires_at_s);
-                    [d.device.to_string(), state(d.state).to_owned(), d.model, d.tpm_class, expires]
+                    [d.device.to_string(), d.state.to_string(), d.model, d.tpm_class, expires]
                 })
                 .collect();
             let head = ["DEVICE", "STATE", "MODEL", "TPM", "CERTIFICATE EXPIRES"];
@@ -162,7 +167,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             for (name, value) in [
                 ("device", found.device.to_string()),
                 ("tenant", found.tenant.to_string()),
-                ("state", state(found.state).to_owned()),
+                ("state", found.state.to_string()),
                 ("model", found.model),
                 ("tpm", found.tpm_class),
                 ("ek hash", found.ek_hash),
@@ -171,11 +176,15 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 ("enrolled", shown_s(found.enrolled_at_s)),
                 ("boots", found.boots.to_string()),
                 ("agent", found.agent_version),
-            ] {
+            ]
+            .into_iter()
+            .chain(lived(found.life))
+            {
                 writeln!(call.out, "{name:<12} {}", table::printable(&value))?;
             }
             Ok(Exit::Ok)
         }
+        Devices::Life(command) => life::device(command, call),
     }
 }
 
@@ -205,12 +214,7 @@ impl Call<'_> {
             .iter()
             .map(|t| {
                 let simulated = if t.accept_simulated_tpms { "accepted" } else { "refused" };
-                [
-                    t.tenant.to_string(),
-                    state(t.state).to_owned(),
-                    shown_s(t.created_at_s),
-                    simulated.to_owned(),
-                ]
+                [t.tenant.to_string(), t.state.to_string(), shown_s(t.created_at_s), simulated.to_owned()]
             })
             .collect();
         let head = ["TENANT", "STATE", "CREATED", "SIMULATED TPMS"];
@@ -219,9 +223,20 @@ impl Call<'_> {
     }
 }
 
-fn state(state: State) -> &'static str {
-    match state {
-        State::Active => "active",
-        State::Suspended => "suspended",
-    }
+/// What there is to tell of a device's life.
+fn lived(life: DeviceLife) -> impl Iterator<Item = (&'static str, String)> {
+    let DeviceLife {
+        changed_at_s, changed_by, changed_why, compromised_since_s, replaces, replaced_by, ..
+    } = life;
+    let changed = changed_at_s.map(shown_s).zip(changed_by).map(|(at, by)| format!("{at} by {by}"));
+    [
+        ("last quote", life.quoted_at_s.map(shown_s)),
+        ("changed", changed),
+        ("why", changed_why),
+        ("compromised", compromised_since_s.map(|at_s| format!("since {}", shown_s(at_s)))),
+        ("replaces", replaces.map(|id| id.to_string())),
+        ("replaced by", replaced_by.map(|id| id.to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }

@@ -24,7 +24,7 @@ use crate::{
     authority::Leaf,
     random::Random,
     registry::{
-        self, AdmitReason, OwnerRefusal, Ownership,
+        self, AdmitReason, OwnerRefusal, Ownership, State,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
     witness::{self, Witness},
@@ -299,6 +299,7 @@ fn no_owner(refusal: &OwnerRefusal) -> Rejection {
         OwnerRefusal::ClaimExpired => RefusalCode::ClaimExpired,
         OwnerRefusal::ClaimModelMismatch => RefusalCode::ClaimModelMismatch,
         OwnerRefusal::ClassNotAllowed(_) => RefusalCode::ClassNotAllowed,
+        OwnerRefusal::DeviceNotActive(State::Revoked | State::Retired) => RefusalCode::ChipBarred,
         OwnerRefusal::DeviceNotActive(_) => RefusalCode::DeviceSuspended,
         OwnerRefusal::TenantSuspended => RefusalCode::TenantSuspended,
         OwnerRefusal::OwnerChanged => RefusalCode::SessionUnknown,
@@ -309,7 +310,8 @@ fn no_owner(refusal: &OwnerRefusal) -> Rejection {
 
 fn not_admitted(reason: AdmitReason) -> Rejection {
     let code = match reason {
-        AdmitReason::Suspended | AdmitReason::Retired => RefusalCode::DeviceSuspended,
+        AdmitReason::Suspended => RefusalCode::DeviceSuspended,
+        AdmitReason::Retired | AdmitReason::Revoked => RefusalCode::ChipBarred,
         AdmitReason::TenantSuspended => RefusalCode::TenantSuspended,
         AdmitReason::Unavailable => RefusalCode::HubUnavailable,
         AdmitReason::Kind => RefusalCode::Malformed,

@@ -37,6 +37,7 @@ use crate::{
     random::{self, Random},
     registry::{
         Certificate, Device, Ownership,
+        life::QuoteFacts,
         message::{Enrol, FindOwner, Renewed},
     },
 };
@@ -310,6 +311,7 @@ impl Enrolment {
             reset_count: evidence.reset_count,
             clock_ms: evidence.clock_ms,
             agent_version,
+            quote: quote_facts(evidence),
         };
         Ok(Grant { write, reply })
     }
@@ -331,6 +333,7 @@ impl Enrolment {
             reset_count: evidence.reset_count,
             clock_ms: evidence.clock_ms,
             agent_version,
+            quote: quote_facts(evidence),
         };
         Ok(Grant { write, reply })
     }
@@ -400,6 +403,11 @@ fn renew_after_s(life_s: u64, random: [u8; 8]) -> u64 {
     let half = life_s / 2;
     let jitter = half / 100 * RENEWAL_JITTER_PERCENT + half % 100 * RENEWAL_JITTER_PERCENT / 100;
     half - jitter + u64::from_be_bytes(random) % (2 * jitter + 1)
+}
+
+fn quote_facts(evidence: &Evidence) -> QuoteFacts {
+    let Evidence { restart_count, firmware_version, .. } = *evidence;
+    QuoteFacts { restart_count, firmware_version }
 }
 
 fn refuse(code: RefusalCode, detail: impl Into<String>) -> Rejection {

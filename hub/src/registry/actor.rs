@@ -8,14 +8,15 @@ use actix::{
 };
 use muster_actors::{ExitSlot, SharedClock};
 use muster_broker::store::{Commit, CommitError, Sealer, Store, StoreError, Table, Unsealable, Write};
-use muster_schemas::{DeviceId, TenantId};
+use muster_schemas::{DeviceId, TenantId, TrustDomain};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
     alarm::Alarm,
     core::{Effect, Registry},
-    limits::MAILBOX_MESSAGES_MAX,
+    life::Ended,
+    limits::{CLOCK_LOOK_TIME, MAILBOX_MESSAGES_MAX},
     message::{
         Admit, AdmitReason, AdmitRefusal, Admitted, CreateClaim, CreateTenant, CreatedClaim, Enrol, Enrolled,
         FindOwner, ListDevices, ListTenants, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
@@ -55,6 +56,10 @@ pub struct RegistryOptions {
     pub store: Store,
     /// What the time is.
     pub clock: SharedClock,
+    /// The installation that it is the registry of.
+    pub trust_domain: TrustDomain,
+    /// Called when sessions have lost what they rest on, once that is durable. It sends messages and returns.
+    pub ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     /// Where claim codes come from: one generator for each life of the actor.
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// Where the TLS listeners read which foreign certificates are pinned.
@@ -75,6 +80,8 @@ pub struct RegistryActor {
     clock: SharedClock,
     random: Random,
     pins: Pins,
+    trust_domain: TrustDomain,
+    ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     slot: ExitSlot,
     rows: Option<Rows>,
     core: Registry,
@@ -93,6 +100,8 @@ impl RegistryActor {
             clock: options.clock.clone(),
             random: (options.random)(),
             pins: options.pins.clone(),
+            trust_domain: options.trust_domain.clone(),
+            ended: options.ended.clone(),
             slot,
             rows: None,
             core: Registry::default(),
@@ -106,13 +115,14 @@ impl RegistryActor {
         &self.core
     }
 
-    pub(super) fn now_s(&self) -> u64 {
-        self.clock.unix_ms() / 1_000
+    /// The time, which never goes back.
+    pub(super) fn now_s(&mut self) -> u64 {
+        self.core.time(self.clock.unix_ms() / 1_000)
     }
 
     fn load(&mut self) -> Result<(), RegistryError> {
         let rows = Rows::open(&self.store)?;
-        self.core = Registry::load(rows.load()?);
+        self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
         self.tell_pins();
         self.rows = Some(rows);
         self.ahead = false;
@@ -126,8 +136,9 @@ impl RegistryActor {
     }
 
     /// What the time is, Unix seconds, if the rows are loaded.
-    pub(super) fn loaded_now_s(&self) -> Option<u64> {
-        self.rows.is_some().then(|| self.now_s())
+    pub(super) fn loaded_now_s(&mut self) -> Option<u64> {
+        let is_loaded = self.rows.is_some();
+        is_loaded.then(|| self.now_s())
     }
 
     /// Lets the core decide, and answers once what it changed is durable.
@@ -158,9 +169,14 @@ impl RegistryActor {
 
     fn commit(
         &mut self,
-        effects: Vec<Effect>,
+        mut effects: Vec<Effect>,
         ctx: &mut Context<Self>,
     ) -> Result<oneshot::Receiver<Result<(), CommitError>>, Refusal> {
+        let ending: Vec<_> = effects
+            .extract_if(.., |effect| matches!(effect, Effect::End(_)))
+            .filter_map(|effect| if let Effect::End(ended) = effect { Some(ended) } else { None })
+            .collect();
+        let close = self.ended.clone();
         let writes = self.writes(effects).map_err(|error| {
             // The core has made the change and it will not be stored: as after a refused commit.
             self.ahead = true;
@@ -170,6 +186,9 @@ impl RegistryActor {
         let (answer, stored) = oneshot::channel();
         let (report, reported) = oneshot::channel();
         let done = Box::new(move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                ending.iter().for_each(|ended| close(ended));
+            }
             let _ = report.send(outcome.is_ok());
             let _ = answer.send(outcome);
         });
@@ -194,6 +213,8 @@ impl RegistryActor {
                     Err(error) => return Err(error.into()),
                 },
                 Effect::Tell(alarm) => told(&alarm),
+                // Not for the store: taken out before.
+                Effect::End(_) => {}
                 Effect::Put(row) => writes.push(rows.put(&row)?),
                 Effect::Delete(key) => {
                     writes.push(Write::Delete { table: rows.table.clone(), key: rows.key(&key) });
@@ -201,6 +222,20 @@ impl RegistryActor {
             }
         }
         Ok(writes)
+    }
+
+    /// Looks at the clock, and at what has ended and need not be kept.
+    fn keep_time(&mut self, ctx: &mut Context<Self>) {
+        let mut effects = Vec::new();
+        self.core.keep_time(self.clock.unix_ms() / 1_000, &mut effects);
+        let now_s = self.now_s();
+        self.core.forget_ended_revocations(now_s, &mut effects);
+        if !effects.is_empty()
+            && !self.ahead
+            && let Err(refusal) = self.commit(effects, ctx)
+        {
+            warn!(%refusal, "failed to write what time it is");
+        }
     }
 
     fn reload_when_quiet(&mut self, ctx: &mut Context<Self>) {
@@ -270,6 +305,8 @@ impl Actor for RegistryActor {
             Ok(()) => {
                 let (tenants, devices) = self.core.counts();
                 info!(tenants, devices, "registry loaded");
+                self.keep_time(ctx);
+                ctx.run_interval(CLOCK_LOOK_TIME, Self::keep_time);
             }
             Err(error) => self.slot.fail(ctx, error),
         }
@@ -323,7 +360,7 @@ impl Handler<Renewed> for RegistryActor {
     type Result = ResponseFuture<Result<Device, Refusal>>;
 
     fn handle(&mut self, command: Renewed, ctx: &mut Context<Self>) -> Self::Result {
-        self.change(ctx, |refusal| refusal, |core, _, effects| core.renewed(command, effects))
+        self.change(ctx, |refusal| refusal, |core, now_s, effects| core.renewed(now_s, command, effects))
     }
 }
 
@@ -353,7 +390,8 @@ impl Handler<FindOwner> for RegistryActor {
     type Result = Result<Ownership, OwnerRefusal>;
 
     fn handle(&mut self, command: FindOwner, _: &mut Context<Self>) -> Self::Result {
-        self.core.find_owner(self.now_s(), &command)
+        let now_s = self.now_s();
+        self.core.find_owner(now_s, &command)
     }
 }
 

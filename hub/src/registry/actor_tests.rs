@@ -21,6 +21,8 @@ fn start(store: &Store) -> Supervised<RegistryActor> {
     let options = RegistryOptions {
         store: store.clone(),
         clock: world::clock(),
+        trust_domain: "muster.example".parse().expect("domain"),
+        ended: Arc::new(|_| {}),
         random: Arc::new(random::counting),
         pins: Pins::default(),
     };
@@ -59,6 +61,7 @@ fn enrol(code: &ClaimCode) -> Enrol {
         reset_count: 1,
         clock_ms: 2,
         agent_version: "0.1.0".to_owned(),
+        quote: crate::registry::life::QuoteFacts::default(),
     }
 }
 

@@ -6,11 +6,14 @@ use std::{
     ops::Bound as Range,
 };
 
-use muster_schemas::{DeviceId, Kind, Principal, TenantId};
+use muster_schemas::{DeviceId, InvalidPrincipal, Kind, Principal, TenantId, TrustDomain};
 
 use super::{
     alarm::{Alarm, Alarms},
     attest::AttestSessions,
+    boots::Boot,
+    clock::Latest,
+    life::{Ended, Life, Precautions, Released, Successor},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -20,13 +23,17 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
-    revocation::Revocations,
+    revocation::{RevocationReason, Revocations},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
     ways_in::WaysIn,
 };
 use crate::authority::Leaf;
 
 /// What must be durable before an answer leaves.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command has a few of them, for as long as it is carried out"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Give the tenant its key, unless it has one.
@@ -37,19 +44,52 @@ pub enum Effect {
     Delete(Vec<u8>),
     /// Write a line about an alarm to the log.
     Tell(Alarm),
+    /// Close sessions, once everything else is durable.
+    End(Ended),
 }
 
 /// All rows, by what identifies them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    /// The installation whose certificates these are.
+    pub(super) trust_domain: TrustDomain,
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Which devices a tenant has: follows from `devices`.
-    fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
+    pub(super) fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) revocations: Revocations,
     pub(super) alarms: Alarms,
+    /// Devices that were released, by tenant and time.
+    pub(super) released: BTreeMap<(TenantId, u64, DeviceId), Released>,
+    /// Chips that are waited for.
+    pub(super) successors: BTreeMap<[u8; 32], Successor>,
+    pub(super) latest: Latest,
+    /// How often each device has connected since its last quote. In memory only: a device without an entry has not been
+    /// quoted since the hub started, and nothing is concluded of it.
+    pub(super) connections: BTreeMap<DeviceId, u32>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            trust_domain: "unset"
+                .parse()
+                .unwrap_or_else(|_: InvalidPrincipal| unreachable!("the constant is a DNS label")),
+            tenants: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            revocations: Revocations::default(),
+            alarms: Alarms::default(),
+            released: BTreeMap::new(),
+            successors: BTreeMap::new(),
+            latest: Latest::default(),
+            connections: BTreeMap::new(),
+        }
+    }
 }
 
 impl Registry {
@@ -60,6 +100,13 @@ impl Registry {
             registry.insert(row);
         }
         registry
+    }
+
+    /// The registry as that of an installation.
+    #[must_use]
+    pub fn of(mut self, trust_domain: TrustDomain) -> Self {
+        self.trust_domain = trust_domain;
+        self
     }
 
     /// Creates a tenant.
@@ -90,6 +137,7 @@ impl Registry {
             tpm_classes,
             attest_sessions: AttestSessions::Off,
             ways_in: WaysIn::default(),
+            precautions: Precautions::default(),
         };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
@@ -137,9 +185,18 @@ impl Registry {
     ) -> Result<Client, Refusal> {
         let RegisterClient { tenant, kind, id, certificate, replace } = command;
         self.check_client(&tenant, kind, &id, replace)?;
-        let client = Client { tenant, kind, id, certificate, pinned: None, state: State::Active };
+        let state = self.state_of_replaced(&tenant, kind, &id);
+        let client = Client { tenant, kind, id, certificate, pinned: None, state };
         self.put(Row::Client(client.clone()), effects);
         Ok(client)
+    }
+
+    /// What state a client has with another certificate: that does not resume whoever is suspended.
+    pub(super) fn state_of_replaced(&self, tenant: &TenantId, kind: ClientKind, id: &DeviceId) -> State {
+        match self.client(tenant, kind, id).map(|client| client.state) {
+            Some(State::Suspended) => State::Suspended,
+            _ => State::Active,
+        }
     }
 
     /// Whether a client may be registered: there is room for it, and it takes nobody's place unless it is to.
@@ -177,20 +234,53 @@ impl Registry {
         command: Enrol,
         effects: &mut Vec<Effect>,
     ) -> Result<Enrolled, OwnerRefusal> {
-        let Enrol { chip, tenant, ak_public, ak_name, certificate, reset_count, clock_ms, agent_version } =
-            command;
+        let Enrol {
+            chip,
+            tenant,
+            ak_public,
+            ak_name,
+            certificate,
+            reset_count,
+            clock_ms,
+            agent_version,
+            quote,
+        } = command;
         let ownership = self.find_owner(now_s, &chip)?;
         if ownership.tenant != tenant {
             return Err(OwnerRefusal::OwnerChanged);
         }
-        let before = self.devices.get(&chip.device);
+        if certificate.not_after_s <= now_s {
+            return Err(OwnerRefusal::Unavailable(Refusal::ClockBehind));
+        }
+        let before = self.devices.get(&chip.device).cloned();
         if before.is_none() && self.devices.len() >= DEVICES_MAX {
             return Err(OwnerRefusal::Unavailable(Refusal::Full(Bound::Devices)));
         }
-        let enrolled_at_s = before.map_or(now_s, |device| device.enrolled_at_s);
-        let revoked = before.map(|device| device.certificate.serial);
+        let enrolled_at_s = before.as_ref().map_or(now_s, |device| device.enrolled_at_s);
+        let revoked = before.as_ref().map(|device| device.certificate.serial);
         let key_replaced =
-            before.is_some_and(|device| device.certificate.spki_sha256 != certificate.spki_sha256);
+            before.as_ref().is_some_and(|device| device.certificate.spki_sha256 != certificate.spki_sha256);
+        let boot = Boot { reset_count, restart_count: quote.restart_count, clock_ms };
+        let mut life = Life::default();
+        if let Some(before) = before {
+            // It announces a boot, as a connection with its certificate does.
+            self.count_connection(&before.id);
+            if self.judge_quote(now_s, &before, boot, key_replaced, effects) {
+                return Err(OwnerRefusal::DeviceNotActive(State::Suspended));
+            }
+            self.revoke_certificates(now_s, &before, RevocationReason::Superseded, None, effects);
+            self.end(
+                &before,
+                "another certificate took the place of this session's; connect with it",
+                effects,
+            );
+            life = Life { may_return_cleared: false, ..before.life };
+        }
+        if let Some(replaced) = self.succeeded(&chip.ek_hash, effects) {
+            life.replaces = Some(replaced);
+        }
+        let life = life.quoted(now_s, quote);
+        self.connections.insert(chip.device.clone(), 0);
         // A claim that this chip used before is written again: the commit that used it up may not have been stored.
         if let Some(claim) = chip.claim.as_deref().and_then(|text| self.claim(text))
             && (!ownership.enrolled_before || claim.used_by.as_ref() == Some(&chip.device))
@@ -213,6 +303,7 @@ impl Registry {
             clock_ms,
             enrolled_at_s,
             agent_version,
+            life,
         };
         self.put(Row::Device(device.clone()), effects);
         Ok(Enrolled { device, revoked, key_replaced })
@@ -222,10 +313,22 @@ impl Registry {
     ///
     /// # Errors
     /// The device is unknown, or presented a certificate that is not one of its two.
-    pub fn renewed(&mut self, command: Renewed, effects: &mut Vec<Effect>) -> Result<Device, Refusal> {
-        let Renewed { tenant, device, presented, certificate, reset_count, clock_ms, agent_version } =
+    pub fn renewed(
+        &mut self,
+        now_s: u64,
+        command: Renewed,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Device, Refusal> {
+        let Renewed { tenant, device, presented, certificate, reset_count, clock_ms, agent_version, quote } =
             command;
         let row = self.device(&tenant, &device)?;
+        // Much may have happened since the challenge.
+        if row.state != State::Active {
+            return Err(Refusal::NotItsCertificate);
+        }
+        if certificate.not_after_s <= now_s {
+            return Err(Refusal::ClockBehind);
+        }
         let presented = [Some(&row.certificate), row.previous.as_ref()]
             .into_iter()
             .flatten()
@@ -233,6 +336,12 @@ impl Registry {
             .cloned()
             .ok_or(Refusal::NotItsCertificate)?;
         let mut row = row.clone();
+        let boot = Boot { reset_count, restart_count: quote.restart_count, clock_ms };
+        if self.judge_quote(now_s, &row, boot, false, effects) {
+            return Err(Refusal::NotItsCertificate);
+        }
+        self.connections.insert(device, 0);
+        row.life = row.life.quoted(now_s, quote);
         row.previous = Some(presented);
         row.certificate = certificate;
         (row.reset_count, row.clock_ms, row.agent_version) = (reset_count, clock_ms, agent_version);
@@ -256,7 +365,11 @@ impl Registry {
         if let Some(device) = settled {
             self.put(Row::Device(device), effects);
         }
-        Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal })
+        if leaf.principal.kind == Kind::Device {
+            self.count_connection(&leaf.principal.id);
+        }
+        let left_s = leaf.not_after_s.saturating_sub(now_s);
+        Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal, left_s })
     }
 
     /// Says to whom a chip belongs, or would belong by its claim. A chip that is known needs no claim, and a claim does
@@ -272,7 +385,10 @@ impl Registry {
                 return Err(OwnerRefusal::DeviceNotActive(device.state));
             }
             Some(device) => (&device.tenant, true),
-            None => (&self.usable_claim(now_s, chip)?.tenant, false),
+            None => match self.successor(&chip.ek_hash) {
+                Some(successor) => (&successor.tenant, false),
+                None => (&self.usable_claim(now_s, chip)?.tenant, false),
+            },
         };
         let tenant = self.tenants.get(tenant).ok_or(OwnerRefusal::ClaimUnknown)?;
         if tenant.state != State::Active {
@@ -322,6 +438,9 @@ impl Registry {
         let principal = &leaf.principal;
         if leaf.not_after_s < now_s {
             return Err(AdmitReason::Expired);
+        }
+        if self.is_revoked(leaf.authority, leaf.serial) {
+            return Err(self.why_revoked(principal));
         }
         let certificate = self.may_act(&principal.tenant, principal.kind, &principal.id)?;
         if principal.kind != Kind::Device {
@@ -389,8 +508,21 @@ impl Registry {
         let tenant = self.tenants.get(id).ok_or_else(|| Refusal::TenantUnknown(id.clone()))?;
         match tenant.state {
             State::Active => Ok(tenant),
-            State::Suspended | State::Retired => Err(Refusal::TenantSuspended(id.clone())),
+            State::Suspended | State::Revoked | State::Retired => Err(Refusal::TenantSuspended(id.clone())),
         }
+    }
+
+    pub(super) fn tenant(&self, id: &TenantId) -> Option<&Tenant> {
+        self.tenants.get(id)
+    }
+
+    pub(super) fn client(&self, tenant: &TenantId, kind: ClientKind, id: &DeviceId) -> Option<&Client> {
+        self.clients.get(&(tenant.clone(), kind, id.clone()))
+    }
+
+    /// Whether there is a device of this id, of any tenant.
+    pub(super) fn known(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
     }
 
     pub(super) fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
@@ -436,6 +568,14 @@ impl Registry {
                 self.clients.insert(key, client);
             }
             Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::Released(row) => {
+                let key = (row.tenant.clone(), row.released.at_s, row.device.clone());
+                self.released.insert(key, row);
+            }
+            Row::Successor(row) => {
+                self.successors.insert(row.ek_hash, row);
+            }
+            Row::LatestTime(time) => self.latest.restore(time),
             Row::Alarm(alarm) => self.alarms.insert(alarm),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
@@ -446,6 +586,7 @@ pub(super) fn check_active(state: State, suspended: AdmitReason) -> Result<(), A
     match state {
         State::Active => Ok(()),
         State::Suspended => Err(suspended),
+        State::Revoked => Err(AdmitReason::Revoked),
         State::Retired => Err(AdmitReason::Retired),
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     authority::{Role, Serial},
-    registry::row::Certificate,
+    registry::{life::QuoteFacts, row::Certificate},
 };
 use muster_tpm::endorsement::TpmClass;
 
@@ -84,6 +84,7 @@ impl Story {
             reset_count: 3,
             clock_ms: 4,
             agent_version: "0.1.0".to_owned(),
+            quote: QuoteFacts::default(),
         };
         self.registry.enrol(NOW_S, command, &mut self.effects)
     }
@@ -97,8 +98,9 @@ impl Story {
             reset_count: 5,
             clock_ms: 6,
             agent_version: "0.2.0".to_owned(),
+            quote: QuoteFacts::default(),
         };
-        self.registry.renewed(command, &mut self.effects)
+        self.registry.renewed(NOW_S, command, &mut self.effects)
     }
 
     fn admit(&mut self, facts: Leaf) -> Result<Admitted, AdmitRefusal> {
@@ -127,7 +129,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
             }
         }
         Registry::load(rows.into_values())

@@ -7,10 +7,12 @@ use muster_schemas::{DeviceId, TenantId};
 use muster_tpm::{endorsement::TpmClass, verifier::device_id};
 
 use super::{
+    RevocationReason,
     actor::RegistryActor,
     core::{Effect, Registry},
+    life::Life,
     limits::{DEVICES_MAX, MODEL_BYTES_MAX},
-    message::{Bound, Refusal, Renewed},
+    message::{Bound, Refusal},
     row::{Certificate, Claim, Device, Row, State},
 };
 use crate::authority::Serial;
@@ -134,7 +136,7 @@ impl Registry {
         let EnrolEst { applicant, certificate } = command;
         let claim = self.est_claim(now_s, &applicant)?.clone();
         let id = applicant.device();
-        let before = self.devices.get(&id);
+        let before = self.devices.get(&id).cloned();
         if before.is_none() && self.devices.len() >= DEVICES_MAX {
             return Err(EstRefusal::Unavailable(Refusal::Full(Bound::Devices)));
         }
@@ -151,9 +153,15 @@ impl Registry {
             model: applicant.model,
             reset_count: 0,
             clock_ms: 0,
-            enrolled_at_s: before.map_or(now_s, |device| device.enrolled_at_s),
+            enrolled_at_s: before.as_ref().map_or(now_s, |device| device.enrolled_at_s),
             agent_version: "est".to_owned(),
+            life: before.as_ref().map_or_else(Life::default, |device| device.life.clone()),
         };
+        if let Some(before) = before {
+            self.revoke_certificates(now_s, &before, RevocationReason::Superseded, None, effects);
+            let reason = "another certificate took the place of this session's; connect with it";
+            self.end(&before, reason, effects);
+        }
         self.put(Row::Claim(Claim { used_by: Some(id), ..claim }), effects);
         self.put(Row::Device(device.clone()), effects);
         Ok(device)
@@ -166,28 +174,19 @@ impl Registry {
     pub fn renew_est(&mut self, command: RenewEst, effects: &mut Vec<Effect>) -> Result<(), EstRefusal> {
         let RenewEst { tenant, device, presented, certificate } = command;
         self.has_est(&tenant)?;
-        let row = self.device(&tenant, &device).map_err(|_| EstRefusal::NotItsCertificate)?;
+        let row = self.device(&tenant, &device).map_err(|_| EstRefusal::NotItsCertificate)?.clone();
         if row.tpm_class != TpmClass::None {
             return Err(EstRefusal::HasTpm);
         }
         if row.state != State::Active {
             return Err(EstRefusal::NotActive(row.state));
         }
-        let held = [Some(&row.certificate), row.previous.as_ref()];
-        if !held.into_iter().flatten().any(|held| held.serial == presented) {
-            return Err(EstRefusal::NotItsCertificate);
-        }
+        let mut held = [Some(&row.certificate), row.previous.as_ref()].into_iter().flatten();
+        let presented = held.find(|held| held.serial == presented).cloned();
+        let presented = presented.ok_or(EstRefusal::NotItsCertificate)?;
         let Some(certificate) = certificate else { return Ok(()) };
-        let renewed = Renewed {
-            tenant,
-            device,
-            presented,
-            certificate,
-            reset_count: 0,
-            clock_ms: 0,
-            agent_version: "est".to_owned(),
-        };
-        self.renewed(renewed, effects).map_err(EstRefusal::Unavailable)?;
+        let row = Device { certificate, previous: Some(presented), ..row };
+        self.put(Row::Device(row), effects);
         Ok(())
     }
 

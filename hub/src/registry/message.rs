@@ -6,9 +6,10 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 use muster_tpm::endorsement::TpmClass;
 
 use super::{
+    life::QuoteFacts,
     limits::{
         CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
-        MODEL_BYTES_MAX, TENANTS_MAX,
+        MODEL_BYTES_MAX, SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -45,14 +46,6 @@ pub enum Refusal {
         /// Its id.
         id: DeviceId,
     },
-    /// There is no app or user of that name.
-    #[error("find the {kind} {id}")]
-    ClientUnknown {
-        /// App or user.
-        kind: Kind,
-        /// Its id.
-        id: DeviceId,
-    },
     /// The certificate is pinned for somebody else.
     #[error("pin a certificate that is pinned for another app or user")]
     PinTaken,
@@ -65,6 +58,55 @@ pub enum Refusal {
     /// The certificate that was renewed is not one that the device has.
     #[error("renew a certificate that is not the device's")]
     NotItsCertificate,
+    /// There is no such app or user.
+    #[error("find the {kind} {id} of the tenant {tenant}")]
+    ClientUnknown {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// A revoked app or user does not come back with the certificate that it had.
+    #[error("resume the {kind} {id}: its certificate is revoked")]
+    ClientRevoked {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+    },
+    /// The device is in a state from which the command leads nowhere.
+    #[error("{verb} the device {device}: it is {}, and {why}", .state.as_str())]
+    DeviceState {
+        /// The command.
+        verb: &'static str,
+        /// The device.
+        device: DeviceId,
+        /// Its state.
+        state: State,
+        /// Why that is in the way.
+        why: &'static str,
+    },
+    /// The chip that is to come in the place of another is taken.
+    #[error("let the chip of {0} come in the place of another: it is enrolled, barred or waited for already")]
+    SuccessorTaken(DeviceId),
+    /// The device was replaced, and its successor has enrolled.
+    #[error("replace the device {device} again: {other} has come in its place")]
+    Replaced {
+        /// The device.
+        device: DeviceId,
+        /// Its successor.
+        other: DeviceId,
+    },
+    /// A compromise that lies in the future.
+    #[error("take the date of the compromise: it has not come yet")]
+    CompromiseAhead,
+    /// What would be issued now has ended already by the time that the hub knew before.
+    #[error(
+        "issue a certificate: the clock of the hub was set back, and the certificate would have ended already"
+    )]
+    ClockBehind,
     /// There is no alarm of that number, or it is not the caller's to see.
     #[error("find the alarm {0}")]
     AlarmUnknown(u64),
@@ -91,6 +133,9 @@ pub enum Bound {
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,
+    /// Chips that are waited for.
+    #[error("than {SUCCESSORS_PER_TENANT_MAX} chips that are to come in the place of others")]
+    Successors,
 }
 
 /// Creates a tenant, and with it the key that its data is sealed under.
@@ -239,6 +284,8 @@ pub struct Enrol {
     pub clock_ms: u64,
     /// The version of the agent.
     pub agent_version: String,
+    /// What else the quote says of the chip.
+    pub quote: QuoteFacts,
 }
 
 impl Message for Enrol {
@@ -273,6 +320,8 @@ pub struct Renewed {
     pub clock_ms: u64,
     /// The version of the agent.
     pub agent_version: String,
+    /// What else the quote says of the chip.
+    pub quote: QuoteFacts,
 }
 
 impl Message for Renewed {
@@ -294,6 +343,8 @@ pub struct Admitted {
     pub tenant: TenantId,
     /// Who it is.
     pub principal: Principal,
+    /// How long its certificate is good from now on, in seconds.
+    pub left_s: u64,
 }
 
 /// A peer that may not act.
@@ -319,6 +370,9 @@ pub enum AdmitReason {
     /// It is suspended.
     #[error("it is suspended")]
     Suspended,
+    /// It was revoked.
+    #[error("it was revoked")]
+    Revoked,
     /// It is retired.
     #[error("it is retired")]
     Retired,
@@ -345,6 +399,9 @@ impl AdmitReason {
             }
             Self::TenantSuspended => "resume the tenant, or ask the operator of the hub to",
             Self::Suspended => "find out why it was suspended, and resume it",
+            Self::Revoked => {
+                "find out why it was revoked; if its keys are safe, resume it, and it enrols anew"
+            }
             Self::Retired => "replace the device: a retired one never comes back",
             Self::NotCurrent | Self::Expired => "use the certificate that was issued last, or enrol again",
             Self::Kind => "devices and apps speak MQTT; people use the HTTPS API",
@@ -359,6 +416,7 @@ impl AdmitReason {
             Self::TenantSuspended => "tenant_suspended",
             Self::Unknown => "unknown",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
             Self::Retired => "retired",
             Self::NotCurrent => "not_current",
             Self::Expired => "expired",

@@ -10,8 +10,11 @@
 pub mod actor;
 pub mod alarm;
 mod attest;
+pub mod boots;
+mod clock;
 pub mod core;
 pub mod est;
+pub mod life;
 pub mod limits;
 pub mod message;
 pub mod people;
@@ -25,6 +28,7 @@ pub use self::{
     alarm::{Alarm, AlarmKind},
     attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
+    life::Ended,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},

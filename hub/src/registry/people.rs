@@ -2,13 +2,13 @@
 //! admitted by name once somebody else has proved who they are.
 
 use actix::{Context, Handler, Message, ResponseFuture};
-use muster_schemas::{DeviceId, Principal, TenantId};
+use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
     actor::RegistryActor,
-    core::{Effect, Registry, check_active},
+    core::{Effect, Registry},
     message::{AdmitReason, AdmitRefusal, Admitted, Refusal},
-    row::{Certificate, Client, ClientKind, Row, State},
+    row::{Certificate, Client, ClientKind, Row},
 };
 use crate::pinned::PinnedFor;
 
@@ -84,8 +84,8 @@ impl Registry {
         if self.clients.values().any(|client| other(&client)) {
             return Err(Refusal::PinTaken);
         }
-        let client =
-            Client { tenant, kind, id, certificate, pinned: Some(fingerprint), state: State::Active };
+        let state = self.state_of_replaced(&tenant, kind, &id);
+        let client = Client { tenant, kind, id, certificate, pinned: Some(fingerprint), state };
         self.put(Row::Client(client.clone()), effects);
         Ok(client)
     }
@@ -100,8 +100,8 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<Client, Refusal> {
         let RemoveClient { tenant, kind, id } = command;
-        let client = self.clients.remove(&(tenant, kind, id.clone()));
-        let client = client.ok_or(Refusal::ClientUnknown { kind: kind.kind(), id })?;
+        let client = self.clients.remove(&(tenant.clone(), kind, id.clone()));
+        let client = client.ok_or(Refusal::ClientUnknown { kind: kind.kind(), id, tenant })?;
         effects.push(Effect::Delete(Row::Client(client.clone()).key()));
         Ok(client)
     }
@@ -124,9 +124,13 @@ impl Registry {
     /// # Errors
     /// It may not; the refusal says why.
     pub fn admit_named(&self, principal: &Principal) -> Result<Admitted, AdmitRefusal> {
-        let refused = |reason| AdmitRefusal { reason };
-        self.named(principal).map_err(refused)?;
-        Ok(Admitted { tenant: principal.tenant.clone(), principal: principal.clone() })
+        if principal.kind == Kind::Device {
+            return Err(AdmitRefusal { reason: AdmitReason::Kind });
+        }
+        let may_act = self.may_act(&principal.tenant, principal.kind, &principal.id);
+        may_act.map_err(|reason| AdmitRefusal { reason })?;
+        // Whoever answers for it says at each request how long that holds.
+        Ok(Admitted { tenant: principal.tenant.clone(), principal: principal.clone(), left_s: u64::MAX })
     }
 
     /// For whom certificates of others are pinned.
@@ -135,17 +139,6 @@ impl Registry {
             client.pinned.map(|pin| (pin, (client.tenant.clone(), client.kind.kind(), client.id.clone())))
         });
         pinned.collect()
-    }
-
-    fn named(&self, principal: &Principal) -> Result<(), AdmitReason> {
-        if principal.tenant != Principal::operator_tenant() {
-            let tenant = self.tenants.get(&principal.tenant).ok_or(AdmitReason::TenantUnknown)?;
-            check_active(tenant.state, AdmitReason::TenantSuspended)?;
-        }
-        let kind = ClientKind::of(principal.kind).ok_or(AdmitReason::Kind)?;
-        let key = (principal.tenant.clone(), kind, principal.id.clone());
-        let client = self.clients.get(&key).ok_or(AdmitReason::Unknown)?;
-        check_active(client.state, AdmitReason::Suspended)
     }
 }
 

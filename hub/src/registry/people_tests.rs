@@ -1,4 +1,5 @@
 use super::*;
+use crate::registry::State;
 use crate::{
     authority::{Leaf, Role, Serial},
     registry::message::{Admit, CreateTenant, RegisterClient},
@@ -50,7 +51,7 @@ fn pin(tenant: &str, name: &str, number: u8, replace: bool) -> PinClient {
 fn a_pinned_certificate_speaks_for_the_one_it_is_registered_for() {
     let (mut registry, mut effects) = (registry(), Vec::new());
     registry.pin_client(pin("acme", "ann", 1, false), &mut effects).expect("pinned");
-    let principal = (id::<TenantId>("acme"), muster_schemas::Kind::User, id::<DeviceId>("ann"));
+    let principal = (id::<TenantId>("acme"), Kind::User, id::<DeviceId>("ann"));
     assert_eq!(registry.pins(), [([1; 32], principal)].into());
     let admitted = registry.admit(NOW_S, Admit(leaf("acme", "user", "ann", 1)), &mut effects);
     assert_eq!(admitted.expect("admitted").principal, id("spiffe://muster.example/t/acme/user/ann"));

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{
     alarm::Alarm,
     attest::AttestSessions,
+    clock::LatestTime,
+    life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
     ways_in::WaysIn,
@@ -26,6 +28,8 @@ pub enum State {
     Active,
     /// It may not, until an operator says so.
     Suspended,
+    /// Its certificates are revoked and its chip is barred, until an operator says otherwise; then it enrols anew.
+    Revoked,
     /// It never will again; the row stays so that the chip cannot enrol anew.
     Retired,
 }
@@ -36,6 +40,7 @@ impl State {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
             Self::Retired => "retired",
         }
     }
@@ -127,6 +132,9 @@ pub struct Tenant {
     /// Which ways in there are besides first boot with a TPM.
     #[serde(default)]
     pub ways_in: WaysIn,
+    /// What it wants done by itself.
+    #[serde(default)]
+    pub precautions: Precautions,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -165,6 +173,9 @@ pub struct Device {
     pub enrolled_at_s: u64,
     /// The version of its agent at its last enrolment or renewal.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: Life,
 }
 
 /// A single-use permission for one chip to join a tenant. The code itself is never stored.
@@ -292,6 +303,7 @@ impl fmt::Debug for ClaimCode {
 }
 
 /// Any row.
+#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "lowercase")]
 pub enum Row {
@@ -310,6 +322,13 @@ pub enum Row {
     RevocationVersion(RevocationVersion),
     /// Something to look at.
     Alarm(Alarm),
+    /// A device that its tenant has released.
+    Released(Released),
+    /// A chip that may come in the place of a device.
+    Successor(Successor),
+    /// The latest time that was known.
+    #[serde(rename = "latest-time")]
+    LatestTime(LatestTime),
 }
 
 impl Row {
@@ -326,6 +345,11 @@ impl Row {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }
             Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Released(row) => {
+                format!("x/{}/{:020}/{}", row.tenant, row.released.at_s, row.device).into_bytes()
+            }
+            Self::Successor(row) => format!("s/{}", HEXLOWER.encode(&row.ek_hash)).into_bytes(),
+            Self::LatestTime(_) => b"latest-time".to_vec(),
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
@@ -359,7 +383,7 @@ mod hex {
     }
 }
 
-mod hash {
+pub(super) mod hash {
     use super::*;
 
     pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
@@ -455,6 +479,7 @@ mod tests {
             clock_ms: u64::MAX,
             enrolled_at_s: 1,
             agent_version: "0.1.0".to_owned(),
+            life: Life::default(),
         });
         let bytes = row.encode().expect("encodes");
         assert_eq!(Row::decode(&bytes).expect("decodes"), row);

@@ -37,7 +37,11 @@ impl Registry {
         let tenant = device.as_ref().map(|device| &device.tenant).or(tenant.as_ref());
         let may_act = match tenant {
             Some(tenant) => self.may_act(tenant, *kind, id).and_then(|certificate| {
-                if certificate.not_after_s < now_s { Err(AdmitReason::Expired) } else { Ok(()) }
+                if certificate.is_some() && certificate.not_after_s < now_s {
+                    Err(AdmitReason::Expired)
+                } else {
+                    Ok(())
+                }
             }),
             None if *kind == Kind::Device => Err(AdmitReason::Unknown),
             None => return None,
@@ -50,6 +54,7 @@ impl Handler<AskStanding> for RegistryActor {
     type Result = Option<Standing>;
 
     fn handle(&mut self, asked: AskStanding, _: &mut Context<Self>) -> Self::Result {
-        self.core().standing(self.now_s(), &asked)
+        let now_s = self.now_s();
+        self.core().standing(now_s, &asked)
     }
 }

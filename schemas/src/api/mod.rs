@@ -5,6 +5,7 @@
 
 mod attest;
 mod explain;
+pub mod life;
 mod people;
 
 use std::fmt;
@@ -38,6 +39,10 @@ pub enum State {
     Active,
     /// A person said it may not, for now.
     Suspended,
+    /// Its certificates are revoked and its chip is barred.
+    Revoked,
+    /// It never will again.
+    Retired,
 }
 
 /// A tenant.
@@ -51,6 +56,9 @@ pub struct Tenant {
     pub state: State,
     /// Whether it accepts devices whose TPM is simulated.
     pub accept_simulated_tpms: bool,
+    /// What it wants done by itself when something is wrong with a chip.
+    #[serde(default)]
+    pub precautions: life::Precautions,
 }
 
 /// `POST /api/v1/tenants/{t}/claims`: a claim to create.
@@ -127,6 +135,9 @@ pub struct Device {
     pub boots: u32,
     /// The version of its agent.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: life::DeviceLife,
 }
 
 impl fmt::Display for State {
@@ -134,6 +145,8 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Retired => "retired",
         })
     }
 }

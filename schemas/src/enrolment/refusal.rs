@@ -95,6 +95,9 @@ refusal_codes! {
     /// The tenant was suspended.
     TenantSuspended = 36, "tenant_suspended",
         "ask the hub's operator why the tenant was suspended, and to resume it";
+    /// The chip was revoked or retired: it is barred, whatever claim it shows.
+    ChipBarred = 39, "chip_barred",
+        "ask the tenant's administrator: a revoked device comes back when an operator resumes it, a retired one never does";
     /// The hub knows no such exchange: it was answered already, or the hub restarted.
     SessionUnknown = 40, "session_unknown", "start the enrolment again; the agent does so by itself";
     /// The answer came too late.

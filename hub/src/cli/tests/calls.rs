@@ -115,6 +115,7 @@ fn a_tenant_is_created_over_the_api_as_the_operator() {
         created_at_s: 1_769_904_000,
         state: State::Active,
         accept_simulated_tpms: true,
+        precautions: Default::default(),
     };
     let body = json(&tenant);
     let hub = answer(keyring, Expect::API, move |_, _| (201, body));
@@ -242,6 +243,7 @@ fn a_device_is_shown_line_by_line_and_as_json() {
         enrolled_at_s: 1_769_904_000,
         boots: 3,
         agent_version: "0.1.0".to_owned(),
+        life: Default::default(),
     };
     let body = json(&device);
     let hub = answer(keyring, Expect::API, move |_, _| (200, body));
