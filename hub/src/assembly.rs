@@ -32,7 +32,7 @@ use crate::{
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
-    limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    limits::RELOAD_INTERVAL,
     place::Place,
     random,
     registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
@@ -167,7 +167,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             authority: Arc::new(device),
             certificate_life_s: config.certificates.device_validity_s,
             mqtt_endpoint: String::new(),
-            pcr_selection: PCRS_QUOTED.to_vec(),
         };
         let (registry, sessions) = (registry.clone(), bus.clone());
         let options = EnrolmentOptions {

@@ -121,6 +121,8 @@ pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
 /// Largest body of a call to the API, in bytes.
 pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of a call that lists chips, in bytes.
+pub const API_LIST_BYTES_MAX: usize = 1024 * 1024;
 /// How long a caller has to send the head of its request.
 pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long an idle connection to the API stays open.
@@ -131,8 +133,8 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(30);
 pub const START_POLL_TIME: Duration = Duration::from_millis(1);
 /// How often the hub looks at its own certificate by itself.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(DAY_S);
-/// The registers that a quote covers: application support, which only the agent extends. The firmware's registers follow
-/// when the hub reads firmware event logs.
+/// The registers that a quote covers unless the tenant's policy says otherwise: application support, which only the agent
+/// extends.
 pub const PCRS_QUOTED: [u8; 1] = [23];
 
 /// A day, in seconds.

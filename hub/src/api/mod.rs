@@ -3,6 +3,8 @@
 //! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
 //! may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod admission;
+mod allowed;
 mod audit;
 mod caller;
 mod clients;
@@ -103,6 +105,19 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("", web::get().to(tenants::list))
                 .route("", web::post().to(tenants::create))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
+                .route("/{tenant}/claims", web::get().to(admission::claims))
+                .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))
+                .route("/{tenant}/policy", web::get().to(admission::policy))
+                .route("/{tenant}/policy", web::post().to(admission::set_policy))
+                .service(allowed::resource())
+                .route("/{tenant}/allowed/remove", web::post().to(allowed::remove))
+                .route("/{tenant}/pending", web::get().to(admission::pending))
+                .route("/{tenant}/pending/{device}/approve", web::post().to(admission::approve))
+                .route("/{tenant}/pending/{device}/deny", web::post().to(admission::deny))
+                .route("/{tenant}/measurements", web::get().to(admission::measurements))
+                .route("/{tenant}/measurements", web::post().to(admission::accept))
+                .route("/{tenant}/measurements/remove", web::post().to(admission::remove_measurement))
+                .route("/{tenant}/devices/{device}/profile", web::get().to(admission::profile))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))

@@ -38,6 +38,9 @@ pub(super) enum Claims {
         /// How long it is good for, such as 90s, 15m, 24h or 30d.
         #[arg(long, default_value = "24h", value_parser = duration_s)]
         expires_in: u64,
+        /// Let the device wait until somebody approves it with `muster device approve`.
+        #[arg(long)]
+        approve: bool,
     },
 }
 
@@ -73,10 +76,10 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
 }
 
 pub(super) fn claim(command: Claims, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Claims::Create { of, model, expires_in } = command;
+    let Claims::Create { of, model, expires_in, approve } = command;
     let tenant = call.tenant(of.tenant)?;
     let what = format!("create a claim of {tenant}");
-    let body = NewClaim { model, expires_in_s: expires_in };
+    let body = NewClaim { model, expires_in_s: expires_in, approve };
     let claim: Claim = call.hub.post(&what, &format!("/api/v1/tenants/{tenant}/claims"), &body)?;
     if call.output == Output::Json {
         return call.json(&claim);

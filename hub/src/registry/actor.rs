@@ -69,7 +69,7 @@ pub struct RegistryActor {
     random: Random,
     slot: ExitSlot,
     rows: Option<Rows>,
-    core: Registry,
+    pub(super) core: Registry,
     /// Commits on their way.
     in_flight: usize,
     /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
@@ -92,7 +92,7 @@ impl RegistryActor {
         }
     }
 
-    fn now_s(&self) -> u64 {
+    pub(super) fn now_s(&self) -> u64 {
         self.clock.unix_ms() / 1_000
     }
 
@@ -104,8 +104,8 @@ impl RegistryActor {
         Ok(())
     }
 
-    /// Lets the core decide, and answers once what it changed is durable.
-    fn change<T: 'static, E: 'static>(
+    /// Lets the core decide, and answers once what it changed is durable: also when it refuses and keeps why.
+    pub(super) fn change<T: 'static, E: 'static>(
         &mut self,
         ctx: &mut Context<Self>,
         unavailable: fn(Refusal) -> E,
@@ -123,10 +123,9 @@ impl RegistryActor {
         }
         let stored = self.commit(effects, ctx);
         Box::pin(async move {
-            let decided = decided?;
             let outcome = stored.map_err(unavailable)?.await.unwrap_or(Err(CommitError::Closed));
             outcome.map_err(|error| unavailable(Refusal::Unavailable(error.to_string())))?;
-            Ok(decided)
+            decided
         })
     }
 
@@ -288,7 +287,7 @@ impl Handler<Renewed> for RegistryActor {
     type Result = ResponseFuture<Result<Device, Refusal>>;
 
     fn handle(&mut self, command: Renewed, ctx: &mut Context<Self>) -> Self::Result {
-        self.change(ctx, |refusal| refusal, |core, _, effects| core.renewed(command, effects))
+        self.change(ctx, |refusal| refusal, |core, now_s, effects| core.renewed(now_s, command, effects))
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    admissions::{AdmissionRow, Admissions, row::EnrolmentPolicy},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -16,7 +17,7 @@ use super::{
     message::{
         Admit, AdmitReason, AdmitRefusal, Admitted, Bound, CreateClaim, CreateTenant, CreatedClaim, Enrol,
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
-        ShowDevice,
+        ShowDevice, Title,
     },
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
 };
@@ -40,11 +41,13 @@ pub enum Effect {
 /// All rows, by what identifies them.
 #[derive(Debug, Default)]
 pub struct Registry {
-    tenants: BTreeMap<TenantId, Tenant>,
-    devices: BTreeMap<DeviceId, Device>,
+    pub(super) tenants: BTreeMap<TenantId, Tenant>,
+    pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Which devices a tenant has: follows from `devices`.
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
-    claims: BTreeMap<[u8; 32], Claim>,
+    pub(super) claims: BTreeMap<[u8; 32], Claim>,
+    /// Who may enrol, and who waits for a person.
+    pub(super) admissions: Admissions,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
 }
 
@@ -79,7 +82,13 @@ impl Registry {
             return Err(Refusal::Full(Bound::Tenants));
         }
         let tpm_classes = if accept_simulated_tpms { AcceptedClasses::ANY } else { AcceptedClasses::REAL };
-        let tenant = Tenant { id: id.clone(), created_at_s: now_s, state: State::Active, tpm_classes };
+        let tenant = Tenant {
+            id: id.clone(),
+            created_at_s: now_s,
+            state: State::Active,
+            tpm_classes,
+            policy: EnrolmentPolicy::default(),
+        };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
         Ok(tenant)
@@ -96,7 +105,7 @@ impl Registry {
         random: [u8; CLAIM_CODE_BYTES],
         effects: &mut Vec<Effect>,
     ) -> Result<CreatedClaim, Refusal> {
-        let CreateClaim { tenant, model, expires_in_s } = command;
+        let CreateClaim { tenant, model, expires_in_s, approve } = command;
         self.active_tenant(&tenant)?;
         if !(CLAIM_LIFE_S_MIN..=CLAIM_LIFE_S_MAX).contains(&expires_in_s) {
             return Err(Refusal::ClaimLife(expires_in_s));
@@ -110,7 +119,7 @@ impl Registry {
         }
         let code = ClaimCode::new(random);
         let expires_at_s = now_s.saturating_add(expires_in_s);
-        let claim = Claim { sha256: code.sha256(), tenant, model, expires_at_s, used_by: None };
+        let claim = Claim { sha256: code.sha256(), tenant, model, expires_at_s, used_by: None, approve };
         self.put(Row::Claim(claim.clone()), effects);
         Ok(CreatedClaim { code, claim })
     }
@@ -154,23 +163,35 @@ impl Registry {
         command: Enrol,
         effects: &mut Vec<Effect>,
     ) -> Result<Enrolled, OwnerRefusal> {
-        let Enrol { chip, tenant, ak_public, ak_name, certificate, reset_count, clock_ms, agent_version } =
-            command;
+        let Enrol {
+            chip,
+            tenant,
+            ak_public,
+            ak_name,
+            certificate,
+            reset_count,
+            clock_ms,
+            agent_version,
+            measured,
+        } = command;
         let ownership = self.find_owner(now_s, &chip)?;
         if ownership.tenant != tenant {
             return Err(OwnerRefusal::OwnerChanged);
         }
-        let before = self.devices.get(&chip.device);
-        if before.is_none() && self.devices.len() >= DEVICES_MAX {
+        if !self.devices.contains_key(&chip.device) && self.devices.len() >= DEVICES_MAX {
             return Err(OwnerRefusal::Unavailable(Refusal::Full(Bound::Devices)));
         }
+        let measured = self.examine(now_s, &chip, &ownership, measured, effects)?;
+        let verdict = measured.verdict.clone();
+        self.settle(&chip, &ownership, measured, effects);
+        let before = self.devices.get(&chip.device);
         let enrolled_at_s = before.map_or(now_s, |device| device.enrolled_at_s);
         let revoked = before.map(|device| device.certificate.serial);
         let key_replaced =
             before.is_some_and(|device| device.certificate.spki_sha256 != certificate.spki_sha256);
         // A claim that this chip used before is written again: the commit that used it up may not have been stored.
         if let Some(claim) = chip.claim.as_deref().and_then(|text| self.claim(text))
-            && (!ownership.enrolled_before || claim.used_by.as_ref() == Some(&chip.device))
+            && (ownership.title == Title::Claimed || claim.used_by.as_ref() == Some(&chip.device))
         {
             let used = Claim { used_by: Some(chip.device.clone()), ..claim.clone() };
             self.put(Row::Claim(used), effects);
@@ -184,7 +205,7 @@ impl Registry {
             certificate,
             previous: None,
             state: State::Active,
-            tpm_class: chip.class,
+            tpm_class: ownership.class,
             model: chip.model,
             reset_count,
             clock_ms,
@@ -192,16 +213,29 @@ impl Registry {
             agent_version,
         };
         self.put(Row::Device(device.clone()), effects);
-        Ok(Enrolled { device, revoked, key_replaced })
+        Ok(Enrolled { device, revoked, key_replaced, verdict })
     }
 
     /// Writes a renewal. The certificate that was presented stays valid until the new one has connected.
     ///
     /// # Errors
-    /// The device is unknown, or presented a certificate that is not one of its two.
-    pub fn renewed(&mut self, command: Renewed, effects: &mut Vec<Effect>) -> Result<Device, Refusal> {
-        let Renewed { tenant, device, presented, certificate, reset_count, clock_ms, agent_version } =
-            command;
+    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not accept.
+    pub fn renewed(
+        &mut self,
+        now_s: u64,
+        command: Renewed,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Device, Refusal> {
+        let Renewed {
+            tenant,
+            device,
+            presented,
+            certificate,
+            reset_count,
+            clock_ms,
+            agent_version,
+            measured,
+        } = command;
         let row = self.device(&tenant, &device)?;
         let presented = [Some(&row.certificate), row.previous.as_ref()]
             .into_iter()
@@ -210,6 +244,7 @@ impl Registry {
             .cloned()
             .ok_or(Refusal::NotItsCertificate)?;
         let mut row = row.clone();
+        self.remeasure(now_s, &tenant, &device, measured, effects)?;
         row.previous = Some(presented);
         row.certificate = certificate;
         (row.reset_count, row.clock_ms, row.agent_version) = (reset_count, clock_ms, agent_version);
@@ -236,29 +271,42 @@ impl Registry {
         Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal })
     }
 
-    /// Says to whom a chip belongs, or would belong by its claim. A chip that is known needs no claim, and a claim does
-    /// not move it to another tenant.
+    /// Says to whom a chip belongs, or would belong by its claim or a list. A chip that is known needs neither, and neither
+    /// moves it to another tenant.
     ///
     /// # Errors
     /// It belongs to nobody, or may not enrol; the refusal says why.
     pub fn find_owner(&self, now_s: u64, chip: &FindOwner) -> Result<Ownership, OwnerRefusal> {
-        let (tenant, enrolled_before) = match self.devices.get(&chip.device) {
+        let (tenant, title) = match self.devices.get(&chip.device) {
             // The id is 100 bits of the hash: another hash under one id is not that chip, whatever it shows.
             Some(device) if device.ek_hash != chip.ek_hash => return Err(OwnerRefusal::UnknownChip),
             Some(device) if device.state != State::Active => {
                 return Err(OwnerRefusal::DeviceNotActive(device.state));
             }
-            Some(device) => (&device.tenant, true),
-            None => (&self.usable_claim(now_s, chip)?.tenant, false),
+            Some(device) => (&device.tenant, Title::Enrolled),
+            None => self.newcomer(now_s, chip)?,
         };
         let tenant = self.tenants.get(tenant).ok_or(OwnerRefusal::ClaimUnknown)?;
         if tenant.state != State::Active {
             return Err(OwnerRefusal::TenantSuspended);
         }
-        if !tenant.tpm_classes.accepts(chip.class) {
-            return Err(OwnerRefusal::ClassNotAllowed(chip.class));
+        // Nobody vouches for a chip without a certificate but the tenant that has listed it.
+        let listed = self.admissions.listing(chip).filter(|listed| listed.tenant == tenant.id);
+        let class = chip.class.or_else(|| listed.and_then(|listed| listed.class));
+        let class = class.ok_or(OwnerRefusal::NotEndorsed)?;
+        if !tenant.tpm_classes.accepts(class) {
+            return Err(OwnerRefusal::ClassNotAllowed(class));
         }
-        Ok(Ownership { tenant: tenant.id.clone(), enrolled_before })
+        if self.is_denied(chip, &tenant.id) {
+            return Err(OwnerRefusal::Denied);
+        }
+        Ok(Ownership {
+            tenant: tenant.id.clone(),
+            enrolled_before: title == Title::Enrolled,
+            title,
+            class,
+            registers: tenant.policy.registers.clone(),
+        })
     }
 
     /// All tenants, by id.
@@ -322,7 +370,7 @@ impl Registry {
         if row.certificate.is(leaf) { Ok(None) } else { Err(AdmitReason::NotCurrent) }
     }
 
-    fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
+    pub(super) fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
         let text = chip.claim.as_deref().ok_or(OwnerRefusal::UnknownChip)?;
         let claim = self.claim(text).ok_or(OwnerRefusal::ClaimUnknown)?;
         // The very chip that used it has a row, and needs no claim: whoever comes here is another, or was removed.
@@ -338,12 +386,12 @@ impl Registry {
         Ok(claim)
     }
 
-    fn claim(&self, text: &str) -> Option<&Claim> {
+    pub(super) fn claim(&self, text: &str) -> Option<&Claim> {
         let code: ClaimCode = text.parse().ok()?;
         self.claims.get(&code.sha256())
     }
 
-    fn active_tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
+    pub(super) fn active_tenant(&self, id: &TenantId) -> Result<&Tenant, Refusal> {
         let tenant = self.tenants.get(id).ok_or_else(|| Refusal::TenantUnknown(id.clone()))?;
         match tenant.state {
             State::Active => Ok(tenant),
@@ -367,7 +415,7 @@ impl Registry {
         }
     }
 
-    fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
+    pub(super) fn put(&mut self, row: Row, effects: &mut Vec<Effect>) {
         self.insert(row.clone());
         effects.push(Effect::Put(row));
     }
@@ -393,6 +441,10 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::Listed(row) => self.admissions.insert(AdmissionRow::Listed(row)),
+            Row::Held(row) => self.admissions.insert(AdmissionRow::Held(row)),
+            Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
+            Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
         }
     }
 }

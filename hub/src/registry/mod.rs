@@ -8,6 +8,7 @@
 //! ```
 
 pub mod actor;
+pub mod admissions;
 pub mod core;
 pub mod limits;
 pub mod message;

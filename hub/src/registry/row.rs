@@ -9,7 +9,13 @@ use muster_schemas::{DeviceId, Kind, TenantId};
 use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX};
+use super::{
+    admissions::{
+        AdmissionRow,
+        row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
+    },
+    limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+};
 use crate::authority::{Leaf, Serial};
 
 /// Whether something registered may act.
@@ -104,6 +110,9 @@ pub struct Tenant {
     pub state: State,
     /// Which classes of TPM its devices may have.
     pub tpm_classes: AcceptedClasses,
+    /// What else it asks of an enrolment.
+    #[serde(default)]
+    pub policy: EnrolmentPolicy,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -159,6 +168,9 @@ pub struct Claim {
     pub expires_at_s: u64,
     /// The device that used it.
     pub used_by: Option<DeviceId>,
+    /// Whether the device waits until a person approves it.
+    #[serde(default)]
+    pub approve: bool,
 }
 
 /// Which clients there are besides devices.
@@ -278,6 +290,25 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A chip on a tenant's list.
+    Listed(Listed),
+    /// A device that waits for a person, or was denied.
+    Held(Held),
+    /// What is known of a device beyond its certificate.
+    Profile(Profile),
+    /// Measurements that a tenant accepts.
+    Accepted(Accepted),
+}
+
+impl From<AdmissionRow> for Row {
+    fn from(row: AdmissionRow) -> Self {
+        match row {
+            AdmissionRow::Listed(row) => Self::Listed(row),
+            AdmissionRow::Held(row) => Self::Held(row),
+            AdmissionRow::Profile(row) => Self::Profile(row),
+            AdmissionRow::Accepted(row) => Self::Accepted(row),
+        }
+    }
 }
 
 impl Row {
@@ -290,6 +321,10 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
+            Self::Listed(listed) => format!("l/{}", listed.chip).into_bytes(),
+            Self::Held(held) => format!("h/{}", held.device).into_bytes(),
+            Self::Profile(profile) => format!("f/{}", profile.device).into_bytes(),
+            Self::Accepted(accepted) => format!("m/{}/{}", accepted.tenant, accepted.label).into_bytes(),
         }
     }
 
@@ -322,7 +357,7 @@ mod hex {
     }
 }
 
-mod hash {
+pub(super) mod hash {
     use super::*;
 
     pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
@@ -347,7 +382,7 @@ mod serial {
     }
 }
 
-mod class {
+pub(super) mod class {
     use super::*;
 
     pub fn serialize<S: Serializer>(class: &TpmClass, serializer: S) -> Result<S::Ok, S::Error> {

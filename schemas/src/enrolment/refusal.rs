@@ -95,6 +95,9 @@ refusal_codes! {
     /// The tenant was suspended.
     TenantSuspended = 36, "tenant_suspended",
         "ask the hub's operator why the tenant was suspended, and to resume it";
+    /// A person looked at this device and said no.
+    EnrolmentDenied = 37, "enrolment_denied",
+        "ask the tenant's administrator why; `muster device pending` shows it, `muster device approve` lets it in after all";
     /// The hub knows no such exchange: it was answered already, or the hub restarted.
     SessionUnknown = 40, "session_unknown", "start the enrolment again; the agent does so by itself";
     /// The answer came too late.
@@ -120,7 +123,7 @@ refusal_codes! {
         "reboot the device and try again; if it is refused again, compare its software with the release";
     /// The device's state is not one the tenant's policy accepts.
     PolicyRefused = 54, "policy_refused",
-        "compare the device's firmware and software with the tenant's policy, and update the one that is behind";
+        "update the device's firmware and software, or accept what it runs with `muster measurement accept --device`";
     /// The hub cannot enrol now.
     HubUnavailable = 60, "hub_unavailable",
         "wait and try again; if it lasts, ask the hub's operator to look at `muster check` and the hub's log";
@@ -171,8 +174,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 50, 51,
-                52, 53, 54, 60
+                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 42, 43, 50,
+                51, 52, 53, 54, 60
             ]
         );
     }

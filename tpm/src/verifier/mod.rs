@@ -15,6 +15,8 @@ mod renewal;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod authorities;
 
 use std::fmt;
 
