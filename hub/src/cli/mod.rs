@@ -6,6 +6,7 @@
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
 //! `muster-data/muster.toml`).
 
+mod admission;
 mod app;
 mod audit;
 mod exit;
@@ -13,6 +14,7 @@ mod hub;
 mod identity;
 mod inspection;
 mod local;
+mod manifest;
 mod mqtt;
 mod remote;
 mod table;
@@ -111,6 +113,9 @@ enum Command {
     /// List and show devices.
     #[command(subcommand)]
     Device(remote::Devices),
+    /// Accept measurements: what devices may run.
+    #[command(subcommand)]
+    Measurement(admission::Measurements),
     /// Create apps of a tenant.
     #[command(subcommand)]
     App(app::Apps),
@@ -197,6 +202,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
+        Command::Measurement(command) => admission::measurements(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),

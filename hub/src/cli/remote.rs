@@ -8,7 +8,9 @@ use muster_schemas::{
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, table,
+    Call, Complaint, Exit, OfTenant, Output,
+    admission::{self, Admission, Policy},
+    table,
     time::{duration_s, shown_s},
 };
 
@@ -24,6 +26,9 @@ pub(super) enum Tenants {
     },
     /// List all tenants.
     List,
+    /// Show or set what a tenant asks of an enrolment.
+    #[command(subcommand)]
+    Policy(Policy),
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +47,18 @@ pub(super) enum Claims {
         #[arg(long)]
         approve: bool,
     },
+    /// List the claims of a tenant, without their codes.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Take a claim back; a device that enrolled with it stays enrolled.
+    Revoke {
+        #[command(flatten)]
+        of: OfTenant,
+        /// Its id, as `muster claim list` shows it.
+        claim: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,6 +75,8 @@ pub(super) enum Devices {
         /// Its id.
         device: DeviceId,
     },
+    #[command(flatten)]
+    Admission(Admission),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -72,11 +91,16 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)
         }
+        Tenants::Policy(command) => admission::policy(command, call),
     }
 }
 
 pub(super) fn claim(command: Claims, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Claims::Create { of, model, expires_in, approve } = command;
+    let (of, model, expires_in, approve) = match command {
+        Claims::Create { of, model, expires_in, approve } => (of, model, expires_in, approve),
+        Claims::List { of } => return admission::list_claims(call, of),
+        Claims::Revoke { of, claim } => return admission::revoke_claim(call, of, &claim),
+    };
     let tenant = call.tenant(of.tenant)?;
     let what = format!("create a claim of {tenant}");
     let body = NewClaim { model, expires_in_s: expires_in, approve };
@@ -148,6 +172,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             }
             Ok(Exit::Ok)
         }
+        Devices::Admission(command) => admission::admission(command, call),
     }
 }
 
