@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_id},
     hub::Hub,
+    introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
     line::Line,
     relay::runtime_folder,
@@ -45,6 +46,9 @@ pub enum RunError {
     /// The keys are there and show something odd.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// What this device is to say of itself.
+    #[error(transparent)]
+    Introduction(#[from] IntroductionError),
     /// The hub's root, or TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -79,7 +83,8 @@ pub struct Checked {
 pub fn check(config: &Config) -> Result<Checked, RunError> {
     let roots = read_roots(&config.root)?.len();
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
+    Introduction::read(&config.introduction)?;
+    let tpm = chip::open(&config.tpm, None, &state)?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     Ok(Checked { device: device?.to_string(), keys, roots })
 }
@@ -124,7 +129,8 @@ async fn live(config: Config) -> Result<(), RunError> {
 fn plant(config: Config) -> Result<Tree, RunError> {
     let roots = read_roots(&config.root)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
+    let introduction = Introduction::read(&config.introduction)?;
+    let tpm = chip::open(&config.tpm, Some(&config.measure), &state)?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     let device = device?;
     info!(%device, keys, hub = config.hub, version = env!("CARGO_PKG_VERSION"), "muster-edge starts");
@@ -188,6 +194,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         device,
         claim: config.claim,
         model: config.model,
+        introduction,
         hub,
         dialects,
         credentials,
