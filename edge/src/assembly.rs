@@ -9,6 +9,7 @@
 
 use std::{io, rc::Rc, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use muster_actors::{Child, Plan, Supervised, SystemClock};
 use muster_tpm::keys::KeyError;
 use tokio::{
@@ -22,7 +23,7 @@ use crate::{
     backoff::Backoff,
     chip,
     config::Config,
-    enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_id},
+    enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_hash, own_id},
     hub::Hub,
     introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
@@ -70,6 +71,8 @@ pub enum RunError {
 pub struct Checked {
     /// This device.
     pub device: String,
+    /// SHA-256 of the chip's endorsement key, hex: what a purchase list names it by.
+    pub ek_hash: String,
     /// What kind of keys it has.
     pub keys: &'static str,
     /// How many root certificates it trusts.
@@ -85,8 +88,8 @@ pub fn check(config: &Config) -> Result<Checked, RunError> {
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     Introduction::read(&config.introduction)?;
     let tpm = chip::open(&config.tpm, None, &state)?;
-    let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
-    Ok(Checked { device: device?.to_string(), keys, roots })
+    let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
+    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots })
 }
 
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).

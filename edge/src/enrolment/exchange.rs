@@ -140,7 +140,15 @@ pub struct Exchange {
 /// # Errors
 /// The TPM fails.
 pub fn own_id(keys: &mut dyn DeviceKeys) -> Result<DeviceId, ExchangeError> {
-    Ok(device_id(&ek_hash(&TpmtPublic::parse(&keys.ek_public()?)?)))
+    Ok(device_id(&own_hash(keys)?))
+}
+
+/// The hash of this device's endorsement key, which names its chip.
+///
+/// # Errors
+/// The TPM fails.
+pub fn own_hash(keys: &mut dyn DeviceKeys) -> Result<[u8; 32], ExchangeError> {
+    Ok(ek_hash(&TpmtPublic::parse(&keys.ek_public()?)?))
 }
 
 /// The point of the key in a slot, if there is one.

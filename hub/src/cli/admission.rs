@@ -435,9 +435,11 @@ fn pending(call: &mut Call<'_>, held: &[HeldDevice]) -> Result<Exit, Complaint> 
             writeln!(call.out, "  the other is {}: {ek}{}", other.device, enrolled.unwrap_or_default())?;
         }
         let next = match (held.reason.as_str(), held.decision.as_str()) {
+            ("measurements", "waiting" | "approved") => {
+                format!("muster measurement accept <label> --device {device}, or deny it")
+            }
             (_, "approved") => "it enrols when it asks again".to_owned(),
             (_, "denied") => format!("muster device approve {device}, if you think better of it"),
-            ("measurements", _) => format!("muster measurement accept <label> --device {device}, or deny it"),
             _ => format!("muster device approve {device}, or deny"),
         };
         writeln!(call.out, "  next: {next}")?;

@@ -252,7 +252,7 @@ pub enum Title {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OwnerRefusal {
     /// Never seen, and without a claim.
-    #[error("find an owner: the chip is unknown and showed no claim; create one with `muster claim create`")]
+    #[error("find an owner: the chip is on no list and showed no claim")]
     UnknownChip,
     /// The claim was never issued, or is no claim code.
     #[error("find the claim: its code was mistyped, or it ended long ago")]

@@ -52,7 +52,7 @@ refusal_codes! {
         "wait a minute and try again; if many devices share one address, enrol them in smaller groups";
     /// The chip brought no certificate of its endorsement key.
     NoEndorsementCertificate = 10, "no_endorsement_certificate",
-        "provision the TPM's endorsement certificate with the manufacturer's tool, then try again";
+        "write the endorsement certificate with the manufacturer's tool, or list the chip by ek hash with a class";
     /// The chip's certificate does not lead to a manufacturer's root that the hub trusts.
     UntrustedEndorsement = 11, "untrusted_endorsement",
         "if the TPM is genuine, add its manufacturer's root under tpm_roots in muster.toml and restart the hub";
@@ -76,7 +76,7 @@ refusal_codes! {
         "update the device's agent; if it is the newest, report this as a defect with the detail";
     /// Nobody has claimed this chip.
     UnknownChip = 30, "unknown_chip",
-        "create a claim with `muster claim create` and give its code to the device";
+        "put the chip on the tenant's list with `muster device allow`, or give the device the code of `muster claim create`";
     /// There is no such claim.
     ClaimUnknown = 31, "claim_unknown",
         "check the code for typing mistakes, or create a new one with `muster claim create`";
