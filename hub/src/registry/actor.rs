@@ -92,6 +92,11 @@ impl RegistryActor {
         }
     }
 
+    /// What is known, to be read.
+    pub(super) fn core(&self) -> &Registry {
+        &self.core
+    }
+
     pub(super) fn now_s(&self) -> u64 {
         self.clock.unix_ms() / 1_000
     }

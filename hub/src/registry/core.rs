@@ -19,6 +19,7 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice, Title,
     },
+    revocation::Revocations,
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
 };
 use crate::authority::Leaf;
@@ -49,6 +50,7 @@ pub struct Registry {
     /// Who may enrol, and who waits for a person.
     pub(super) admissions: Admissions,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) revocations: Revocations,
 }
 
 impl Registry {
@@ -445,6 +447,8 @@ impl Registry {
             Row::Held(row) => self.admissions.insert(AdmissionRow::Held(row)),
             Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
             Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
+            Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
     }
 }

@@ -12,11 +12,13 @@ pub mod admissions;
 pub mod core;
 pub mod limits;
 pub mod message;
+pub mod revocation;
 pub mod row;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
+    revocation::{Revocation, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };

@@ -10,11 +10,9 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    admissions::{
-        AdmissionRow,
-        row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
-    },
+    admissions::row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+    revocation::{Revocation, RevocationVersion},
 };
 use crate::authority::{Leaf, Serial};
 
@@ -298,17 +296,11 @@ pub enum Row {
     Profile(Profile),
     /// Measurements that a tenant accepts.
     Accepted(Accepted),
-}
-
-impl From<AdmissionRow> for Row {
-    fn from(row: AdmissionRow) -> Self {
-        match row {
-            AdmissionRow::Listed(row) => Self::Listed(row),
-            AdmissionRow::Held(row) => Self::Held(row),
-            AdmissionRow::Profile(row) => Self::Profile(row),
-            AdmissionRow::Accepted(row) => Self::Accepted(row),
-        }
-    }
+    /// A certificate that was revoked.
+    Revocation(Revocation),
+    /// How often the revocations have changed.
+    #[serde(rename = "revocation-version")]
+    RevocationVersion(RevocationVersion),
 }
 
 impl Row {
@@ -321,10 +313,14 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
-            Self::Listed(listed) => format!("l/{}", listed.chip).into_bytes(),
-            Self::Held(held) => format!("h/{}", held.device).into_bytes(),
-            Self::Profile(profile) => format!("f/{}", profile.device).into_bytes(),
-            Self::Accepted(accepted) => format!("m/{}/{}", accepted.tenant, accepted.label).into_bytes(),
+            Self::Listed(listed) => format!("listed/{}", listed.chip).into_bytes(),
+            Self::Held(held) => format!("held/{}", held.device).into_bytes(),
+            Self::Profile(profile) => format!("profile/{}", profile.device).into_bytes(),
+            Self::Accepted(accepted) => format!("accepted/{}/{}", accepted.tenant, accepted.label).into_bytes(),
+            Self::Revocation(revocation) => {
+                format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
+            }
+            Self::RevocationVersion(_) => b"revocation-version".to_vec(),
         }
     }
 
@@ -370,7 +366,7 @@ pub(super) mod hash {
     }
 }
 
-mod serial {
+pub(super) mod serial {
     use super::*;
 
     pub fn serialize<S: Serializer>(serial: &Serial, serializer: S) -> Result<S::Ok, S::Error> {

@@ -23,7 +23,7 @@ use muster_schemas::{DeviceId, TenantId};
 use muster_tpm::verifier::device_id;
 
 use self::row::{Accepted, ChipName, Held, Identity, Listed, Profile};
-use super::message::FindOwner;
+use super::{message::FindOwner, row::Row};
 
 /// The rows, by what identifies them, and what follows from them.
 #[derive(Debug, Default)]
@@ -55,6 +55,17 @@ pub enum AdmissionRow {
     Profile(Profile),
     /// Measurements that a tenant accepts.
     Accepted(Accepted),
+}
+
+impl From<AdmissionRow> for Row {
+    fn from(row: AdmissionRow) -> Self {
+        match row {
+            AdmissionRow::Listed(row) => Self::Listed(row),
+            AdmissionRow::Held(row) => Self::Held(row),
+            AdmissionRow::Profile(row) => Self::Profile(row),
+            AdmissionRow::Accepted(row) => Self::Accepted(row),
+        }
+    }
 }
 
 impl Admissions {
