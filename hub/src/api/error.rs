@@ -135,6 +135,9 @@ impl From<Refusal> for ApiError {
                 "let the tenant's policy name the registers, and the device enrol or renew",
             ),
             Refusal::Registers => (StatusCode::BAD_REQUEST, "registers", "name them such as 0,7,9,23"),
+            Refusal::AlarmUnknown(_) => {
+                (StatusCode::NOT_FOUND, "alarm_unknown", "`muster alarms list` shows the numbers")
+            }
             Refusal::Full(_) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed, or add a hub")
             }

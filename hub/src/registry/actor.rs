@@ -8,10 +8,12 @@ use actix::{
 };
 use muster_actors::{ExitSlot, SharedClock};
 use muster_broker::store::{Commit, CommitError, Sealer, Store, StoreError, Table, Unsealable, Write};
+use muster_schemas::{DeviceId, TenantId};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
+    alarm::Alarm,
     core::{Effect, Registry},
     limits::MAILBOX_MESSAGES_MAX,
     message::{
@@ -171,6 +173,7 @@ impl RegistryActor {
                     Ok(_) | Err(StoreError::TenantExists(_)) => {}
                     Err(error) => return Err(error.into()),
                 },
+                Effect::Tell(alarm) => told(&alarm),
                 Effect::Put(row) => writes.push(rows.put(&row)?),
                 Effect::Delete(key) => {
                     writes.push(Write::Delete { table: rows.table.clone(), key: rows.key(&key) });
@@ -215,6 +218,14 @@ impl Rows {
         let value = self.sealer.seal(&key, &row.encode()?);
         Ok(Write::Put { table: self.table.clone(), key, value })
     }
+}
+
+/// An alarm reaches who reads the log at once; the row is for who looks later.
+fn told(alarm: &Alarm) {
+    let Alarm { number, tenant, device, kind, detail, times, .. } = alarm;
+    let tenant = tenant.as_ref().map_or("-", TenantId::as_str);
+    let device = device.as_ref().map_or("-", DeviceId::as_str);
+    warn!(alarm = number, tenant, device, %kind, times, "ALARM: {detail}");
 }
 
 /// Registers clients in a store that no registry has open: the first operator, at `muster init`. Blocks.

@@ -10,6 +10,7 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
     admissions::{AdmissionRow, Admissions, row::EnrolmentPolicy},
+    alarm::{Alarm, Alarms},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -37,6 +38,8 @@ pub enum Effect {
     Put(Row),
     /// Remove the row of this key.
     Delete(Vec<u8>),
+    /// Write a line about an alarm to the log.
+    Tell(Alarm),
 }
 
 /// All rows, by what identifies them.
@@ -51,6 +54,7 @@ pub struct Registry {
     pub(super) admissions: Admissions,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) revocations: Revocations,
+    pub(super) alarms: Alarms,
 }
 
 impl Registry {
@@ -448,6 +452,7 @@ impl Registry {
             Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
             Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::Alarm(alarm) => self.alarms.insert(alarm),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }
     }

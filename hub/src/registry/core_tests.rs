@@ -134,7 +134,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
             }
         }
         Registry::load(rows.into_values())

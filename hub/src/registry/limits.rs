@@ -12,6 +12,16 @@ pub const CLIENTS_PER_TENANT_MAX: usize = 1_000;
 pub const REVOCATIONS_MAX: usize = 1_000_000;
 /// Most revocations that are forgotten at one time, because their certificates have ended.
 pub const FORGOTTEN_REVOCATIONS_MAX: usize = 1_024;
+/// Most alarms that are kept of one tenant, and of the hub itself.
+pub const ALARMS_PER_TENANT_MAX: usize = 1_000;
+/// Most alarms in one answer to a listing.
+pub const LISTED_ALARMS_MAX: usize = 1_000;
+/// Longest description of an alarm, in bytes.
+pub const ALARM_DETAIL_BYTES_MAX: usize = 512;
+/// How long an alarm that is raised again is counted in memory only, in seconds.
+pub const ALARM_REPEAT_S: u64 = 10;
+/// Longest name of who did something, in bytes: a principal.
+pub const BY_BYTES_MAX: usize = 512;
 /// Most devices in one answer to a listing.
 pub const LISTED_DEVICES_MAX: usize = 1_000;
 /// Shortest life of a claim, in seconds.

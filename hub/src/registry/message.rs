@@ -90,6 +90,9 @@ pub enum Refusal {
     /// The registers are none that a quote may cover.
     #[error("quote these registers: they are some of 0 to 16 and 23, each once and in ascending order")]
     Registers,
+    /// There is no alarm of that number, or it is not the caller's to see.
+    #[error("find the alarm {0}")]
+    AlarmUnknown(u64),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),

@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod admissions;
+pub mod alarm;
 pub mod core;
 pub mod limits;
 pub mod message;
@@ -17,6 +18,7 @@ pub mod row;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
+    alarm::{Alarm, AlarmKind},
     core::Registry,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{Revocation, RevocationReason},

@@ -28,7 +28,7 @@ fn restarted(effects: &[Effect]) -> Registry {
             Effect::Delete(key) => {
                 rows.remove(key);
             }
-            Effect::CreateTenantKey(_) => {}
+            Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
         }
     }
     Registry::load(rows.into_values())

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     admissions::row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
+    alarm::Alarm,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
 };
@@ -301,6 +302,8 @@ pub enum Row {
     /// How often the revocations have changed.
     #[serde(rename = "revocation-version")]
     RevocationVersion(RevocationVersion),
+    /// Something to look at.
+    Alarm(Alarm),
 }
 
 impl Row {
@@ -321,6 +324,7 @@ impl Row {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }
             Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
 
