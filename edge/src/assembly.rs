@@ -9,6 +9,7 @@
 
 use std::{io, rc::Rc, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use muster_actors::{Child, Plan, Supervised, SystemClock};
 use muster_tpm::keys::KeyError;
 use tokio::{
@@ -22,8 +23,9 @@ use crate::{
     backoff::Backoff,
     chip,
     config::Config,
-    enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_id},
+    enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_hash, own_id},
     hub::Hub,
+    introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
     line::Line,
     relay::runtime_folder,
@@ -45,6 +47,9 @@ pub enum RunError {
     /// The keys are there and show something odd.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// What this device is to say of itself.
+    #[error(transparent)]
+    Introduction(#[from] IntroductionError),
     /// The hub's root, or TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -66,6 +71,8 @@ pub enum RunError {
 pub struct Checked {
     /// This device.
     pub device: String,
+    /// SHA-256 of the chip's endorsement key, hex: what a purchase list names it by.
+    pub ek_hash: String,
     /// What kind of keys it has.
     pub keys: &'static str,
     /// How many root certificates it trusts.
@@ -79,9 +86,10 @@ pub struct Checked {
 pub fn check(config: &Config) -> Result<Checked, RunError> {
     let roots = read_roots(&config.root)?.len();
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
-    let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
-    Ok(Checked { device: device?.to_string(), keys, roots })
+    Introduction::read(&config.introduction)?;
+    let tpm = chip::open(&config.tpm, None, &state)?;
+    let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
+    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots })
 }
 
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
@@ -124,7 +132,8 @@ async fn live(config: Config) -> Result<(), RunError> {
 fn plant(config: Config) -> Result<Tree, RunError> {
     let roots = read_roots(&config.root)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
+    let introduction = Introduction::read(&config.introduction)?;
+    let tpm = chip::open(&config.tpm, Some(&config.measure), &state)?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     let device = device?;
     info!(%device, keys, hub = config.hub, version = env!("CARGO_PKG_VERSION"), "muster-edge starts");
@@ -189,6 +198,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         device,
         claim: config.claim,
         model: config.model,
+        introduction,
         hub,
         dialects,
         credentials,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use muster_schemas::enrolment::Attestation;
+use muster_schemas::enrolment::{Attestation, Event};
 use muster_tpm::{
     device::{Chip, TpmThread},
     keys::{DeviceKeys, KeyError, Slot},
@@ -13,26 +13,52 @@ use muster_tpm::{
 use toml::{Table, Value};
 use tracing::warn;
 
-use crate::{config::TpmChoice, state::StateDir};
+use crate::{
+    config::TpmChoice,
+    measure::{Measure, log_for, measure},
+    state::StateDir,
+};
 
 /// Which simulated keys are in the slots: two counters, and no key.
 const SLOTS: &str = "simulated-slots.toml";
 
-/// Opens the keys that the configuration names.
+/// Opens the keys that the configuration names, and measures what it names; nothing, when all that is wanted is a look.
 ///
 /// # Errors
 /// The TPM is not there, or this user may not use it.
-pub fn open(choice: &TpmChoice, state: &Arc<StateDir>) -> Result<TpmThread, KeyError> {
+pub fn open(
+    choice: &TpmChoice,
+    measured: Option<&Measure>,
+    state: &Arc<StateDir>,
+) -> Result<TpmThread, KeyError> {
+    let (measured, kept) = (measured.cloned(), Arc::clone(state));
+    let begin = move |keys| match measured {
+        Some(measured) => Ok(Box::new(MeasuredKeys::begin(keys, &kept, &measured)?) as Box<dyn DeviceKeys>),
+        None => Ok(keys),
+    };
     match choice {
         TpmChoice::Tcti(tcti) => {
             let tcti = tcti.clone();
-            TpmThread::start(move || Ok(Box::new(Chip::open(&tcti)?) as Box<dyn DeviceKeys>))
+            TpmThread::start(move || begin(Box::new(Chip::open(&tcti)?)))
         }
         TpmChoice::SimulatedSoftwareKey => {
             warn!("the keys are simulated in software: they protect nothing");
             let keys = SimulatedChip::open(Arc::clone(state))?;
-            TpmThread::start(move || Ok(Box::new(keys) as Box<dyn DeviceKeys>))
+            TpmThread::start(move || begin(Box::new(keys)))
         }
+    }
+}
+
+/// Keys, and the log of what was measured into their registers.
+struct MeasuredKeys {
+    keys: Box<dyn DeviceKeys>,
+    events: Vec<Event>,
+}
+
+impl MeasuredKeys {
+    fn begin(mut keys: Box<dyn DeviceKeys>, state: &StateDir, choice: &Measure) -> Result<Self, KeyError> {
+        let events = measure(keys.as_mut(), state, choice)?;
+        Ok(Self { keys, events })
     }
 }
 
@@ -132,6 +158,67 @@ impl DeviceKeys for SimulatedChip {
     }
 }
 
+impl DeviceKeys for MeasuredKeys {
+    fn class_hint(&self) -> &'static str {
+        self.keys.class_hint()
+    }
+
+    fn ek_certificate(&mut self) -> Result<Option<Vec<u8>>, KeyError> {
+        self.keys.ek_certificate()
+    }
+
+    fn ek_chain(&mut self) -> Result<Vec<Vec<u8>>, KeyError> {
+        self.keys.ek_chain()
+    }
+
+    fn ek_public(&mut self) -> Result<Vec<u8>, KeyError> {
+        self.keys.ek_public()
+    }
+
+    fn ak_public(&mut self) -> Result<Vec<u8>, KeyError> {
+        self.keys.ak_public()
+    }
+
+    fn create_ldevid(&mut self, slot: Slot) -> Result<Vec<u8>, KeyError> {
+        self.keys.create_ldevid(slot)
+    }
+
+    fn ldevid_public(&mut self, slot: Slot) -> Result<Option<Vec<u8>>, KeyError> {
+        self.keys.ldevid_public(slot)
+    }
+
+    fn evict_ldevid(&mut self, slot: Slot) -> Result<(), KeyError> {
+        self.keys.evict_ldevid(slot)
+    }
+
+    fn sign(&mut self, slot: Slot, digest: &[u8; 32]) -> Result<Vec<u8>, KeyError> {
+        self.keys.sign(slot, digest)
+    }
+
+    fn activate(&mut self, credential_blob: &[u8], encrypted_secret: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.keys.activate(credential_blob, encrypted_secret)
+    }
+
+    fn certify(&mut self, slot: Slot, qualifying_data: &[u8; 32]) -> Result<Attestation, KeyError> {
+        self.keys.certify(slot, qualifying_data)
+    }
+
+    fn quote(&mut self, selection: &[u8], qualifying_data: &[u8; 32]) -> Result<Attestation, KeyError> {
+        self.keys.quote(selection, qualifying_data)
+    }
+
+    fn pcrs(&mut self, selection: &[u8]) -> Result<Vec<[u8; 32]>, KeyError> {
+        self.keys.pcrs(selection)
+    }
+
+    fn extend(&mut self, pcr: u8, digest: &[u8; 32]) -> Result<(), KeyError> {
+        self.keys.extend(pcr, digest)
+    }
+    fn event_log(&mut self, selection: &[u8]) -> Result<Vec<Event>, KeyError> {
+        log_for(self.keys.as_mut(), &self.events, selection)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +228,7 @@ mod tests {
         let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
         let open_in = |folder: &tempfile::TempDir| {
             let state = Arc::new(StateDir::open(folder.path()).expect("state"));
-            open(&TpmChoice::SimulatedSoftwareKey, &state).expect("keys")
+            open(&TpmChoice::SimulatedSoftwareKey, None, &state).expect("keys")
         };
         let first = {
             let tpm = open_in(&folders[0]);
@@ -153,7 +240,9 @@ mod tests {
         // The thread of the first lets go of the folder a moment after its last handle.
         let again = loop {
             match StateDir::open(folders[0].path()) {
-                Ok(state) => break open(&TpmChoice::SimulatedSoftwareKey, &Arc::new(state)).expect("keys"),
+                Ok(state) => {
+                    break open(&TpmChoice::SimulatedSoftwareKey, None, &Arc::new(state)).expect("keys");
+                }
                 Err(_) => std::thread::yield_now(),
             }
         };

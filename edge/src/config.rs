@@ -14,8 +14,9 @@ use toml::{Table, Value};
 
 use crate::limits::{
     CONFIG_BYTES_MAX, INTERVAL_MAX, INTERVAL_MIN, LABEL_NAME_BYTES_MAX, LABEL_TEXT_BYTES_MAX,
-    LABELS_COUNT_MAX, RETRY_FIRST, RETRY_MAX,
+    LABELS_COUNT_MAX, MEASURED_FILES_MAX, RETRY_FIRST, RETRY_MAX,
 };
+use crate::{introduction::IntroductionSources, measure::Measure};
 
 /// How alike a known key must be to be offered in place of an unknown one (0 to 1).
 const LIKENESS_MIN: f64 = 0.7;
@@ -45,6 +46,10 @@ pub struct Config {
     pub retry_first: Duration,
     /// `retry_max_s`: the longest pause between two attempts to connect.
     pub retry_max: Duration,
+    /// What this device says of itself when it enrols.
+    pub introduction: IntroductionSources,
+    /// `[measure]`: what is measured into which register.
+    pub measure: Measure,
     /// `[labels]`: fixed texts that are published in the stream `labels`.
     pub labels: BTreeMap<String, String>,
 }
@@ -180,6 +185,8 @@ impl Config {
             interval: keys.duration("interval_s", INTERVAL_MIN, INTERVAL_MAX, Duration::from_secs(10))?,
             retry_first: keys.duration("retry_first_s", INTERVAL_MIN, RETRY_MAX, RETRY_FIRST)?,
             retry_max: keys.duration("retry_max_s", INTERVAL_MIN, INTERVAL_MAX, RETRY_MAX)?,
+            introduction: keys.introduction()?,
+            measure: keys.measure()?,
             labels: keys.labels()?,
         };
         if config.retry_first > config.retry_max {
@@ -273,6 +280,62 @@ impl Keys<'_> {
                 let wanted = format!("{} to {} seconds", min.as_secs_f64(), max.as_secs_f64());
                 Err(self.wrong(key, &wanted, &seconds.to_string()))
             }
+        }
+    }
+
+    fn introduction(&mut self) -> Result<IntroductionSources, ConfigError> {
+        let sources = IntroductionSources {
+            ek_chain: self.text("ek_chain", usize::MAX)?.map(PathBuf::from),
+            serial_number: self.text("serial_number", ENROLMENT_LABEL_BYTES_MAX)?,
+            serial_number_file: self.text("serial_number_file", usize::MAX)?.map(PathBuf::from),
+            network_interface: self.text("network_interface", LABEL_NAME_BYTES_MAX)?,
+        };
+        if sources.serial_number.as_ref().is_some_and(|number| number.chars().any(char::is_control)) {
+            return Err(self.wrong("serial_number", "without control characters", "with one"));
+        }
+        if sources.serial_number.is_some() && sources.serial_number_file.is_some() {
+            return Err(self.wrong("serial_number_file", "left out beside serial_number", "there"));
+        }
+        let name = sources.network_interface.as_deref().unwrap_or("eth0");
+        if name.contains('/') || name.starts_with('.') {
+            return Err(self.wrong("network_interface", "the name of a network interface", name));
+        }
+        Ok(sources)
+    }
+
+    fn measure(&mut self) -> Result<Measure, ConfigError> {
+        let mut table = match self.take("measure") {
+            None => return Ok(Measure::default()),
+            Some(Value::Table(table)) => table,
+            Some(other) => return Err(self.wrong("measure", "a table", other.type_str())),
+        };
+        let mut measure = Measure::default();
+        if let Some(value) = table.remove("register") {
+            let index = value.as_integer().and_then(|index| u8::try_from(index).ok());
+            let wanted = "a register from 0 to 16, or 23";
+            measure.register = index
+                .filter(|index| matches!(index, 0..=16 | 23))
+                .ok_or_else(|| self.wrong("measure.register", wanted, value.type_str()))?;
+        }
+        if let Some(value) = table.remove("files") {
+            let wanted = format!("at most {MEASURED_FILES_MAX} paths");
+            let paths = value.as_array().filter(|paths| paths.len() <= MEASURED_FILES_MAX);
+            let paths =
+                paths.and_then(|paths| paths.iter().map(|path| path.as_str().map(PathBuf::from)).collect());
+            measure.files = paths.ok_or_else(|| self.wrong("measure.files", &wanted, value.type_str()))?;
+        }
+        if let Some(value) = table.remove("firmware_log") {
+            let path = value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
+            measure.firmware_log =
+                path.ok_or_else(|| self.wrong("measure.firmware_log", "a path", value.type_str()))?;
+        }
+        match table.keys().next() {
+            None => Ok(measure),
+            Some(key) => Err(ConfigError::Unknown {
+                path: self.path.to_owned(),
+                key: format!("measure.{key}"),
+                suggestion: None,
+            }),
         }
     }
 
@@ -383,6 +446,25 @@ mod tests {
     }
 
     #[test]
+    fn what_the_device_says_of_itself_and_measures_is_read() {
+        let more = r#"ek_chain = "/etc/muster-edge/ek-chain.pem"
+            serial_number = "PMP-17"
+            network_interface = "eth0"
+            [measure]
+            register = 14
+            files = ["/etc/pump.toml"]
+            [labels]"#;
+        let config = parse(&GOOD.replace("[labels]", more)).expect("good");
+        assert_eq!(config.introduction.serial_number.as_deref(), Some("PMP-17"));
+        assert_eq!((config.measure.register, config.measure.files.len()), (14, 1));
+        let config = parse(GOOD).expect("good");
+        assert_eq!(
+            (config.introduction, config.measure),
+            (IntroductionSources::default(), Measure::default())
+        );
+    }
+
+    #[test]
     fn each_wrong_value_names_its_key() {
         for (from, to, expected) in [
             ("127.0.0.1:8883", "127.0.0.1", "hub must be a host and a port"),
@@ -395,6 +477,10 @@ mod tests {
             ("model = \"demo-board\"", "model = \"\"", "model must be a text that is not empty"),
             ("model = \"demo-board\"", "", "model is missing; it must be what this device is"),
             ("\"localhost\"", "\"not a name\"", "server_name must be a DNS name"),
+            ("[labels]", "network_interface = \"../tun\"\n[labels]", "network_interface must be the name"),
+            ("[labels]", "[measure]\nregister = 17\n[labels]", "measure.register must be a register from 0"),
+            ("[labels]", "[measure]\nfiles = [7]\n[labels]", "measure.files must be at most 24 paths"),
+            ("[labels]", "[measure]\nregisters = 7\n[labels]", "there is no key \"measure.registers\""),
             ("[labels]", "retry_first_s = 5\nretry_max_s = 1\n[labels]", "retry_max_s must be at least"),
         ] {
             let error = refused(from, to);

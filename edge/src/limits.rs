@@ -11,6 +11,15 @@ pub const STATE_FILE_BYTES_MAX: u64 = 32 * 1_024;
 /// Longest file under `/proc` or `/sys` that is read, in bytes.
 pub const SOURCE_BYTES_MAX: u64 = 256 * 1_024;
 
+/// Most files that are measured beside the agent itself.
+pub const MEASURED_FILES_MAX: usize = 24;
+/// Most events that the agent keeps of its own register; then nothing more is measured until the machine restarts.
+pub const MEASURED_EVENTS_MAX: usize = 48;
+/// Longest log of the firmware that is read, in bytes.
+pub const FIRMWARE_LOG_BYTES_MAX: u64 = 1_024 * 1_024;
+/// Most events of it that are read.
+pub const FIRMWARE_EVENTS_MAX: usize = 4_096;
+
 /// Shortest pause between two readings.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Longest pause between two readings.
@@ -80,3 +89,12 @@ const _: () = assert!(
     "what is in flight never fills the spool, so there is always one that waits to be dropped"
 );
 const _: () = assert!(RETRY_FIRST.as_millis() <= 200, "a hub that comes back is found quickly");
+
+const _: () = assert!(
+    MEASURED_FILES_MAX + 1 < MEASURED_EVENTS_MAX,
+    "everything is measured once, and there is room for updates"
+);
+const _: () = assert!(
+    MEASURED_EVENTS_MAX <= muster_schemas::limits::ENROLMENT_EVENTS_MAX,
+    "the agent's own log fits a frame"
+);

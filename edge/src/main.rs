@@ -63,6 +63,7 @@ fn check(path: PathBuf) -> Result<(), Box<dyn Error>> {
     writeln!(out, "root           {} with {} certificate(s)", config.root.display(), checked.roots)?;
     writeln!(out, "tpm            {} answers ({})", config.tpm, checked.keys)?;
     writeln!(out, "device         {}", checked.device)?;
+    writeln!(out, "ek hash        {}", checked.ek_hash)?;
     Ok(())
 }
 

@@ -204,7 +204,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             authority: device.clone(),
             certificate_life_s: config.certificates.device_validity_s,
             mqtt_endpoint: String::new(),
-            pcr_selection: PCRS_QUOTED.to_vec(),
         };
         let (registry, sessions) = (registry.clone(), bus.clone());
         let options = EnrolmentOptions {

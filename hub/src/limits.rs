@@ -128,6 +128,12 @@ pub const MQTT_IN_FLIGHT_MAX: usize = 256;
 pub const INPUT_LINES_AHEAD_MAX: usize = 64;
 /// Silence after which `muster sub --retained-only` takes it that all retained messages have come.
 pub const RETAINED_SILENCE_TIME: Duration = Duration::from_secs(1);
+/// Largest manifest that is imported, in bytes.
+pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most rows of a manifest: what one tenant may list.
+pub const MANIFEST_ROWS_MAX: usize = 200_000;
+/// Rows of a manifest that are sent at once; with every cell at its bound they fit [`API_LIST_BYTES_MAX`].
+pub const MANIFEST_ROWS_PER_CALL_MAX: usize = 500;
 /// Days before an expiry at which `muster check` begins to warn.
 pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
@@ -139,6 +145,8 @@ pub const EST_BODY_BYTES_MAX: usize = 16 * 1024;
 pub const EST_LINE_CHARS: usize = 64;
 /// After how long whoever could not be served by EST is to come back, in seconds.
 pub const EST_RETRY_S: u64 = 10;
+/// Largest body of a call that lists chips, in bytes.
+pub const API_LIST_BYTES_MAX: usize = 1024 * 1024;
 /// How long a caller has to send the head of its request.
 pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody who is being streamed to still may act.
@@ -155,8 +163,8 @@ pub const START_POLL_TIME: Duration = Duration::from_millis(1);
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(DAY_S);
 /// How long a session has to attest, in a tenant that demands it, and how long a challenge is good for.
 pub const ATTEST_TIME_MAX: Duration = Duration::from_secs(30);
-/// The registers that a quote covers: application support, which only the agent extends. The firmware's registers follow
-/// when the hub reads firmware event logs.
+/// The registers that a quote covers unless the tenant's policy says otherwise: application support, which only the agent
+/// extends.
 pub const PCRS_QUOTED: [u8; 1] = [23];
 
 /// A day, in seconds.

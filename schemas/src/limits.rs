@@ -17,7 +17,7 @@ pub const CBOR_DEPTH_MAX: usize = 8;
 /// Longest frame of `muster-enroll/1` without its length prefix, in bytes.
 pub const ENROLMENT_FRAME_BYTES_MAX: usize = 16 * 1_024;
 /// Most keys of a frame.
-pub const ENROLMENT_FRAME_KEYS_MAX: usize = 10;
+pub const ENROLMENT_FRAME_KEYS_MAX: usize = 12;
 /// Longest certificate in a frame, DER, in bytes. Endorsement certificates have 700 to 1,600.
 pub const ENROLMENT_CERTIFICATE_BYTES_MAX: usize = 2_048;
 /// Most certificates between a leaf and its root.
@@ -26,7 +26,7 @@ pub const ENROLMENT_CHAIN_CERTIFICATES_MAX: usize = 4;
 pub const ENROLMENT_PUBLIC_BYTES_MAX: usize = 768;
 /// Longest signing request, in bytes.
 pub const ENROLMENT_CSR_BYTES_MAX: usize = 2_048;
-/// Longest claim code, model or agent version, in bytes.
+/// Longest claim code, model, agent version or serial number, in bytes.
 pub const ENROLMENT_LABEL_BYTES_MAX: usize = 64;
 /// Longest credential blob, in bytes.
 pub const ENROLMENT_CREDENTIAL_BYTES_MAX: usize = 256;
@@ -58,7 +58,7 @@ const _: () = assert!(
     (1 + ENROLMENT_CHAIN_CERTIFICATES_MAX) * (HEAD + ENROLMENT_CERTIFICATE_BYTES_MAX)
         + 3 * (HEAD + ENROLMENT_PUBLIC_BYTES_MAX)
         + (HEAD + ENROLMENT_CSR_BYTES_MAX)
-        + 3 * (HEAD + ENROLMENT_LABEL_BYTES_MAX)
+        + 4 * (HEAD + ENROLMENT_LABEL_BYTES_MAX)
         + FIXED
         <= ENROLMENT_FRAME_BYTES_MAX,
     "a Begin whose fields are within their bounds fits a frame"

@@ -40,6 +40,14 @@ impl Chip {
         Ok(Self { swtpm })
     }
 
+    /// Powers on a chip that somebody else manufactured, whose state is in `folder`.
+    ///
+    /// # Errors
+    /// swtpm is not installed or did not start.
+    pub fn power_on(folder: &Path) -> Result<Self, ChipError> {
+        Ok(Self { swtpm: Swtpm::start(folder)? })
+    }
+
     /// How the edge agent reaches it.
     pub fn tcti(&self) -> String {
         self.swtpm.tcti()

@@ -51,7 +51,42 @@ impl Edge {
     /// # Errors
     /// `muster-edge` has not been built, or did not start.
     pub fn start(hub: &Hub, options: &EdgeOptions<'_>) -> Result<Self, HubError> {
-        let program = programs::find("muster-edge").map_err(HubError::Missing)?;
+        Self::start_with(hub, options, "")
+    }
+
+    /// The same, with `more` lines in its configuration.
+    ///
+    /// # Errors
+    /// `muster-edge` has not been built, or did not start.
+    pub fn start_with(hub: &Hub, options: &EdgeOptions<'_>, more: &str) -> Result<Self, HubError> {
+        let mut command = Self::program("run", &Self::configure(hub, options, more)?)?;
+        Ok(Self { process: Process::start("muster-edge", &mut command)?, folder: options.folder.to_owned() })
+    }
+
+    /// What the device maker puts on the box: the hash of the chip's endorsement key, as `muster-edge check` shows it.
+    ///
+    /// # Errors
+    /// `muster-edge` has not been built, or finds something that is not in order.
+    pub fn ek_hash(hub: &Hub, options: &EdgeOptions<'_>) -> Result<String, HubError> {
+        let output = Self::program("check", &Self::configure(hub, options, "")?)?.output()?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found =
+            stdout.lines().find_map(|line| line.strip_prefix("ek hash")).map(|hash| hash.trim().to_owned());
+        found.ok_or_else(|| HubError::Command {
+            command: "muster-edge check".to_owned(),
+            code: output.status.code().unwrap_or(-1),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn program(verb: &str, config: &Path) -> Result<Command, HubError> {
+        let mut command = Command::new(programs::find("muster-edge").map_err(HubError::Missing)?);
+        command.args([verb, "--config"]).arg(config);
+        command.env("TSS2_LOG", "all+NONE").env("MUSTER_LOG", "info,muster_edge=debug");
+        Ok(command)
+    }
+
+    fn configure(hub: &Hub, options: &EdgeOptions<'_>, more: &str) -> Result<PathBuf, HubError> {
         fs::create_dir_all(options.folder)?;
         let mut config = format!(
             "hub = {:?}\nserver_name = \"localhost\"\nroot = {:?}\ntpm = {:?}\nmodel = \"demo-board\"\n\
@@ -65,6 +100,7 @@ impl Edge {
         if let Some(claim) = options.claim {
             config.push_str(&format!("claim = {claim:?}\n"));
         }
+        config.push_str(more);
         let labels: BTreeMap<_, _> = options.labels.iter().copied().collect();
         config.push_str("[labels]\n");
         for (name, text) in labels {
@@ -72,10 +108,7 @@ impl Edge {
         }
         let path = options.folder.join("edge.toml");
         fs::write(&path, config)?;
-        let mut command = Command::new(program);
-        command.args(["run", "--config"]).arg(&path);
-        command.env("TSS2_LOG", "all+NONE").env("MUSTER_LOG", "info,muster_edge=debug");
-        Ok(Self { process: Process::start("muster-edge", &mut command)?, folder: options.folder.to_owned() })
+        Ok(path)
     }
 
     /// Waits until it has its certificate; gives the device id.
@@ -103,6 +136,15 @@ impl Edge {
     pub fn wait_refused(&mut self) -> Result<String, HubError> {
         let fields = self.process.wait_event("refused", WAIT_MAX)?;
         Ok(fields.get("code").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// Waits until the hub has said that a person has to decide.
+    ///
+    /// # Errors
+    /// It ended, or was not told so in time.
+    pub fn wait_pending(&mut self) -> Result<(), HubError> {
+        self.process.wait_event("pending", WAIT_MAX)?;
+        Ok(())
     }
 
     /// Waits for the next acknowledged reading.

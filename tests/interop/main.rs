@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "the whole program is a test")]
 
+mod endorsement;
 mod mosquitto;
 mod scripts;
 mod stage;

@@ -16,7 +16,7 @@ use x509_parser::{
 use crate::{
     limits::{CERTIFICATE_BYTES_MAX, CHAIN_COUNT_MAX, REVOCATION_LISTS_MAX, ROOTS_COUNT_MAX},
     name::sha256,
-    spki::{cut_certificate, spki_der},
+    spki::{SEQUENCE, cut_certificate, spki_der, value},
     wire::{PublicKey, TpmtPublic},
 };
 
@@ -82,8 +82,11 @@ pub struct Endorsement {
     pub ek_hash: [u8; 32],
     /// The certificate's serial number, big-endian.
     pub serial: Vec<u8>,
-    /// The issuer's distinguished name, for people and purchase lists.
+    /// The issuer's distinguished name, for people.
     pub issuer: String,
+    /// SHA-256 of the issuer's SubjectPublicKeyInfo in DER. Names the issuer in purchase lists: any authority can call
+    /// itself by another's name, and none has another's key.
+    pub issuer_spki_sha256: [u8; 32],
 }
 
 /// Why a certificate endorses nothing.
@@ -224,7 +227,7 @@ impl EndorsementRoots {
         }
         let certificate =
             cut_certificate(certificate).ok_or_else(|| unreadable("it is not a certificate in DER"))?;
-        let class = self.class_of(certificate, chain, now_unix_s)?;
+        let (class, issuer_spki_sha256) = self.issued_by(certificate, chain, now_unix_s)?;
         let (rest, parsed) =
             X509Certificate::from_der(certificate).map_err(|_| unreadable("it is not strict DER"))?;
         if !rest.is_empty() {
@@ -240,15 +243,17 @@ impl EndorsementRoots {
             ek_hash: sha256(&[&spki]),
             serial: parsed.raw_serial().to_vec(),
             issuer: parsed.issuer().to_string(),
+            issuer_spki_sha256,
         })
     }
 
-    fn class_of(
+    /// The class of the root that a chain leads to, and the hash of the key that signed its leaf.
+    fn issued_by(
         &self,
         certificate: &[u8],
         chain: &[Vec<u8>],
         now_unix_s: u64,
-    ) -> Result<TpmClass, EndorsementProblem> {
+    ) -> Result<(TpmClass, [u8; 32]), EndorsementProblem> {
         let certificate = CertificateDer::from(certificate);
         let leaf = EndEntityCert::try_from(&certificate)
             .map_err(|error| EndorsementProblem::Unreadable(error.to_string()))?;
@@ -263,11 +268,18 @@ impl EndorsementRoots {
         let path = leaf
             .verify_for_usage(ALL_VERIFICATION_ALGS, &self.anchors, &chain, now, usage, revocation, None)
             .map_err(|error| EndorsementProblem::Untrusted(error.to_string()))?;
-        self.anchors
+        let issuer_spki = match path.intermediate_certificates().next() {
+            Some(intermediate) => intermediate.subject_public_key_info().to_vec(),
+            // An anchor keeps the contents of the sequence alone.
+            None => value(SEQUENCE, &path.anchor().subject_public_key_info),
+        };
+        let class = self
+            .anchors
             .iter()
             .zip(&self.classes)
             .find_map(|(anchor, class)| (anchor == path.anchor()).then_some(*class))
-            .ok_or_else(|| EndorsementProblem::Untrusted("its root has no class".to_owned()))
+            .ok_or_else(|| EndorsementProblem::Untrusted("its root has no class".to_owned()))?;
+        Ok((class, sha256(&[&issuer_spki])))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keys of one device, whatever holds them: a TPM chip, a simulated TPM process, or soft keys in a test.
 
-use muster_schemas::enrolment::Attestation;
+use muster_schemas::enrolment::{Attestation, Event};
 
 /// One of the two places for an identity key. A renewal fills the other one, and the old key goes only after the new
 /// certificate has been used.
@@ -77,6 +77,14 @@ pub trait DeviceKeys: Send {
     /// When the TPM fails.
     fn ek_certificate(&mut self) -> Result<Option<Vec<u8>>, KeyError>;
 
+    /// Certificates between that one and the manufacturer's root, in DER, leaf side first, as far as the TPM holds them.
+    ///
+    /// # Errors
+    /// When the TPM fails.
+    fn ek_chain(&mut self) -> Result<Vec<Vec<u8>>, KeyError> {
+        Ok(Vec::new())
+    }
+
     /// The endorsement key's `TPMT_PUBLIC`.
     ///
     /// # Errors
@@ -142,4 +150,13 @@ pub trait DeviceKeys: Send {
     /// # Errors
     /// When the register does not exist or may not be extended, or the TPM fails.
     fn extend(&mut self, pcr: u8, digest: &[u8; 32]) -> Result<(), KeyError>;
+
+    /// What these registers were extended with since the last reset, as far as that is known: to be sent along with their
+    /// quote. A register that nothing is known of is left out.
+    ///
+    /// # Errors
+    /// When a register does not exist or the TPM fails.
+    fn event_log(&mut self, _selection: &[u8]) -> Result<Vec<Event>, KeyError> {
+        Ok(Vec::new())
+    }
 }

@@ -35,6 +35,8 @@ pub const EVENTS_COUNT_MAX: usize = 1_024;
 pub const CERTIFICATE_BYTES_MAX: usize = 4_096;
 /// Most intermediate certificates a device may send with its endorsement certificate.
 pub const CHAIN_COUNT_MAX: usize = 4;
+/// Most indices of a TPM's storage that are looked at for them.
+pub const CHAIN_INDICES_MAX: u32 = 8;
 /// Longest PKCS#10 signing request accepted, in bytes.
 pub const CSR_BYTES_MAX: usize = 2_048;
 /// Most endorsement roots a hub trusts.

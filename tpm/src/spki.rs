@@ -18,7 +18,7 @@ const P384_ALGORITHM: &[u8] = &[
 ];
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 
 /// The key's SubjectPublicKeyInfo in DER: always this form, however the key's certificate spells it.
 /// None when a coordinate is longer than the curve allows, which `TpmtPublic::parse` refuses.

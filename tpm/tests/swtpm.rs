@@ -60,6 +60,8 @@ fn begin(chip: &mut Chip) -> Begin {
         claim: None,
         model: "swtpm".to_owned(),
         agent_version: "0".to_owned(),
+        serial_number: None,
+        mac: None,
     }
 }
 

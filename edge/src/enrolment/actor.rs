@@ -21,6 +21,7 @@ use super::{
 use crate::{
     certificate::Leaf,
     hub::Hub,
+    introduction::Introduction,
     line::Line,
     state::{Saved, StateDir},
     tls::{Credentials, Dialects},
@@ -57,6 +58,8 @@ pub struct EnrolmentParts {
     pub claim: Option<String>,
     /// What this device is.
     pub model: String,
+    /// What else it says of itself.
+    pub introduction: Introduction,
     /// Where to enrol.
     pub hub: Hub,
     /// How to speak TLS.
@@ -159,9 +162,9 @@ impl Enrolment {
     }
 
     fn attempt(&self, purpose: Purpose, slot: Slot, ctx: &mut Context<Self>) {
-        let EnrolmentParts { claim, model, hub, dialects, tpm, .. } = self.parts.clone();
+        let EnrolmentParts { claim, model, introduction, hub, dialects, tpm, .. } = self.parts.clone();
         let (config, request) = match purpose {
-            Purpose::First => (dialects.enrolment, Request::First { slot, claim, model }),
+            Purpose::First => (dialects.enrolment, Request::First { slot, claim, model, introduction }),
             Purpose::Next => (dialects.renewal, Request::Next { slot }),
         };
         let ended = ctx.address();

@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::First { slot: Slot::A, claim: None, model: "board".into() }
+        Request::First { slot: Slot::A, claim: None, model: "board".into(), introduction: Default::default() }
     }
 
     /// A device that converses with whatever `hub` does.

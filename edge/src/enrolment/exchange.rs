@@ -4,9 +4,10 @@
 use muster_schemas::{
     DeviceId, Kind, TenantId,
     enrolment::{
-        Begin, Challenge, DeviceFrame, Event, Finish, HubFrame, Issued, Refused, RenewBegin, RenewChallenge,
+        Begin, Challenge, DeviceFrame, Finish, HubFrame, Issued, Refused, RenewBegin, RenewChallenge,
         RenewFinish,
     },
+    limits::{ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX},
 };
 use muster_tpm::{
     binding::{activation_proof, qualifying_data},
@@ -18,7 +19,10 @@ use muster_tpm::{
 use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-use crate::certificate::{InvalidLeaf, Leaf};
+use crate::{
+    certificate::{InvalidLeaf, Leaf},
+    introduction::Introduction,
+};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Request {
         claim: Option<String>,
         /// What this device is.
         model: String,
+        /// What else it says of itself.
+        introduction: Introduction,
     },
     /// The next certificate, for the key in this slot.
     Next {
@@ -50,6 +56,7 @@ impl Request {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "an exchange has two of them in its life")]
 #[derive(Debug)]
 pub enum Step {
     /// Send this and wait for the hub.
@@ -134,7 +141,15 @@ pub struct Exchange {
 /// # Errors
 /// The TPM fails.
 pub fn own_id(keys: &mut dyn DeviceKeys) -> Result<DeviceId, ExchangeError> {
-    Ok(device_id(&ek_hash(&TpmtPublic::parse(&keys.ek_public()?)?)))
+    Ok(device_id(&own_hash(keys)?))
+}
+
+/// The hash of this device's endorsement key, which names its chip.
+///
+/// # Errors
+/// The TPM fails.
+pub fn own_hash(keys: &mut dyn DeviceKeys) -> Result<[u8; 32], ExchangeError> {
+    Ok(ek_hash(&TpmtPublic::parse(&keys.ek_public()?)?))
 }
 
 /// The point of the key in a slot, if there is one.
@@ -167,9 +182,12 @@ impl Exchange {
         let device = own_id(keys)?;
         let agent_version = env!("CARGO_PKG_VERSION").to_owned();
         let frame = match request {
-            Request::First { claim, model, .. } => DeviceFrame::Begin(Begin {
+            Request::First { claim, model, introduction, .. } => DeviceFrame::Begin(Begin {
                 ek_certificate: keys.ek_certificate()?,
-                ek_chain: Vec::new(),
+                ek_chain: match introduction.ek_chain.as_slice() {
+                    [] => presentable(keys.ek_chain()?),
+                    configured => configured.to_vec(),
+                },
                 ek_public: keys.ek_public()?,
                 ak_public: keys.ak_public()?,
                 ldevid_public,
@@ -177,6 +195,8 @@ impl Exchange {
                 claim: claim.clone(),
                 model: model.clone(),
                 agent_version,
+                serial_number: introduction.serial_number.clone(),
+                mac: introduction.mac,
             }),
             Request::Next { .. } => {
                 DeviceFrame::RenewBegin(RenewBegin { ldevid_public, csr: csr.clone(), agent_version })
@@ -218,7 +238,7 @@ impl Exchange {
             certify: keys.certify(self.slot, &binding)?,
             quote: keys.quote(&challenge.pcr_selection, &binding)?,
             pcrs: keys.pcrs(&challenge.pcr_selection)?,
-            event_log: event_log(),
+            event_log: keys.event_log(&challenge.pcr_selection)?,
         };
         self.answered = true;
         Ok(Step::Send(DeviceFrame::Finish(finish)))
@@ -235,7 +255,7 @@ impl Exchange {
             certify: keys.certify(self.slot, &binding)?,
             quote: keys.quote(&challenge.pcr_selection, &binding)?,
             pcrs: keys.pcrs(&challenge.pcr_selection)?,
-            event_log: event_log(),
+            event_log: keys.event_log(&challenge.pcr_selection)?,
         };
         self.answered = true;
         Ok(Step::Send(DeviceFrame::RenewFinish(finish)))
@@ -277,10 +297,11 @@ impl Exchange {
     }
 }
 
-/// What was measured into the registers since the last reset. The agent extends none, and does not read the firmware's
-/// log yet: a hub that asks for registers which firmware has extended refuses, with `event_log_mismatch`.
-pub(crate) fn event_log() -> Vec<Event> {
-    Vec::new()
+/// A chain from a TPM's storage, if a frame takes it: what does not fit helps nobody, and the hub says what is missing.
+fn presentable(chain: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let fits = chain.iter().all(|der| der.len() <= ENROLMENT_CERTIFICATE_BYTES_MAX)
+        && chain.len() <= ENROLMENT_CHAIN_CERTIFICATES_MAX;
+    if fits { chain } else { Vec::new() }
 }
 
 fn name_of(frame: &HubFrame) -> &'static str {

@@ -17,6 +17,5 @@ mod exchange;
 mod lifecycle;
 
 pub use actor::{Enrolment, EnrolmentParts, SessionReport};
-pub(crate) use exchange::event_log;
-pub use exchange::{Exchange, ExchangeError, Grant, Outcome, Request, Step, own_id};
+pub use exchange::{Exchange, ExchangeError, Grant, Outcome, Request, Step, own_hash, own_id};
 pub use lifecycle::{Effect, Found, Input, Lifecycle, Purpose};

@@ -12,8 +12,6 @@ use muster_tpm::{
 };
 use rustls::ClientConnection;
 
-use crate::enrolment::event_log;
-
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
@@ -59,7 +57,7 @@ fn answer(keys: &mut dyn DeviceKeys, challenge: &Challenge, exporter: &[u8; 32])
     Ok(Answer {
         quote: keys.quote(pcr_selection, &session_data(nonce, exporter))?,
         pcrs: keys.pcrs(pcr_selection)?,
-        event_log: event_log(),
+        event_log: keys.event_log(pcr_selection)?,
     })
 }
 

@@ -245,7 +245,7 @@ impl ScriptedHub {
                 let expected =
                     Expected { nonce: NONCE, exporter, secret: SECRET, pcr_selection: SELECTION.to_vec() };
                 check_finish(&candidate, &expected, &finish).unwrap();
-                let device = device_id(&candidate.endorsement.ek_hash);
+                let device = device_id(&candidate.ek_hash);
                 self.seen().ak_public = Some(candidate.ak_public);
                 self.seen().enrolments += 1;
                 stream.write_all(&self.issue(candidate.ldevid_sec1, device).encode())

@@ -42,6 +42,19 @@ impl Caller {
         if self.0.is_operator() { Ok(()) } else { self.member(tenant) }
     }
 
+    /// Whether what a tenant demands of its devices may be changed, and a device let in: by an operator, and by the tenant's
+    /// own users. Its apps read and create claims; none of them decides.
+    pub(super) fn operator_or_person(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        self.operator_or_member(tenant)?;
+        if self.0.is_operator() || self.0.kind == Kind::User {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "only an operator or a user of the tenant may do this",
+            "ask one of them; an app does not decide who gets in",
+        ))
+    }
+
     /// Whether the tenant's data may be read: by its own apps and users, and by no operator.
     pub(super) fn member(&self, tenant: &TenantId) -> Result<(), ApiError> {
         if self.0.is_operator() {

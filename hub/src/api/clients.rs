@@ -25,8 +25,8 @@ pub(super) async fn create_claim(
     body: Json<NewClaim>,
 ) -> Result<HttpResponse, ApiError> {
     caller.operator_or_member(&tenant)?;
-    let NewClaim { model, expires_in_s } = body.into_inner();
-    let command = message::CreateClaim { tenant: tenant.into_inner(), model, expires_in_s };
+    let NewClaim { model, expires_in_s, approve } = body.into_inner();
+    let command = message::CreateClaim { tenant: tenant.into_inner(), model, expires_in_s, approve };
     let created = api.registry(command).await??;
     let message::CreatedClaim { code, claim } = created;
     tracing::info!(tenant = %claim.tenant, model = claim.model, "claim created");

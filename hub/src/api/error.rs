@@ -155,6 +155,33 @@ impl From<Refusal> for ApiError {
             Refusal::ClockBehind => {
                 (StatusCode::SERVICE_UNAVAILABLE, "clock_behind", "set the clock of the hub's machine right")
             }
+            Refusal::ClaimUnknown(_) => {
+                (StatusCode::NOT_FOUND, "claim_unknown", "`muster claim list` shows the ids")
+            }
+            Refusal::NotListed(_) => {
+                (StatusCode::NOT_FOUND, "not_listed", "`muster device allowed` shows the list")
+            }
+            Refusal::NotHeld { .. } => {
+                (StatusCode::NOT_FOUND, "not_held", "`muster device pending` shows those that are held")
+            }
+            Refusal::MeasurementsHold(_) => (
+                StatusCode::CONFLICT,
+                "measurements_hold",
+                "look at them with `muster device pending -o json`, then `muster measurement accept --device`",
+            ),
+            Refusal::UnacceptedMeasurements(_) => {
+                (StatusCode::CONFLICT, "unaccepted_measurements", "accept them, or update the device")
+            }
+            Refusal::Label => (StatusCode::BAD_REQUEST, "label", "choose a shorter label"),
+            Refusal::LabelUnknown(_) => {
+                (StatusCode::NOT_FOUND, "label_unknown", "`muster measurement list` shows the labels")
+            }
+            Refusal::NothingMeasured => (
+                StatusCode::CONFLICT,
+                "nothing_measured",
+                "let the tenant's policy name the registers, and the device enrol or renew",
+            ),
+            Refusal::Registers => (StatusCode::BAD_REQUEST, "registers", "name them such as 0,7,9,23"),
             Refusal::AlarmUnknown(_) => {
                 (StatusCode::NOT_FOUND, "alarm_unknown", "`muster alarms list` shows the numbers")
             }

@@ -49,13 +49,15 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
         });
         metric(&mut text, name, kind, values);
     }
-    let Counted { begun, challenged, issued, renewed, cleared, timed_out, refused } = api.enrolment.counted();
+    let Counted { begun, challenged, issued, renewed, cleared, held, timed_out, refused } =
+        api.enrolment.counted();
     for (name, value) in [
         ("muster_enrolments_begun_total", begun),
         ("muster_enrolments_challenged_total", challenged),
         ("muster_enrolments_issued_total", issued),
         ("muster_enrolments_renewed_total", renewed),
         ("muster_enrolments_cleared_total", cleared),
+        ("muster_enrolments_held_total", held),
         ("muster_enrolments_timed_out_total", timed_out),
     ] {
         metric(&mut text, name, "counter", [(String::new(), value)]);

@@ -3,7 +3,9 @@
 //! Every call is made by a principal: whom its client certificate or its token proves, looked up in the registry for each
 //! request. What a caller may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
+mod admission;
 mod alarms;
+mod allowed;
 mod attest;
 mod audit;
 mod authority;
@@ -135,6 +137,19 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("", web::post().to(tenants::create))
                 .route("/{tenant}/attestation", web::post().to(attest::set))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
+                .route("/{tenant}/claims", web::get().to(admission::claims))
+                .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))
+                .route("/{tenant}/policy", web::get().to(admission::policy))
+                .route("/{tenant}/policy", web::post().to(admission::set_policy))
+                .service(allowed::resource())
+                .route("/{tenant}/allowed/remove", web::post().to(allowed::remove))
+                .route("/{tenant}/pending", web::get().to(admission::pending))
+                .route("/{tenant}/pending/{device}/approve", web::post().to(admission::approve))
+                .route("/{tenant}/pending/{device}/deny", web::post().to(admission::deny))
+                .route("/{tenant}/measurements", web::get().to(admission::measurements))
+                .route("/{tenant}/measurements", web::post().to(admission::accept))
+                .route("/{tenant}/measurements/remove", web::post().to(admission::remove_measurement))
+                .route("/{tenant}/devices/{device}/profile", web::get().to(admission::profile))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/users", web::post().to(people::create_user))
                 .service(

@@ -6,6 +6,7 @@
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
 //! `muster-data/muster.toml`).
 
+mod admission;
 mod app;
 mod attest;
 mod audit;
@@ -16,6 +17,7 @@ mod identity;
 mod inspection;
 mod life;
 mod local;
+mod manifest;
 mod mqtt;
 mod people;
 mod remote;
@@ -118,6 +120,9 @@ enum Command {
     /// List and show devices, and rule over their lives.
     #[command(subcommand)]
     Device(remote::Devices),
+    /// Accept measurements: what devices may run.
+    #[command(subcommand)]
+    Measurement(admission::Measurements),
     /// List what has to be looked at, and say that you have looked.
     #[command(subcommand)]
     Alarms(life::AlarmCommand),
@@ -212,6 +217,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Tenant(command) => remote::tenant(command, &mut Call::new(&common, world)?),
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
+        Command::Measurement(command) => admission::measurements(command, &mut Call::new(&common, world)?),
         Command::Alarms(command) => life::alarms(command, &mut Call::new(&common, world)?),
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),

@@ -8,7 +8,9 @@ use muster_schemas::{
 };
 
 use super::{
-    Call, Complaint, Exit, OfTenant, Output, attest, explain, life, table,
+    Call, Complaint, Exit, OfTenant, Output,
+    admission::{self, Admission, Policy},
+    attest, explain, life, table,
     time::{duration_s, shown_s},
     ways_in::{Switch, ways_in},
 };
@@ -45,6 +47,9 @@ pub(super) enum Tenants {
     },
     #[command(flatten)]
     Life(life::TenantLife),
+    /// Show or set what a tenant asks of an enrolment.
+    #[command(subcommand)]
+    Policy(Policy),
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +64,21 @@ pub(super) enum Claims {
         /// How long it is good for, such as 90s, 15m, 24h or 30d.
         #[arg(long, default_value = "24h", value_parser = duration_s)]
         expires_in: u64,
+        /// Let the device wait until somebody approves it with `muster device approve`.
+        #[arg(long)]
+        approve: bool,
+    },
+    /// List the claims of a tenant, without their codes.
+    List {
+        #[command(flatten)]
+        of: OfTenant,
+    },
+    /// Take a claim back; a device that enrolled with it stays enrolled.
+    Revoke {
+        #[command(flatten)]
+        of: OfTenant,
+        /// Its id, as `muster claim list` shows it.
+        claim: String,
     },
 }
 
@@ -80,6 +100,8 @@ pub(super) enum Devices {
     Why(explain::Why),
     #[command(flatten)]
     Life(life::DeviceLife),
+    #[command(flatten)]
+    Admission(Admission),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -104,14 +126,19 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             call.tenants(&tenants, Shape::Many)
         }
         Tenants::Life(command) => life::tenant(command, call),
+        Tenants::Policy(command) => admission::policy(command, call),
     }
 }
 
 pub(super) fn claim(command: Claims, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Claims::Create { of, model, expires_in } = command;
+    let (of, model, expires_in, approve) = match command {
+        Claims::Create { of, model, expires_in, approve } => (of, model, expires_in, approve),
+        Claims::List { of } => return admission::list_claims(call, of),
+        Claims::Revoke { of, claim } => return admission::revoke_claim(call, of, &claim),
+    };
     let tenant = call.tenant(of.tenant)?;
     let what = format!("create a claim of {tenant}");
-    let body = NewClaim { model, expires_in_s: expires_in };
+    let body = NewClaim { model, expires_in_s: expires_in, approve };
     let claim: Claim = call.hub.post(&what, &format!("/api/v1/tenants/{tenant}/claims"), &body)?;
     if call.output == Output::Json {
         return call.json(&claim);
@@ -185,6 +212,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             Ok(Exit::Ok)
         }
         Devices::Life(command) => life::device(command, call),
+        Devices::Admission(command) => admission::admission(command, call),
     }
 }
 

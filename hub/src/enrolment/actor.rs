@@ -9,8 +9,8 @@ use actix::{
 use data_encoding::HEXLOWER;
 use muster_actors::SharedClock;
 use muster_schemas::{
-    Kind, Principal,
-    enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused},
+    DeviceId, Kind, Principal, TenantId,
+    enrolment::{DeviceFrame, HubFrame, Pending, RefusalCode, Refused},
 };
 use muster_tpm::verifier::{Rejection, device_id};
 use tracing::{info, warn};
@@ -25,6 +25,11 @@ use crate::{
     random::Random,
     registry::{
         self, AdmitReason, OwnerRefusal, Ownership, State,
+        admissions::{
+            measuring::RegistersOf,
+            row::{HeldReason, Verdict},
+        },
+        limits::HELD_RETRY_S,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
     witness::{self, Witness},
@@ -54,16 +59,24 @@ pub struct RegistryDesk {
     enrol: Recipient<Enrol>,
     admit: Recipient<Admit>,
     show_device: Recipient<ShowDevice>,
+    registers_of: Recipient<RegistersOf>,
     renewed: Recipient<Renewed>,
 }
 
 impl<A> From<actix::Addr<A>> for RegistryDesk
 where
-    A: Actor + Handler<FindOwner> + Handler<Enrol> + Handler<Admit> + Handler<ShowDevice> + Handler<Renewed>,
+    A: Actor
+        + Handler<FindOwner>
+        + Handler<Enrol>
+        + Handler<Admit>
+        + Handler<ShowDevice>
+        + Handler<RegistersOf>
+        + Handler<Renewed>,
     A::Context: ToEnvelope<A, FindOwner>
         + ToEnvelope<A, Enrol>
         + ToEnvelope<A, Admit>
         + ToEnvelope<A, ShowDevice>
+        + ToEnvelope<A, RegistersOf>
         + ToEnvelope<A, Renewed>,
 {
     fn from(registry: actix::Addr<A>) -> Self {
@@ -72,6 +85,7 @@ where
             enrol: registry.clone().recipient(),
             admit: registry.clone().recipient(),
             show_device: registry.clone().recipient(),
+            registers_of: registry.clone().recipient(),
             renewed: registry.recipient(),
         }
     }
@@ -145,9 +159,13 @@ impl EnrolmentActor {
                 let options = self.options.clone();
                 let written = async move {
                     let (Grant { write, reply }, registry) = asked?;
-                    let enrolled = enrol(&registry, write).await?;
-                    report_enrolled(peer, &enrolled, &options);
-                    Ok(reply)
+                    match enrol(&registry, write).await? {
+                        Outcome::Enrolled(enrolled) => {
+                            report_enrolled(peer, &enrolled, &options);
+                            Ok(reply)
+                        }
+                        Outcome::Held(held) => Ok(report_held(peer, &held, &options)),
+                    }
                 };
                 Box::pin(written.into_actor(self))
             }
@@ -167,7 +185,9 @@ impl EnrolmentActor {
                 let presented = leaf.clone();
                 let known = async move { known_device(&registry?, presented).await };
                 Box::pin(known.into_actor(self).map(move |known, actor, _| {
-                    let frame = actor.core.renew_begin(actor.now(), &exporter, &leaf, &known?, begin)?;
+                    let (device, registers) = known?;
+                    let frame =
+                        actor.core.renew_begin(actor.now(), &exporter, &leaf, &device, registers, begin)?;
                     actor.options.counters.challenged();
                     Ok(frame)
                 }))
@@ -182,6 +202,9 @@ impl EnrolmentActor {
                     let device = device.map_err(|_| unavailable("it was restarted"))?;
                     let device = device.map_err(|refusal| match refusal {
                         registry::Refusal::Unavailable(why) => unavailable(&why),
+                        registry::Refusal::UnacceptedMeasurements(_) => {
+                            Rejection::new(RefusalCode::PolicyRefused, format!("failed to {refusal}"))
+                        }
                         other => Rejection::new(RefusalCode::UnknownChip, format!("failed to {other}")),
                     })?;
                     counters.renewed();
@@ -230,24 +253,47 @@ async fn find_owner(registry: &RegistryDesk, claimant: &Claimant) -> Answer<Owne
     found.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
 }
 
-async fn enrol(registry: &RegistryDesk, write: Enrol) -> Answer<Enrolled> {
-    let ek_hash = Some(write.chip.ek_hash);
-    let answer = registry.enrol.send(write).await;
-    let enrolled = answer.map_err(|_| unavailable("it was restarted"))?;
-    enrolled.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
+/// What the registry makes of a proved chip that it does not refuse.
+enum Outcome {
+    Enrolled(Box<Enrolled>),
+    /// A person has to decide.
+    Held(HeldChip),
 }
 
-/// The row of the device that a certificate belongs to, if it may still act.
-async fn known_device(registry: &RegistryDesk, leaf: Leaf) -> Answer<registry::Device> {
+/// A chip that waits for a person, for the log.
+struct HeldChip {
+    tenant: TenantId,
+    device: DeviceId,
+    reason: HeldReason,
+}
+
+async fn enrol(registry: &RegistryDesk, write: Enrol) -> Answer<Outcome> {
+    let ek_hash = Some(write.chip.ek_hash);
+    let (tenant, device) = (write.tenant.clone(), write.chip.device.clone());
+    let answer = registry.enrol.send(write).await;
+    match answer.map_err(|_| unavailable("it was restarted"))? {
+        Ok(enrolled) => Ok(Outcome::Enrolled(Box::new(enrolled))),
+        Err(OwnerRefusal::Held(reason)) => Ok(Outcome::Held(HeldChip { tenant, device, reason })),
+        Err(refusal) => Err(Refusal { rejection: no_owner(&refusal), ek_hash }),
+    }
+}
+
+/// The row of the device that a certificate belongs to, if it may still act, and the registers that its tenant wants quoted.
+async fn known_device(registry: &RegistryDesk, leaf: Leaf) -> Answer<(registry::Device, Vec<u8>)> {
     let admitted = registry.admit.send(Admit(leaf)).await.map_err(|_| unavailable("it was restarted"))?;
     let admitted = admitted.map_err(|refusal| not_admitted(refusal.reason))?;
     let show = ShowDevice { tenant: admitted.tenant, device: admitted.principal.id };
     let device = registry.show_device.send(show).await.map_err(|_| unavailable("it was restarted"))?;
-    device.map_err(|_| Rejection::new(RefusalCode::UnknownChip, "the certificate is of no device").into())
+    let device =
+        device.map_err(|_| Rejection::new(RefusalCode::UnknownChip, "the certificate is of no device"))?;
+    let registers = registry.registers_of.send(RegistersOf(device.tenant.clone())).await;
+    let registers = registers.map_err(|_| unavailable("it was restarted"))?;
+    let registers = registers.map_err(|refusal| unavailable(&format!("it failed to {refusal}")))?;
+    Ok((device, registers))
 }
 
 fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, options: &EnrolmentOptions) {
-    let Enrolled { device, revoked, key_replaced } = enrolled;
+    let Enrolled { device, revoked, key_replaced, verdict } = enrolled;
     let counters = &options.counters;
     counters.issued();
     if revoked.is_some() {
@@ -259,12 +305,34 @@ fn report_enrolled(peer: SocketAddr, enrolled: &Enrolled, options: &EnrolmentOpt
         });
     }
     info!(%peer, tenant = %device.tenant, device = %device.id, class = %device.tpm_class,
-        serial = %device.certificate.serial, again = revoked.is_some(), "device enrolled");
+        serial = %device.certificate.serial, again = revoked.is_some(), measurements = %verdict, "device enrolled");
+    if *verdict == Verdict::Unknown {
+        warn!(tenant = %device.tenant, device = %device.id,
+            "measurements_unknown: the tenant monitors measurements, and has not accepted those of this device; \
+             `muster device measured` shows them, `muster measurement accept --device` accepts them");
+    }
     if *key_replaced {
         counters.cleared();
         warn!(tenant = %device.tenant, device = %device.id,
             "tpm_cleared: a known chip enrolled with a new identity key; its earlier certificate is revoked");
     }
+}
+
+/// Tells the operator who waits and why, and the device when to ask again.
+fn report_held(peer: SocketAddr, held: &HeldChip, options: &EnrolmentOptions) -> HubFrame {
+    let HeldChip { tenant, device, reason } = held;
+    options.counters.held();
+    match reason {
+        HeldReason::Identity { holder, .. } => {
+            let holder = holder.as_ref().map_or("unknown", DeviceId::as_str);
+            warn!(%peer, %tenant, %device, holder, %reason,
+                "identity_claimed_twice: the device is held; `muster device pending` shows both");
+        }
+        HeldReason::Claim | HeldReason::Measurements => {
+            info!(%peer, %tenant, %device, %reason, "enrolment held; `muster device pending` shows it");
+        }
+    }
+    HubFrame::Pending(Pending { retry_after_s: HELD_RETRY_S })
 }
 
 fn refused(peer: SocketAddr, refusal: Refusal, options: &EnrolmentOptions) -> HubFrame {
@@ -300,6 +368,10 @@ fn no_owner(refusal: &OwnerRefusal) -> Rejection {
         OwnerRefusal::ClaimModelMismatch => RefusalCode::ClaimModelMismatch,
         OwnerRefusal::ClassNotAllowed(_) => RefusalCode::ClassNotAllowed,
         OwnerRefusal::DeviceNotActive(State::Revoked | State::Retired) => RefusalCode::ChipBarred,
+        OwnerRefusal::ListedModelMismatch => RefusalCode::ClaimModelMismatch,
+        OwnerRefusal::NotEndorsed => RefusalCode::NoEndorsementCertificate,
+        OwnerRefusal::Held(_) | OwnerRefusal::UnacceptedMeasurements(_) => RefusalCode::PolicyRefused,
+        OwnerRefusal::Denied => RefusalCode::EnrolmentDenied,
         OwnerRefusal::DeviceNotActive(_) => RefusalCode::DeviceSuspended,
         OwnerRefusal::TenantSuspended => RefusalCode::TenantSuspended,
         OwnerRefusal::OwnerChanged => RefusalCode::SessionUnknown,

@@ -120,7 +120,12 @@ impl Hub {
     }
 
     async fn claim(&self, tenant: &str) -> String {
-        let create = CreateClaim { tenant: tenant.parse().expect("id"), model: None, expires_in_s: 3_600 };
+        let create = CreateClaim {
+            tenant: tenant.parse().expect("id"),
+            model: None,
+            expires_in_s: 3_600,
+            approve: false,
+        };
         self.address.send(create).await.expect("alive").expect("created").code.to_string()
     }
 

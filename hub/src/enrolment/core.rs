@@ -37,8 +37,9 @@ use crate::{
     random::{self, Random},
     registry::{
         Certificate, Device, Ownership,
+        admissions::row::{ChipName, Mac, Registers},
         life::QuoteFacts,
-        message::{Enrol, FindOwner, Renewed},
+        message::{Enrol, FindOwner, Renewed, Shown},
     },
 };
 
@@ -62,8 +63,6 @@ pub struct Policy {
     pub certificate_life_s: u64,
     /// Where devices speak MQTT, as `host:port`; empty means where they enrolled.
     pub mqtt_endpoint: String,
-    /// The registers that a quote has to cover: SHA-256 bank, ascending.
-    pub pcr_selection: Vec<u8>,
 }
 
 /// A chip whose claims are sound: its owner is to be found.
@@ -108,6 +107,8 @@ enum Pending {
 struct PendingEnrolment {
     claimant: Claimant,
     tenant: TenantId,
+    /// The registers that the quote has to cover.
+    registers: Vec<u8>,
     nonce: [u8; 32],
     secret: Zeroizing<[u8; 32]>,
 }
@@ -120,6 +121,7 @@ struct PendingRenewal {
     device: DeviceId,
     ek_hash: [u8; 32],
     presented: Serial,
+    registers: Vec<u8>,
     nonce: [u8; 32],
 }
 
@@ -158,13 +160,20 @@ impl Enrolment {
             let shown = TpmtPublic::parse(&begin.ek_public).ok();
             Refusal { rejection, ek_hash: shown.map(|ek| verifier::ek_hash(&ek)) }
         })?;
-        let ek_hash = candidate.endorsement.ek_hash;
+        let ek_hash = candidate.ek_hash;
+        let endorsement = candidate.endorsement.as_ref();
+        let shown = Shown {
+            certificate: endorsement.map(|e| ChipName::certificate(e.issuer_spki_sha256, &e.serial)),
+            serial_number: begin.serial_number,
+            mac: begin.mac.map(Mac),
+        };
         let owner = FindOwner {
             ek_hash,
             device: device_id(&ek_hash),
-            class: candidate.endorsement.class,
+            class: endorsement.map(|endorsement| endorsement.class),
             model: begin.model,
             claim: begin.claim,
+            shown,
         };
         Ok(Claimant { owner, candidate, agent_version: begin.agent_version })
     }
@@ -186,14 +195,16 @@ impl Enrolment {
         let credential = verifier::challenge(&claimant.candidate, &secret, &mut self.random)
             .map_err(|error| refuse(RefusalCode::UnsuitableEndorsementKey, format!("failed to {error}")))
             .map_err(|rejection| Refusal { rejection, ek_hash })?;
-        let pending = PendingEnrolment { claimant, tenant: ownership.tenant, nonce, secret };
+        let Ownership { tenant, registers, .. } = ownership;
+        let pcr_selection = registers.clone();
+        let pending = PendingEnrolment { claimant, tenant, registers, nonce, secret };
         self.wait(session, exporter, Pending::Enrolment(Box::new(pending)), now)?;
         Ok(HubFrame::Challenge(Challenge {
             session,
             nonce,
             credential_blob: credential.credential_blob,
             encrypted_secret: credential.encrypted_secret,
-            pcr_selection: self.policy.pcr_selection.clone(),
+            pcr_selection,
         }))
     }
 
@@ -217,7 +228,7 @@ impl Enrolment {
             nonce: pending.nonce,
             exporter: *exporter,
             secret: *pending.secret,
-            pcr_selection: self.policy.pcr_selection.clone(),
+            pcr_selection: pending.registers.clone(),
         };
         let granted = check_finish(&pending.claimant.candidate, &expected, finish)
             .and_then(|evidence| self.grant_enrolment(now, *pending, &evidence));
@@ -225,7 +236,7 @@ impl Enrolment {
     }
 
     /// Judges the first frame of a renewal: `leaf` is the certificate that the connection was made with, and `device`
-    /// the row of the registry that it belongs to.
+    /// the row of the registry that it belongs to; its tenant wants these `registers` quoted.
     ///
     /// # Errors
     /// The first check that fails.
@@ -235,6 +246,7 @@ impl Enrolment {
         exporter: &[u8; 32],
         leaf: &Leaf,
         device: &Device,
+        registers: Vec<u8>,
         begin: RenewBegin,
     ) -> Result<HubFrame, Refusal> {
         let of_chip = |rejection| Refusal { rejection, ek_hash: Some(device.ek_hash) };
@@ -254,11 +266,11 @@ impl Enrolment {
             device: device.id.clone(),
             ek_hash: device.ek_hash,
             presented: leaf.serial,
+            registers: registers.clone(),
             nonce,
         };
         self.wait(session, exporter, Pending::Renewal(Box::new(pending)), now)?;
-        let pcr_selection = self.policy.pcr_selection.clone();
-        Ok(HubFrame::RenewChallenge(RenewChallenge { session, nonce, pcr_selection }))
+        Ok(HubFrame::RenewChallenge(RenewChallenge { session, nonce, pcr_selection: registers }))
     }
 
     /// Judges the second frame of a renewal, and signs.
@@ -280,7 +292,7 @@ impl Enrolment {
         let expected = RenewExpected {
             nonce: pending.nonce,
             exporter: *exporter,
-            pcr_selection: self.policy.pcr_selection.clone(),
+            pcr_selection: pending.registers.clone(),
         };
         let granted = check_renew_finish(&pending.candidate, &pending.ak_public, &expected, finish)
             .and_then(|evidence| self.grant_renewal(now, *pending, &evidence));
@@ -312,6 +324,7 @@ impl Enrolment {
             clock_ms: evidence.clock_ms,
             agent_version,
             quote: quote_facts(evidence),
+            measured: Registers(evidence.pcrs.clone()),
         };
         Ok(Grant { write, reply })
     }
@@ -334,6 +347,7 @@ impl Enrolment {
             clock_ms: evidence.clock_ms,
             agent_version,
             quote: quote_facts(evidence),
+            measured: Registers(evidence.pcrs.clone()),
         };
         Ok(Grant { write, reply })
     }

@@ -7,8 +7,9 @@ use crate::{
         limits::SESSION_TTL,
         test_device::{NOW_S, TestDevice, WEEK_S, installation},
     },
-    registry::State,
+    registry::{State, message::Title},
 };
+use muster_tpm::endorsement::TpmClass;
 
 const HERE: [u8; 32] = [1; 32];
 const ELSEWHERE: [u8; 32] = [2; 32];
@@ -32,7 +33,13 @@ impl Story {
 
     fn challenge(&mut self, device: &mut TestDevice) -> Challenge {
         let claimant = self.claimant(device).expect("sound");
-        let owner = Ownership { tenant: "acme".parse().expect("id"), enrolled_before: false };
+        let owner = Ownership {
+            tenant: "acme".parse().expect("id"),
+            enrolled_before: false,
+            title: Title::Claimed,
+            class: TpmClass::Simulated,
+            registers: vec![7, 9],
+        };
         let frame = self.core.challenge(self.now, &HERE, claimant, owner).expect("challenged");
         let HubFrame::Challenge(challenge) = frame else { panic!("not challenged: {frame:?}") };
         challenge
@@ -163,7 +170,7 @@ fn a_renewal_needs_the_attestation_key_of_the_registry() {
         certificate: write.certificate.clone(),
         previous: None,
         state: State::Active,
-        tpm_class: write.chip.class,
+        tpm_class: write.chip.class.expect("a class"),
         model: write.chip.model.clone(),
         reset_count: 1,
         clock_ms: 1,
@@ -182,7 +189,7 @@ fn a_renewal_needs_the_attestation_key_of_the_registry() {
     };
     assert_eq!(issued(reply).device, row.id);
     let mut renew = |device: &mut TestDevice| {
-        let frame = story.core.renew_begin(story.now, &HERE, &leaf, &row, device.renew_begin());
+        let frame = story.core.renew_begin(story.now, &HERE, &leaf, &row, vec![7, 9], device.renew_begin());
         let HubFrame::RenewChallenge(challenge) = frame.expect("challenged") else {
             panic!("not challenged")
         };

@@ -18,6 +18,7 @@ struct Inner {
     issued: AtomicU64,
     renewed: AtomicU64,
     cleared: AtomicU64,
+    held: AtomicU64,
     timed_out: AtomicU64,
     refused: ByReason,
 }
@@ -48,6 +49,8 @@ pub struct Counted {
     pub renewed: u64,
     /// Enrolments of known chips with a new identity key: cleared chips, or replaced disks.
     pub cleared: u64,
+    /// Answers to devices that wait until a person has decided.
+    pub held: u64,
     /// Connections closed because the peer was silent or did not read.
     pub timed_out: u64,
     /// Refusals, each reason that occurred by its name.
@@ -65,6 +68,7 @@ impl Counters {
             issued: of(&self.0.issued),
             renewed: of(&self.0.renewed),
             cleared: of(&self.0.cleared),
+            held: of(&self.0.held),
             timed_out: of(&self.0.timed_out),
             refused: refused.map(|(code, n)| (code.as_str(), of(n))).filter(|(_, n)| *n > 0).collect(),
         }
@@ -84,6 +88,10 @@ impl Counters {
 
     pub(super) fn renewed(&self) {
         self.0.renewed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn held(&self) {
+        self.0.held.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn cleared(&self) {

@@ -14,6 +14,7 @@ use muster_tpm::{
     keys::{DeviceKeys as _, Slot},
     manufacturer::SimulatedManufacturer,
     soft::SimulatedSoftwareKeys,
+    verifier::quoted_only,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -36,7 +37,6 @@ pub fn installation() -> (Policy, TrustBundle) {
         authority: Arc::new(authority),
         certificate_life_s: WEEK_S,
         mqtt_endpoint: "hub.example:8883".to_owned(),
-        pcr_selection: vec![7, 9],
     };
     (policy, bundle)
 }
@@ -74,6 +74,8 @@ impl TestDevice {
             claim: self.claim.clone(),
             model: "soft".to_owned(),
             agent_version: "0.1.0".to_owned(),
+            serial_number: None,
+            mac: None,
         }
     }
 
@@ -87,7 +89,7 @@ impl TestDevice {
             certify: self.keys.certify(self.slot, &binding).expect("certified"),
             quote: self.keys.quote(&challenge.pcr_selection, &binding).expect("quoted"),
             pcrs: self.keys.pcrs(&challenge.pcr_selection).expect("read"),
-            event_log: self.events.clone(),
+            event_log: quoted_only(&self.events, &challenge.pcr_selection),
         }
     }
 
@@ -102,7 +104,7 @@ impl TestDevice {
             certify: self.keys.certify(self.slot, &binding).expect("certified"),
             quote: self.keys.quote(&challenge.pcr_selection, &binding).expect("quoted"),
             pcrs: self.keys.pcrs(&challenge.pcr_selection).expect("read"),
-            event_log: self.events.clone(),
+            event_log: quoted_only(&self.events, &challenge.pcr_selection),
         }
     }
 

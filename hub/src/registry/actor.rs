@@ -84,7 +84,7 @@ pub struct RegistryActor {
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     slot: ExitSlot,
     rows: Option<Rows>,
-    core: Registry,
+    pub(super) core: Registry,
     /// Commits on their way.
     in_flight: usize,
     /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
@@ -141,7 +141,7 @@ impl RegistryActor {
         is_loaded.then(|| self.now_s())
     }
 
-    /// Lets the core decide, and answers once what it changed is durable.
+    /// Lets the core decide, and answers once what it changed is durable: also when it refuses and keeps why.
     pub(super) fn change<T: 'static, E: 'static>(
         &mut self,
         ctx: &mut Context<Self>,
@@ -160,10 +160,9 @@ impl RegistryActor {
         }
         let stored = self.commit(effects, ctx);
         Box::pin(async move {
-            let decided = decided?;
             let outcome = stored.map_err(unavailable)?.await.unwrap_or(Err(CommitError::Closed));
             outcome.map_err(|error| unavailable(Refusal::Unavailable(error.to_string())))?;
-            Ok(decided)
+            decided
         })
     }
 

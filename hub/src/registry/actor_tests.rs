@@ -6,7 +6,8 @@ use super::*;
 use crate::{
     authority::{Leaf, Role, Serial},
     registry::{
-        message::AdmitReason,
+        admissions::row::Registers,
+        message::{AdmitReason, Shown},
         row::{Certificate, ClaimCode, ClientKind, State},
     },
 };
@@ -50,9 +51,10 @@ fn enrol(code: &ClaimCode) -> Enrol {
         chip: FindOwner {
             ek_hash: [1; 32],
             device: "pump-7".parse().expect("id"),
-            class: TpmClass::Simulated,
+            class: Some(TpmClass::Simulated),
             model: "pump".to_owned(),
             claim: Some(code.to_string()),
+            shown: Shown::default(),
         },
         tenant: "acme".parse().expect("id"),
         ak_public: vec![1],
@@ -62,6 +64,7 @@ fn enrol(code: &ClaimCode) -> Enrol {
         clock_ms: 2,
         agent_version: "0.1.0".to_owned(),
         quote: crate::registry::life::QuoteFacts::default(),
+        measured: Registers::default(),
     }
 }
 
@@ -77,7 +80,12 @@ fn what_was_answered_is_known_after_a_restart() {
         let registry = start(&store);
         let address = registry.address().expect("runs");
         address.send(create_tenant()).await.expect("alive").expect("created");
-        let create = CreateClaim { tenant: "acme".parse().expect("id"), model: None, expires_in_s: 3_600 };
+        let create = CreateClaim {
+            tenant: "acme".parse().expect("id"),
+            model: None,
+            expires_in_s: 3_600,
+            approve: false,
+        };
         let created = address.send(create).await.expect("alive").expect("created");
         address.send(enrol(&created.code)).await.expect("alive").expect("enrolled");
         registry.stop().await;
@@ -147,7 +155,12 @@ fn a_change_that_the_disk_refused_has_not_happened() {
         let registry = start(&store);
         let address = registry.address().expect("runs");
         address.send(create_tenant()).await.expect("alive").expect("created");
-        let create = || CreateClaim { tenant: "acme".parse().expect("id"), model: None, expires_in_s: 3_600 };
+        let create = || CreateClaim {
+            tenant: "acme".parse().expect("id"),
+            model: None,
+            expires_in_s: 3_600,
+            approve: false,
+        };
         store.set_disk_free_bytes_min(u64::MAX);
         let refused = address.send(create()).await.expect("alive").expect_err("refused");
         assert!(matches!(refused, Refusal::Unavailable(_)), "{refused}");

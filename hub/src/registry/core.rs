@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, InvalidPrincipal, Kind, Principal, TenantId, TrustDomain};
 
 use super::{
+    admissions::{AdmissionRow, Admissions, row::EnrolmentPolicy},
     alarm::{Alarm, Alarms},
     attest::AttestSessions,
     boots::Boot,
@@ -21,7 +22,7 @@ use super::{
     message::{
         Admit, AdmitReason, AdmitRefusal, Admitted, Bound, CreateClaim, CreateTenant, CreatedClaim, Enrol,
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
-        ShowDevice,
+        ShowDevice, Title,
     },
     revocation::{RevocationReason, Revocations},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
@@ -58,6 +59,8 @@ pub struct Registry {
     /// Which devices a tenant has: follows from `devices`.
     pub(super) fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
+    /// Who may enrol, and who waits for a person.
+    pub(super) admissions: Admissions,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) revocations: Revocations,
     pub(super) alarms: Alarms,
@@ -81,6 +84,7 @@ impl Default for Registry {
             devices: BTreeMap::new(),
             fleets: BTreeMap::new(),
             claims: BTreeMap::new(),
+            admissions: Admissions::default(),
             clients: BTreeMap::new(),
             revocations: Revocations::default(),
             alarms: Alarms::default(),
@@ -138,6 +142,7 @@ impl Registry {
             attest_sessions: AttestSessions::Off,
             ways_in: WaysIn::default(),
             precautions: Precautions::default(),
+            policy: EnrolmentPolicy::default(),
         };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
@@ -155,7 +160,7 @@ impl Registry {
         random: [u8; CLAIM_CODE_BYTES],
         effects: &mut Vec<Effect>,
     ) -> Result<CreatedClaim, Refusal> {
-        let CreateClaim { tenant, model, expires_in_s } = command;
+        let CreateClaim { tenant, model, expires_in_s, approve } = command;
         self.active_tenant(&tenant)?;
         if !(CLAIM_LIFE_S_MIN..=CLAIM_LIFE_S_MAX).contains(&expires_in_s) {
             return Err(Refusal::ClaimLife(expires_in_s));
@@ -169,7 +174,7 @@ impl Registry {
         }
         let code = ClaimCode::new(random);
         let expires_at_s = now_s.saturating_add(expires_in_s);
-        let claim = Claim { sha256: code.sha256(), tenant, model, expires_at_s, used_by: None };
+        let claim = Claim { sha256: code.sha256(), tenant, model, expires_at_s, used_by: None, approve };
         self.put(Row::Claim(claim.clone()), effects);
         Ok(CreatedClaim { code, claim })
     }
@@ -244,6 +249,7 @@ impl Registry {
             clock_ms,
             agent_version,
             quote,
+            measured,
         } = command;
         let ownership = self.find_owner(now_s, &chip)?;
         if ownership.tenant != tenant {
@@ -252,10 +258,12 @@ impl Registry {
         if certificate.not_after_s <= now_s {
             return Err(OwnerRefusal::Unavailable(Refusal::ClockBehind));
         }
-        let before = self.devices.get(&chip.device).cloned();
-        if before.is_none() && self.devices.len() >= DEVICES_MAX {
+        if !self.devices.contains_key(&chip.device) && self.devices.len() >= DEVICES_MAX {
             return Err(OwnerRefusal::Unavailable(Refusal::Full(Bound::Devices)));
         }
+        let measured = self.examine(now_s, &chip, &ownership, measured, effects)?;
+        let verdict = measured.verdict.clone();
+        let before = self.devices.get(&chip.device).cloned();
         let enrolled_at_s = before.as_ref().map_or(now_s, |device| device.enrolled_at_s);
         let revoked = before.as_ref().map(|device| device.certificate.serial);
         let key_replaced =
@@ -280,10 +288,11 @@ impl Registry {
             life.replaces = Some(replaced);
         }
         let life = life.quoted(now_s, quote);
+        self.settle(&chip, &ownership, measured, effects);
         self.connections.insert(chip.device.clone(), 0);
         // A claim that this chip used before is written again: the commit that used it up may not have been stored.
         if let Some(claim) = chip.claim.as_deref().and_then(|text| self.claim(text))
-            && (!ownership.enrolled_before || claim.used_by.as_ref() == Some(&chip.device))
+            && (ownership.title == Title::Claimed || claim.used_by.as_ref() == Some(&chip.device))
         {
             let used = Claim { used_by: Some(chip.device.clone()), ..claim.clone() };
             self.put(Row::Claim(used), effects);
@@ -297,7 +306,7 @@ impl Registry {
             certificate,
             previous: None,
             state: State::Active,
-            tpm_class: chip.class,
+            tpm_class: ownership.class,
             model: chip.model,
             reset_count,
             clock_ms,
@@ -306,21 +315,30 @@ impl Registry {
             life,
         };
         self.put(Row::Device(device.clone()), effects);
-        Ok(Enrolled { device, revoked, key_replaced })
+        Ok(Enrolled { device, revoked, key_replaced, verdict })
     }
 
     /// Writes a renewal. The certificate that was presented stays valid until the new one has connected.
     ///
     /// # Errors
-    /// The device is unknown, or presented a certificate that is not one of its two.
+    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not accept.
     pub fn renewed(
         &mut self,
         now_s: u64,
         command: Renewed,
         effects: &mut Vec<Effect>,
     ) -> Result<Device, Refusal> {
-        let Renewed { tenant, device, presented, certificate, reset_count, clock_ms, agent_version, quote } =
-            command;
+        let Renewed {
+            tenant,
+            device,
+            presented,
+            certificate,
+            reset_count,
+            clock_ms,
+            agent_version,
+            measured,
+            quote,
+        } = command;
         let row = self.device(&tenant, &device)?;
         // Much may have happened since the challenge.
         if row.state != State::Active {
@@ -340,6 +358,7 @@ impl Registry {
         if self.judge_quote(now_s, &row, boot, false, effects) {
             return Err(Refusal::NotItsCertificate);
         }
+        self.remeasure(now_s, &tenant, &device, measured, effects)?;
         self.connections.insert(device, 0);
         row.life = row.life.quoted(now_s, quote);
         row.previous = Some(presented);
@@ -372,32 +391,45 @@ impl Registry {
         Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal, left_s })
     }
 
-    /// Says to whom a chip belongs, or would belong by its claim. A chip that is known needs no claim, and a claim does
-    /// not move it to another tenant.
+    /// Says to whom a chip belongs, or would belong by its claim or a list. A chip that is known needs neither, and neither
+    /// moves it to another tenant.
     ///
     /// # Errors
     /// It belongs to nobody, or may not enrol; the refusal says why.
     pub fn find_owner(&self, now_s: u64, chip: &FindOwner) -> Result<Ownership, OwnerRefusal> {
-        let (tenant, enrolled_before) = match self.devices.get(&chip.device) {
+        let (tenant, title) = match self.devices.get(&chip.device) {
             // The id is 100 bits of the hash: another hash under one id is not that chip, whatever it shows.
             Some(device) if device.ek_hash != chip.ek_hash => return Err(OwnerRefusal::UnknownChip),
             Some(device) if device.state != State::Active => {
                 return Err(OwnerRefusal::DeviceNotActive(device.state));
             }
-            Some(device) => (&device.tenant, true),
+            Some(device) => (&device.tenant, Title::Enrolled),
             None => match self.successor(&chip.ek_hash) {
-                Some(successor) => (&successor.tenant, false),
-                None => (&self.usable_claim(now_s, chip)?.tenant, false),
+                Some(successor) => (&successor.tenant, Title::Listed),
+                None => self.newcomer(now_s, chip)?,
             },
         };
         let tenant = self.tenants.get(tenant).ok_or(OwnerRefusal::ClaimUnknown)?;
         if tenant.state != State::Active {
             return Err(OwnerRefusal::TenantSuspended);
         }
-        if !tenant.tpm_classes.accepts(chip.class) {
-            return Err(OwnerRefusal::ClassNotAllowed(chip.class));
+        // Nobody vouches for a chip without a certificate but the tenant that has listed it.
+        let listed = self.admissions.listing(chip).filter(|listed| listed.tenant == tenant.id);
+        let class = chip.class.or_else(|| listed.and_then(|listed| listed.class));
+        let class = class.ok_or(OwnerRefusal::NotEndorsed)?;
+        if !tenant.tpm_classes.accepts(class) {
+            return Err(OwnerRefusal::ClassNotAllowed(class));
         }
-        Ok(Ownership { tenant: tenant.id.clone(), enrolled_before })
+        if self.is_denied(chip, &tenant.id) {
+            return Err(OwnerRefusal::Denied);
+        }
+        Ok(Ownership {
+            tenant: tenant.id.clone(),
+            enrolled_before: title == Title::Enrolled,
+            title,
+            class,
+            registers: tenant.policy.registers.clone(),
+        })
     }
 
     /// All tenants, by id.
@@ -483,7 +515,7 @@ impl Registry {
         self.devices.get(id).filter(|row| tenant.is_none_or(|tenant| row.tenant == *tenant))
     }
 
-    fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
+    pub(super) fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
         let text = chip.claim.as_deref().ok_or(OwnerRefusal::UnknownChip)?;
         let claim = self.claim(text).ok_or(OwnerRefusal::ClaimUnknown)?;
         // The very chip that used it has a row, and needs no claim: whoever comes here is another, or was removed.
@@ -567,6 +599,10 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::Listed(row) => self.admissions.insert(AdmissionRow::Listed(row)),
+            Row::Held(row) => self.admissions.insert(AdmissionRow::Held(row)),
+            Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
+            Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
             Row::Released(row) => {
                 let key = (row.tenant.clone(), row.released.at_s, row.device.clone());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     authority::{Role, Serial},
-    registry::{life::QuoteFacts, row::Certificate},
+    registry::{admissions::row::Registers, life::QuoteFacts, message::Shown, row::Certificate},
 };
 use muster_tpm::endorsement::TpmClass;
 
@@ -32,9 +32,10 @@ fn chip(name: &str, claim: Option<&ClaimCode>) -> FindOwner {
     FindOwner {
         ek_hash: [first; 32],
         device: id(name),
-        class: TpmClass::Hardware,
+        class: Some(TpmClass::Hardware),
         model: "pump".to_owned(),
         claim: claim.map(ClaimCode::to_string),
+        shown: Shown::default(),
     }
 }
 
@@ -68,8 +69,12 @@ impl Story {
 
     fn claim(&mut self, tenant: &str, model: Option<&str>) -> ClaimCode {
         self.claims += 1;
-        let command =
-            CreateClaim { tenant: id(tenant), model: model.map(str::to_owned), expires_in_s: 3_600 };
+        let command = CreateClaim {
+            tenant: id(tenant),
+            model: model.map(str::to_owned),
+            expires_in_s: 3_600,
+            approve: false,
+        };
         let created = self.registry.create_claim(NOW_S, command, [self.claims; 16], &mut self.effects);
         created.expect("created").code
     }
@@ -85,6 +90,7 @@ impl Story {
             clock_ms: 4,
             agent_version: "0.1.0".to_owned(),
             quote: QuoteFacts::default(),
+            measured: Registers::default(),
         };
         self.registry.enrol(NOW_S, command, &mut self.effects)
     }
@@ -99,6 +105,7 @@ impl Story {
             clock_ms: 6,
             agent_version: "0.2.0".to_owned(),
             quote: QuoteFacts::default(),
+            measured: Registers::default(),
         };
         self.registry.renewed(NOW_S, command, &mut self.effects)
     }
@@ -169,7 +176,9 @@ fn the_claim_and_the_device_are_written_together() {
     let code = story.claim("acme", None);
     story.effects.clear();
     story.enrol(chip("aa", Some(&code)), "acme", 1).expect("enrolled");
-    let [Effect::Put(Row::Claim(claim)), Effect::Put(Row::Device(device))] = &story.effects[..] else {
+    let [Effect::Put(Row::Profile(_)), Effect::Put(Row::Claim(claim)), Effect::Put(Row::Device(device))] =
+        &story.effects[..]
+    else {
         panic!("wrote {:?}", story.effects);
     };
     assert_eq!(claim.used_by.as_ref(), Some(&device.id));
@@ -226,7 +235,7 @@ fn every_reason_to_refuse_a_claim_has_its_name() {
     assert_eq!(find(&story, late, chip("aa", Some(&code))), Err(OwnerRefusal::ClaimExpired));
     let valve = FindOwner { model: "valve".to_owned(), ..chip("aa", Some(&code)) };
     assert_eq!(find(&story, NOW_S, valve), Err(OwnerRefusal::ClaimModelMismatch));
-    let simulated = FindOwner { class: TpmClass::Simulated, ..chip("aa", Some(&code)) };
+    let simulated = FindOwner { class: Some(TpmClass::Simulated), ..chip("aa", Some(&code)) };
     let refused = Err(OwnerRefusal::ClassNotAllowed(TpmClass::Simulated));
     assert_eq!(find(&story, NOW_S, simulated), refused);
     story.suspend("acme");
@@ -241,7 +250,7 @@ fn a_known_chip_needs_no_claim_and_a_claim_does_not_move_it() {
     story.enrol(chip("aa", Some(&code)), "acme", 1).expect("enrolled");
     let theirs = story.claim("globex", None);
     let owner = story.registry.find_owner(NOW_S, &chip("aa", Some(&theirs))).expect("owned");
-    assert_eq!(owner, Ownership { tenant: id("acme"), enrolled_before: true });
+    assert_eq!((owner.tenant, owner.title), (id("acme"), Title::Enrolled));
     assert_eq!(story.enrol(chip("aa", Some(&theirs)), "globex", 2), Err(OwnerRefusal::OwnerChanged));
     assert!(story.enrol(chip("bb", Some(&theirs)), "globex", 3).is_ok(), "the claim was not used up");
 }
@@ -380,7 +389,8 @@ fn claims_make_room_long_after_they_ended() {
     let mut story = Story::begin();
     let code = story.claim("acme", None);
     story.effects.clear();
-    let command = CreateClaim { tenant: id("acme"), model: None, expires_in_s: CLAIM_LIFE_S_MIN };
+    let command =
+        CreateClaim { tenant: id("acme"), model: None, expires_in_s: CLAIM_LIFE_S_MIN, approve: false };
     let later_s = NOW_S + 3_600 + CLAIM_KEPT_S + 1;
     story.registry.create_claim(later_s, command, [0xcc; 16], &mut story.effects).expect("created");
     assert!(matches!(story.effects[..], [Effect::Delete(_), Effect::Put(Row::Claim(_))]));
@@ -392,7 +402,7 @@ fn claims_make_room_long_after_they_ended() {
 fn a_claim_lives_between_its_bounds() {
     let mut story = Story::begin();
     for expires_in_s in [0, CLAIM_LIFE_S_MIN - 1, CLAIM_LIFE_S_MAX + 1, u64::MAX] {
-        let command = CreateClaim { tenant: id("acme"), model: None, expires_in_s };
+        let command = CreateClaim { tenant: id("acme"), model: None, expires_in_s, approve: false };
         let refused = story.registry.create_claim(NOW_S, command, [1; 16], &mut story.effects);
         assert_eq!(refused, Err(Refusal::ClaimLife(expires_in_s)));
     }

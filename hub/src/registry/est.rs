@@ -202,6 +202,11 @@ impl Registry {
         }
         let claim = self.claim(&applicant.claim).filter(|claim| claim.tenant == applicant.tenant);
         let claim = claim.ok_or(EstRefusal::Claim("it is unknown"))?;
+        if claim.approve {
+            return Err(EstRefusal::Claim(
+                "a person is to approve who uses it, and a device without a TPM is not held",
+            ));
+        }
         let id = applicant.device();
         if claim.used_by.as_ref().is_some_and(|device| *device != id) {
             return Err(EstRefusal::Claim("another device used it"));

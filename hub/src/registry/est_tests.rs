@@ -19,7 +19,12 @@ fn story() -> (Registry, String, String) {
     for (number, tenant) in [(1, "acme"), (2, "globex")] {
         let create = CreateTenant { tenant: id(tenant), accept_simulated_tpms: false };
         registry.create_tenant(NOW_S, create, &mut effects).expect("created");
-        let create = CreateClaim { tenant: id(tenant), model: Some("pump".to_owned()), expires_in_s: 3_600 };
+        let create = CreateClaim {
+            tenant: id(tenant),
+            model: Some("pump".to_owned()),
+            expires_in_s: 3_600,
+            approve: false,
+        };
         let made = registry.create_claim(NOW_S, create, [number; 16], &mut effects).expect("created");
         codes.push(made.code.to_string());
     }

@@ -54,5 +54,25 @@ pub const CLAIM_TEXT_CHARS_MAX: usize = 64;
 pub const MODEL_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
 /// How often the registry looks at the clock.
 pub const CLOCK_LOOK_TIME: Duration = Duration::from_secs(10);
+/// Longest serial number of a device, in bytes.
+pub const SERIAL_NUMBER_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
+/// Most chips on the list of one tenant; one takes about half a kilobyte of memory.
+pub const LISTED_PER_TENANT_MAX: usize = 200_000;
+/// Most chips on the lists of one hub.
+pub const LISTED_MAX: usize = DEVICES_MAX;
+/// Most rows of a list in one command.
+pub const LISTED_ROWS_MAX: usize = 1_000;
+/// Most chips in one answer to a listing.
+pub const LISTED_CHIPS_MAX: usize = 1_000;
+/// Most devices of one tenant that are held. When full, those not seen for long go; if there are none, the next is refused.
+pub const HELD_PER_TENANT_MAX: usize = 1_000;
+/// How long a held device is kept after it came last, once room is needed, in seconds: thirty days.
+pub const HELD_KEPT_S: u64 = 30 * 24 * 3_600;
+/// When a held device is to ask again, in seconds.
+pub const HELD_RETRY_S: u32 = 30;
+/// Most measurements that one tenant accepts.
+pub const ACCEPTED_PER_TENANT_MAX: usize = 1_000;
+/// Longest label of accepted measurements, in bytes.
+pub const LABEL_BYTES_MAX: usize = 64;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

@@ -6,9 +6,11 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 use muster_tpm::endorsement::TpmClass;
 
 use super::{
+    admissions::row::{ChipName, HeldReason, Mac, Registers, Verdict},
     life::QuoteFacts,
     limits::{
-        CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
+        ACCEPTED_PER_TENANT_MAX, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
+        CLIENTS_PER_TENANT_MAX, DEVICES_MAX, HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX,
         MODEL_BYTES_MAX, SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
@@ -107,6 +109,40 @@ pub enum Refusal {
         "issue a certificate: the clock of the hub was set back, and the certificate would have ended already"
     )]
     ClockBehind,
+    /// There is no such claim in that tenant.
+    #[error("find the claim {0}")]
+    ClaimUnknown(String),
+    /// The chip is not on that tenant's list.
+    #[error("find the chip {0} on the tenant's list")]
+    NotListed(String),
+    /// The device is not held in that tenant.
+    #[error("find the device {device} among those of the tenant {tenant} that are held")]
+    NotHeld {
+        /// The tenant.
+        tenant: TenantId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// What holds the device are its measurements.
+    #[error(
+        "approve the device {0}: what holds it are its measurements; accept those, and it enrols by itself"
+    )]
+    MeasurementsHold(DeviceId),
+    /// The tenant enforces its policy, and does not accept what the device measured.
+    #[error("accept what the device {0} measured: the tenant has not accepted it")]
+    UnacceptedMeasurements(DeviceId),
+    /// The label is too long or empty.
+    #[error("use the label: it has 1 to {LABEL_BYTES_MAX} bytes and no control characters")]
+    Label,
+    /// Nothing was accepted under that label.
+    #[error("find measurements that were accepted as {0:?}")]
+    LabelUnknown(String),
+    /// The device has quoted none of the registers.
+    #[error("accept measurements: none of the registers was quoted")]
+    NothingMeasured,
+    /// The registers are none that a quote may cover.
+    #[error("quote these registers: they are some of 0 to 16 and 23, each once and in ascending order")]
+    Registers,
     /// There is no alarm of that number, or it is not the caller's to see.
     #[error("find the alarm {0}")]
     AlarmUnknown(u64),
@@ -130,6 +166,15 @@ pub enum Bound {
     /// Claims of the tenant.
     #[error("than {CLAIMS_PER_TENANT_MAX} claims of one tenant; unused ones end by themselves")]
     Claims,
+    /// Chips on the tenant's list.
+    #[error("than {LISTED_PER_TENANT_MAX} chips on the list of one tenant")]
+    Listed,
+    /// Devices of the tenant that are held.
+    #[error("than {HELD_PER_TENANT_MAX} devices of one tenant that wait for a person")]
+    Held,
+    /// Measurements of the tenant.
+    #[error("than {ACCEPTED_PER_TENANT_MAX} accepted measurements of one tenant")]
+    Accepted,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,
@@ -168,6 +213,8 @@ pub struct CreateClaim {
     pub model: Option<String>,
     /// How long it is good, in seconds.
     pub expires_in_s: u64,
+    /// Whether the device waits until a person approves it.
+    pub approve: bool,
 }
 
 impl Message for CreateClaim {
@@ -209,12 +256,25 @@ pub struct FindOwner {
     pub ek_hash: [u8; 32],
     /// The id that follows from it.
     pub device: DeviceId,
-    /// The class of the chip.
-    pub class: TpmClass,
+    /// The class of the chip; none when no manufacturer vouches for it.
+    pub class: Option<TpmClass>,
     /// The model that the device says it is.
     pub model: String,
     /// The claim that the device shows, as it came.
     pub claim: Option<String>,
+    /// What else it showed.
+    pub shown: Shown,
+}
+
+/// What a device shows beside its key and its claim.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// The name of the chip by its endorsement certificate, once that was verified.
+    pub certificate: Option<ChipName>,
+    /// The serial number that it says it has.
+    pub serial_number: Option<String>,
+    /// The hardware address that it says it has.
+    pub mac: Option<Mac>,
 }
 
 impl Message for FindOwner {
@@ -228,13 +288,30 @@ pub struct Ownership {
     pub tenant: TenantId,
     /// Whether the chip was enrolled before, so that no claim was needed.
     pub enrolled_before: bool,
+    /// What it belongs to the tenant by.
+    pub title: Title,
+    /// The class of the chip: its certificate's, or the one that it is listed with.
+    pub class: TpmClass,
+    /// The registers that its quote has to cover.
+    pub registers: Vec<u8>,
+}
+
+/// What a chip belongs to a tenant by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Title {
+    /// It is a device of that tenant.
+    Enrolled,
+    /// It showed a claim.
+    Claimed,
+    /// The tenant has listed it.
+    Listed,
 }
 
 /// Why a chip belongs to nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OwnerRefusal {
     /// Never seen, and without a claim.
-    #[error("find an owner: the chip is unknown and showed no claim; create one with `muster claim create`")]
+    #[error("find an owner: the chip is on no list and showed no claim")]
     UnknownChip,
     /// The claim was never issued, or is no claim code.
     #[error("find the claim: its code was mistyped, or it ended long ago")]
@@ -251,6 +328,24 @@ pub enum OwnerRefusal {
     /// The tenant does not accept this class of TPM.
     #[error("accept a {0} TPM: the tenant does not allow that class")]
     ClassNotAllowed(TpmClass),
+    /// The chip is on a list, for another model.
+    #[error("enrol the device: its chip is listed for another model")]
+    ListedModelMismatch,
+    /// No manufacturer vouches for the chip, and no tenant has listed its key with a class.
+    #[error(
+        "trust the chip: its TPM holds no endorsement certificate; put it on the list by its ek hash, with a class \
+         (`muster device allow --ek-hash ... --class firmware`)"
+    )]
+    NotEndorsed,
+    /// The device waits for a person.
+    #[error("enrol the device before a person has approved it: {0}")]
+    Held(HeldReason),
+    /// A person has denied the device.
+    #[error("enrol the device: a person has denied it")]
+    Denied,
+    /// The tenant enforces its policy, and does not accept what these registers hold.
+    #[error("accept what the registers {0:?} hold: the tenant has not accepted it")]
+    UnacceptedMeasurements(Vec<u8>),
     /// The device is suspended or retired.
     #[error("enrol the device: it is {}", .0.as_str())]
     DeviceNotActive(State),
@@ -286,6 +381,8 @@ pub struct Enrol {
     pub agent_version: String,
     /// What else the quote says of the chip.
     pub quote: QuoteFacts,
+    /// What the chip quoted.
+    pub measured: Registers,
 }
 
 impl Message for Enrol {
@@ -301,6 +398,8 @@ pub struct Enrolled {
     pub revoked: Option<Serial>,
     /// Whether the identity key changed although nothing was renewed: the chip was cleared, or the disk replaced.
     pub key_replaced: bool,
+    /// What the tenant makes of its measurements.
+    pub verdict: Verdict,
 }
 
 /// Writes a renewal. The certificate it was asked with stays valid until the new one has connected.
@@ -322,6 +421,8 @@ pub struct Renewed {
     pub agent_version: String,
     /// What else the quote says of the chip.
     pub quote: QuoteFacts,
+    /// What the chip quoted.
+    pub measured: Registers,
 }
 
 impl Message for Renewed {

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod actor;
+pub mod admissions;
 pub mod alarm;
 mod attest;
 pub mod boots;

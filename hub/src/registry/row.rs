@@ -10,6 +10,7 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    admissions::row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
     alarm::Alarm,
     attest::AttestSessions,
     clock::LatestTime,
@@ -135,6 +136,9 @@ pub struct Tenant {
     /// What it wants done by itself.
     #[serde(default)]
     pub precautions: Precautions,
+    /// What else it asks of an enrolment.
+    #[serde(default)]
+    pub policy: EnrolmentPolicy,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -193,6 +197,9 @@ pub struct Claim {
     pub expires_at_s: u64,
     /// The device that used it.
     pub used_by: Option<DeviceId>,
+    /// Whether the device waits until a person approves it.
+    #[serde(default)]
+    pub approve: bool,
 }
 
 /// Which clients there are besides devices.
@@ -303,7 +310,6 @@ impl fmt::Debug for ClaimCode {
 }
 
 /// Any row.
-#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "lowercase")]
 pub enum Row {
@@ -315,6 +321,14 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A chip on a tenant's list.
+    Listed(Listed),
+    /// A device that waits for a person, or was denied.
+    Held(Held),
+    /// What is known of a device beyond its certificate.
+    Profile(Profile),
+    /// Measurements that a tenant accepts.
+    Accepted(Accepted),
     /// A certificate that was revoked.
     Revocation(Revocation),
     /// How often the revocations have changed.
@@ -340,6 +354,12 @@ impl Row {
             Self::Claim(claim) => format!("c/{}", HEXLOWER.encode(&claim.sha256)).into_bytes(),
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
+            }
+            Self::Listed(listed) => format!("listed/{}", listed.chip).into_bytes(),
+            Self::Held(held) => format!("held/{}", held.device).into_bytes(),
+            Self::Profile(profile) => format!("profile/{}", profile.device).into_bytes(),
+            Self::Accepted(accepted) => {
+                format!("accepted/{}/{}", accepted.tenant, accepted.label).into_bytes()
             }
             Self::Revocation(revocation) => {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
@@ -420,7 +440,7 @@ pub(super) mod serial {
     }
 }
 
-mod class {
+pub(super) mod class {
     use super::*;
 
     pub fn serialize<S: Serializer>(class: &TpmClass, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,6 +3,7 @@
 //! Times are Unix seconds. What a caller sends refuses unknown fields, so that a mistyped field is an answer and not a
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
+pub mod admission;
 mod attest;
 mod explain;
 pub mod life;
@@ -70,6 +71,9 @@ pub struct NewClaim {
     pub model: Option<String>,
     /// Seconds from now after which it is worth nothing.
     pub expires_in_s: u64,
+    /// Whether the device that uses it waits until a person approves it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approve: bool,
 }
 
 /// A single-use code that ties one unknown chip to a tenant.

@@ -80,6 +80,10 @@ pub struct Begin {
     pub model: String,
     /// The version of the program that speaks.
     pub agent_version: String,
+    /// The serial number on the device's plate, as the device read it. Nothing proves it.
+    pub serial_number: Option<String>,
+    /// The hardware address of its network interface, six bytes. Nothing proves it.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// What the chip has to solve, and what it has to attest.

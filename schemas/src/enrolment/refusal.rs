@@ -52,7 +52,7 @@ refusal_codes! {
         "wait a minute and try again; if many devices share one address, enrol them in smaller groups";
     /// The chip brought no certificate of its endorsement key.
     NoEndorsementCertificate = 10, "no_endorsement_certificate",
-        "provision the TPM's endorsement certificate with the manufacturer's tool, then try again";
+        "write the endorsement certificate with the manufacturer's tool, or list the chip by ek hash with a class";
     /// The chip's certificate does not lead to a manufacturer's root that the hub trusts.
     UntrustedEndorsement = 11, "untrusted_endorsement",
         "if the TPM is genuine, add its manufacturer's root under tpm_roots in muster.toml and restart the hub";
@@ -76,7 +76,7 @@ refusal_codes! {
         "update the device's agent; if it is the newest, report this as a defect with the detail";
     /// Nobody has claimed this chip.
     UnknownChip = 30, "unknown_chip",
-        "create a claim with `muster claim create` and give its code to the device";
+        "put the chip on the tenant's list with `muster device allow`, or give the device the code of `muster claim create`";
     /// There is no such claim.
     ClaimUnknown = 31, "claim_unknown",
         "check the code for typing mistakes, or create a new one with `muster claim create`";
@@ -95,6 +95,9 @@ refusal_codes! {
     /// The tenant was suspended.
     TenantSuspended = 36, "tenant_suspended",
         "ask the hub's operator why the tenant was suspended, and to resume it";
+    /// A person looked at this device and said no.
+    EnrolmentDenied = 37, "enrolment_denied",
+        "ask the tenant's administrator why; `muster device pending` shows it, `muster device approve` lets it in after all";
     /// The chip was revoked or retired: it is barred, whatever claim it shows.
     ChipBarred = 39, "chip_barred",
         "ask the tenant's administrator: a revoked device comes back when an operator resumes it, a retired one never does";
@@ -123,7 +126,7 @@ refusal_codes! {
         "reboot the device and try again; if it is refused again, compare its software with the release";
     /// The device's state is not one the tenant's policy accepts.
     PolicyRefused = 54, "policy_refused",
-        "compare the device's firmware and software with the tenant's policy, and update the one that is behind";
+        "update the device's firmware and software, or accept what it runs with `muster measurement accept --device`";
     /// The hub cannot enrol now.
     HubUnavailable = 60, "hub_unavailable",
         "wait and try again; if it lasts, ask the hub's operator to look at `muster check` and the hub's log";
@@ -174,8 +177,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 40, 41, 42, 43, 50, 51,
-                52, 53, 54, 60
+                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 37, 39, 40, 41, 42, 43,
+                50, 51, 52, 53, 54, 60
             ]
         );
     }

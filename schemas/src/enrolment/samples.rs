@@ -31,8 +31,17 @@ pub fn device_frames() -> Vec<DeviceFrame> {
         claim: Some("K7QM-3XNP-9RTW".into()),
         model: "pump-mk2".into(),
         agent_version: "0.1.0".into(),
+        serial_number: Some("PMP-00017".into()),
+        mac: Some([0x02, 0, 0, 0x5e, 0, 0x11]),
     };
-    let bare = Begin { ek_certificate: None, ek_chain: vec![], claim: None, ..begin.clone() };
+    let bare = Begin {
+        ek_certificate: None,
+        ek_chain: vec![],
+        claim: None,
+        serial_number: None,
+        mac: None,
+        ..begin.clone()
+    };
     vec![
         DeviceFrame::Begin(begin),
         DeviceFrame::Begin(bare),
@@ -109,7 +118,9 @@ pub fn largest_device_frames() -> Vec<DeviceFrame> {
             csr: vec![6; ENROLMENT_CSR_BYTES_MAX],
             claim: Some(label.clone()),
             model: label.clone(),
-            agent_version: label,
+            agent_version: label.clone(),
+            serial_number: Some(label),
+            mac: Some([0xff; 6]),
         }),
         DeviceFrame::Finish(Finish {
             session: [7; 16],

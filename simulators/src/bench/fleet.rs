@@ -192,7 +192,12 @@ async fn connect(
 async fn enrol(mut stream: TlsStream<TcpStream>, newcomer: Newcomer) -> Result<Enrolled, BenchError> {
     let Newcomer { mut keys, claim } = newcomer;
     let exporter = stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
-    let request = Request::First { slot: Slot::A, claim: Some(claim), model: "bench".to_owned() };
+    let request = Request::First {
+        slot: Slot::A,
+        claim: Some(claim),
+        model: "bench".to_owned(),
+        introduction: Default::default(),
+    };
     let (mut exchange, mut frame) = Exchange::begin(&mut keys, &request, exporter)?;
     loop {
         let heard = timeout(ANSWER_TIME_MAX, ask(&mut stream, &frame)).await;

@@ -25,7 +25,7 @@ use tss_esapi::{
     tss2_esys::TPMT_TK_HASHCHECK,
 };
 
-use super::nv::read_certificate;
+use super::nv::{read_certificate, read_chain};
 use crate::{
     keys::{DeviceKeys, KeyError, Slot},
     limits::PCR_READ_COUNT_MAX,
@@ -118,6 +118,10 @@ impl DeviceKeys for Chip {
 
     fn ek_certificate(&mut self) -> Result<Option<Vec<u8>>, KeyError> {
         Ok(self.ek_certificate.clone())
+    }
+
+    fn ek_chain(&mut self) -> Result<Vec<Vec<u8>>, KeyError> {
+        read_chain(&mut self.context)
     }
 
     fn ek_public(&mut self) -> Result<Vec<u8>, KeyError> {

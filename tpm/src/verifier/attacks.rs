@@ -23,7 +23,7 @@ fn roots() -> EndorsementRoots {
     EndorsementRoots::new(vec![(root, TpmClass::Simulated)]).unwrap()
 }
 
-/// An honest device with one key in slot A, booted with two measured events.
+/// An honest device with one key in slot A, booted with three measured events.
 struct Device {
     keys: SimulatedSoftwareKeys,
     log: Vec<Event>,
@@ -35,7 +35,7 @@ impl Device {
         let mut keys = SimulatedSoftwareKeys::new(&[seed; 32], &manufacturer).unwrap();
         keys.create_ldevid(Slot::A).unwrap();
         let mut log = Vec::new();
-        for (pcr, digest) in [(0, [1; 32]), (9, [2; 32])] {
+        for (pcr, digest) in [(0, [1; 32]), (9, [2; 32]), (9, [3; 32])] {
             keys.extend(pcr, &digest).unwrap();
             log.push(Event { pcr, digest, kind: "boot".to_owned(), text: String::new() });
         }
@@ -53,6 +53,8 @@ impl Device {
             claim: None,
             model: "soft".to_owned(),
             agent_version: "0".to_owned(),
+            serial_number: None,
+            mac: None,
         }
     }
 
@@ -120,9 +122,10 @@ fn finish_refused(candidate: &Candidate, finish: &Finish, code: RefusalCode) {
 fn an_honest_device_is_accepted() {
     let (_, candidate, finish) = enrolling();
     let evidence = check_finish(&candidate, &expected(), &finish).unwrap();
-    assert_eq!(candidate.endorsement.class, TpmClass::Simulated);
-    assert_eq!(candidate.endorsement.issuer, "CN=NOT A REAL TPM");
-    assert_eq!(candidate.endorsement.ek_hash, ek_hash(&candidate.ek_public));
+    let endorsement = candidate.endorsement.expect("a certificate");
+    assert_eq!(endorsement.class, TpmClass::Simulated);
+    assert_eq!(endorsement.issuer, "CN=NOT A REAL TPM");
+    assert_eq!(endorsement.ek_hash, ek_hash(&candidate.ek_public));
     assert_eq!(evidence.reset_count, 1);
     assert_eq!(evidence.pcrs.keys().copied().collect::<Vec<_>>(), SELECTION);
     assert_eq!(evidence.pcrs[&7], [0; 32]);
@@ -136,10 +139,12 @@ fn a_padded_endorsement_certificate_is_accepted() {
 }
 
 #[test]
-fn a_device_without_endorsement_certificate_is_refused() {
+fn a_device_without_endorsement_certificate_is_vouched_for_by_nobody() {
     let mut begin = Device::new(1).begin();
     begin.ek_certificate = None;
-    begin_refused(&begin, RefusalCode::NoEndorsementCertificate);
+    let candidate = check_begin(&begin, &roots(), NOW_UNIX_S).unwrap();
+    assert_eq!(candidate.endorsement, None);
+    assert_eq!(candidate.ek_hash, ek_hash(&candidate.ek_public));
 }
 
 #[test]
@@ -310,7 +315,7 @@ fn a_software_key_posing_as_identity_key_is_not_certified() {
     let software = SigningKey::from(derive_scalar(&[8; 32], "software"));
     let mut begin = device.begin();
     begin.ldevid_public = signing_public(LDEVID_ATTRIBUTES, software.verifying_key()).marshal();
-    begin.csr = software_request(&software);
+    begin.csr = software_request(&software, rcgen::CertificateParams::default());
     let candidate = check_begin(&begin, &roots(), NOW_UNIX_S).unwrap();
     let credential = challenge(&candidate, &expected().secret, &mut counting()).unwrap();
     // The TPM certifies only what is loaded in it, so the statement is about the key in slot A.
@@ -319,7 +324,29 @@ fn a_software_key_posing_as_identity_key_is_not_certified() {
     assert_eq!(finish.proof, honest.proof);
 }
 
-fn software_request(key: &SigningKey) -> Vec<u8> {
+#[test]
+fn a_signing_request_for_a_foreign_subject_or_name_is_refused() {
+    let software = SigningKey::from(derive_scalar(&[8; 32], "software"));
+    let mut begin = Device::new(1).begin();
+    begin.ldevid_public = signing_public(LDEVID_ATTRIBUTES, software.verifying_key()).marshal();
+    let mut subject = rcgen::CertificateParams::default();
+    subject.distinguished_name.push(rcgen::DnType::CommonName, "another-device");
+    let mut name = rcgen::CertificateParams::default();
+    let foreign = "spiffe://muster.example/t/globex/device/another-device".try_into().unwrap();
+    name.subject_alt_names.push(rcgen::SanType::URI(foreign));
+    for wish in [subject, name] {
+        begin.csr = software_request(&software, wish);
+        begin_refused(&begin, RefusalCode::BadSigningRequest);
+    }
+    begin.csr = software_request(&software, rcgen::CertificateParams::default());
+    assert!(check_begin(&begin, &roots(), NOW_UNIX_S).is_ok(), "a request without wishes is not");
+}
+
+fn software_request(key: &SigningKey, mut wishes: rcgen::CertificateParams) -> Vec<u8> {
+    // The library's default subject is a wish too.
+    if wishes.distinguished_name == rcgen::CertificateParams::default().distinguished_name {
+        wishes.distinguished_name = rcgen::DistinguishedName::new();
+    }
     struct Request<'a>(&'a SigningKey, [u8; 65]);
     impl rcgen::PublicKeyData for Request<'_> {
         fn der_bytes(&self) -> &[u8] {
@@ -336,7 +363,7 @@ fn software_request(key: &SigningKey) -> Vec<u8> {
         }
     }
     let request = Request(key, crate::soft::sec1_of(key.verifying_key()));
-    rcgen::CertificateParams::default().serialize_request(&request).unwrap().der().to_vec()
+    wishes.serialize_request(&request).unwrap().der().to_vec()
 }
 
 #[test]
@@ -444,7 +471,7 @@ fn register_values_that_were_not_quoted_are_refused() {
 fn an_event_log_that_does_not_replay_is_refused() {
     let (_, candidate, honest) = enrolling();
     let changes: [fn(&mut Vec<Event>); 4] = [
-        |log| log.clear(),
+        |log| drop(log.remove(2)),
         |log| log[0].digest = [0xee; 32],
         |log| log.push(log[1].clone()),
         |log| log[0].pcr = 5,
@@ -454,6 +481,17 @@ fn an_event_log_that_does_not_replay_is_refused() {
         change(&mut finish.event_log);
         finish_refused(&candidate, &finish, RefusalCode::EventLogMismatch);
     }
+}
+
+#[test]
+fn a_register_that_the_log_is_silent_about_has_the_value_that_was_quoted() {
+    // Firmware keeps no log, or the device may not read it: the quote proves the value, and policy judges that.
+    let (_, candidate, mut finish) = enrolling();
+    let honest = check_finish(&candidate, &expected(), &finish).unwrap();
+    finish.event_log.clear();
+    assert_eq!(check_finish(&candidate, &expected(), &finish).unwrap().pcrs, honest.pcrs);
+    finish.pcrs[0] = [0; 32];
+    finish_refused(&candidate, &finish, RefusalCode::PcrMismatch);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use muster_schemas::enrolment::{Begin, RefusalCode};
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
-use super::Rejection;
+use super::{Rejection, ek_hash};
 use crate::{
     binding::csr_hash,
     credential::{Credential, CredentialError, Randomness, make_credential},
@@ -24,8 +24,11 @@ const UNWANTED: Attributes = Attributes::DECRYPT
 /// A device whose claims are sound and not yet proved. Keep it in the session table, bounded and for a minute.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// What the manufacturer's certificate says.
-    pub endorsement: Endorsement,
+    /// SHA-256 of the endorsement key's SubjectPublicKeyInfo: names the chip.
+    pub ek_hash: [u8; 32],
+    /// What the manufacturer's certificate says. A chip without one is vouched for by nobody but a tenant that has listed
+    /// the hash of its key; that the device holds the key is proved all the same.
+    pub endorsement: Option<Endorsement>,
     /// The chip's endorsement key.
     pub ek_public: TpmtPublic,
     /// The attestation key. `marshal` gives the bytes for the registry.
@@ -40,22 +43,18 @@ pub struct Candidate {
     pub csr_hash: [u8; 32],
 }
 
-/// Checks the claims, in this order: endorsement certificate and chain, its key and template, attestation key,
+/// Checks the claims, in this order: endorsement certificate and chain if there is one, its key and template, attestation key,
 /// identity key, signing request. `now_unix_s` is seconds since 1970.
 ///
 /// # Errors
 /// The first check that fails.
 pub fn check_begin(begin: &Begin, roots: &EndorsementRoots, now_unix_s: u64) -> Result<Candidate, Rejection> {
-    let Some(certificate) = &begin.ek_certificate else {
-        return Err(Rejection::new(
-            RefusalCode::NoEndorsementCertificate,
-            "the TPM holds no endorsement certificate, so no manufacturer vouches for it",
-        ));
-    };
     let ek_public = parse_public("endorsement key", &begin.ek_public)?;
-    let endorsement = roots
-        .verify(certificate, &begin.ek_chain, &ek_public, now_unix_s)
-        .map_err(|problem| untrusted(&problem))?;
+    let verified = begin
+        .ek_certificate
+        .as_ref()
+        .map(|certificate| roots.verify(certificate, &begin.ek_chain, &ek_public, now_unix_s));
+    let endorsement = verified.transpose().map_err(|problem| untrusted(&problem))?;
     check_endorsement_key(&ek_public)?;
     let ak_public = parse_public("attestation key", &begin.ak_public)?;
     check_attestation_key(&ak_public)?;
@@ -63,6 +62,7 @@ pub fn check_begin(begin: &Begin, roots: &EndorsementRoots, now_unix_s: u64) -> 
     let ldevid_sec1 = check_identity_key(&ldevid_public)?;
     check_signing_request(&begin.csr, &ldevid_sec1)?;
     Ok(Candidate {
+        ek_hash: ek_hash(&ek_public),
         endorsement,
         ek_public,
         ak_public,
@@ -166,7 +166,8 @@ fn is_plain_p256(key: &TpmtPublic) -> bool {
         && matches!(key.key, PublicKey::Ecc { curve: Curve::P256, .. })
 }
 
-/// The request must be signed by the very key the TPM will certify. Nothing else in it is used.
+/// The request must be signed by the very key the TPM will certify, and ask for nothing: who the device is follows from its
+/// chip, so a subject or an attribute (RFC 2986 §4.1) is a wish that nobody grants.
 pub(super) fn check_signing_request(csr: &[u8], ldevid_sec1: &[u8; 65]) -> Result<(), Rejection> {
     let refuse = |detail: &str| Err(Rejection::new(RefusalCode::BadSigningRequest, detail));
     if csr.len() > CSR_BYTES_MAX {
@@ -180,6 +181,12 @@ pub(super) fn check_signing_request(csr: &[u8], ldevid_sec1: &[u8; 65]) -> Resul
     }
     if request.certification_request_info.subject_pki.raw != p256_spki_der(ldevid_sec1) {
         return refuse("the signing request is for another key than the identity key in the TPM");
+    }
+    let info = &request.certification_request_info;
+    if info.subject.iter().next().is_some() || info.iter_attributes().next().is_some() {
+        return refuse(
+            "the signing request asks for a subject or extensions; the chip alone says who the device is",
+        );
     }
     if request.verify_signature().is_err() {
         return refuse("the signature of the signing request does not verify");

@@ -7,7 +7,9 @@ use muster_schemas::enrolment::{Event, RefusalCode};
 use super::Rejection;
 use crate::{limits::EVENTS_COUNT_MAX, name::sha256};
 
-/// The values that `events` lead to in the registers of `selection`, each starting at zero as after a reset.
+/// The values that `events` lead to in the registers of `selection`, each starting at zero as after a reset. A register that no
+/// event is of is left out: firmware may keep no log, or none that the device may read, and the quote proves the value all
+/// the same.
 ///
 /// # Errors
 /// `EventLogMismatch` when there are too many events, or one is of a register outside the selection: no quote would
@@ -17,14 +19,14 @@ pub fn replay(events: &[Event], selection: &[u8]) -> Result<BTreeMap<u8, [u8; 32
         let detail = format!("the event log has {} events, more than {EVENTS_COUNT_MAX}", events.len());
         return Err(Rejection::new(RefusalCode::EventLogMismatch, detail));
     }
-    let mut registers: BTreeMap<u8, [u8; 32]> =
-        selection.iter().map(|register| (*register, [0; 32])).collect();
+    let mut registers = BTreeMap::new();
     for event in events {
-        let Some(register) = registers.get_mut(&event.pcr) else {
+        if !selection.contains(&event.pcr) {
             let detail =
                 format!("the event log has an event of register {}, which was not quoted", event.pcr);
             return Err(Rejection::new(RefusalCode::EventLogMismatch, detail));
-        };
+        }
+        let register = registers.entry(event.pcr).or_insert([0; 32]);
         *register = sha256(&[register.as_slice(), &event.digest]);
     }
     Ok(registers)

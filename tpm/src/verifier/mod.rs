@@ -16,6 +16,8 @@ mod session;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod authorities;
 
 use std::fmt;
 

@@ -66,7 +66,12 @@ fn device() -> (SimulatedSoftwareKeys, EndorsementRoots) {
 }
 
 fn first() -> Request {
-    Request::First { slot: Slot::A, claim: Some("K7QM-3XNP".into()), model: "board".into() }
+    Request::First {
+        slot: Slot::A,
+        claim: Some("K7QM-3XNP".into()),
+        model: "board".into(),
+        introduction: Introduction::default(),
+    }
 }
 
 /// The hub's side of the first two frames.

@@ -8,10 +8,11 @@ use crate::{
     authority::{Leaf, Serial},
     registry::{
         AlarmKind,
+        admissions::row::Registers,
         core::{Effect, Registry},
         message::{
             Admit, AdmitReason, Admitted, CreateClaim, CreateTenant, Enrol, Enrolled, FindOwner,
-            OwnerRefusal, Renewed,
+            OwnerRefusal, Renewed, Shown,
         },
         row::{Row, State},
     },
@@ -54,14 +55,21 @@ impl Story {
 
     fn claim(&mut self, tenant: &str) -> String {
         self.serials += 1;
-        let command = CreateClaim { tenant: id(tenant), model: None, expires_in_s: 3_600 };
+        let command = CreateClaim { tenant: id(tenant), model: None, expires_in_s: 3_600, approve: false };
         let made = self.registry.create_claim(self.now_s, command, [self.serials; 16], &mut self.effects);
         made.expect("created").code.to_string()
     }
 
     fn chip(chip: u8, claim: Option<String>) -> FindOwner {
         let class = TpmClass::Simulated;
-        FindOwner { ek_hash: ek(chip), device: name(chip), class, model: "pump".to_owned(), claim }
+        FindOwner {
+            ek_hash: ek(chip),
+            device: name(chip),
+            class: Some(class),
+            model: "pump".to_owned(),
+            claim,
+            shown: Shown::default(),
+        }
     }
 
     fn certificate(&mut self) -> Certificate {
@@ -83,6 +91,7 @@ impl Story {
             reset_count: boots,
             clock_ms: 1_000,
             agent_version: "0.1.0".to_owned(),
+            measured: Registers::default(),
             quote: QuoteFacts::default(),
         };
         self.registry.enrol(self.now_s, command, &mut self.effects)
@@ -328,6 +337,7 @@ fn what_was_challenged_before_a_revocation_is_not_renewed_after_it() {
         reset_count: 1,
         clock_ms: 2_000,
         agent_version: String::new(),
+        measured: Registers::default(),
         quote: QuoteFacts::default(),
     };
     let refused = story.registry.renewed(story.now_s, command, &mut story.effects);

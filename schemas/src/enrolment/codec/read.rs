@@ -58,6 +58,14 @@ pub(super) fn read_begin(frame: &mut Frame<'_>) -> Result<Begin, InvalidFrame> {
         },
         model: frame.text(8, ENROLMENT_LABEL_BYTES_MAX)?,
         agent_version: frame.text(9, ENROLMENT_LABEL_BYTES_MAX)?,
+        serial_number: match frame.has(10)? {
+            true => Some(frame.text_value(10, ENROLMENT_LABEL_BYTES_MAX)?),
+            false => None,
+        },
+        mac: match frame.has(11)? {
+            true => Some(frame.reader.array_of_bytes()?),
+            false => None,
+        },
     })
 }
 

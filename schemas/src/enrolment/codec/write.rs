@@ -30,8 +30,13 @@ pub(super) fn framed(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
 }
 
 pub(super) fn write_begin(w: &mut Writer, begin: &Begin) {
-    let optional = usize::from(begin.ek_certificate.is_some()) + usize::from(begin.claim.is_some());
-    w.map(8 + optional).unsigned(0).unsigned(BEGIN);
+    let optional = [
+        begin.ek_certificate.is_some(),
+        begin.claim.is_some(),
+        begin.serial_number.is_some(),
+        begin.mac.is_some(),
+    ];
+    w.map(8 + optional.into_iter().filter(|present| *present).count()).unsigned(0).unsigned(BEGIN);
     if let Some(certificate) = &begin.ek_certificate {
         w.unsigned(1).bytes(certificate);
     }
@@ -46,6 +51,12 @@ pub(super) fn write_begin(w: &mut Writer, begin: &Begin) {
     }
     w.unsigned(8).text(&begin.model);
     w.unsigned(9).text(&begin.agent_version);
+    if let Some(serial_number) = &begin.serial_number {
+        w.unsigned(10).text(serial_number);
+    }
+    if let Some(mac) = &begin.mac {
+        w.unsigned(11).bytes(mac);
+    }
 }
 
 pub(super) fn write_finish(w: &mut Writer, finish: &Finish) {
