@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
 mod durability;
+mod fleet;
 mod identity;
 mod isolation;
 mod operation;
