@@ -4,7 +4,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
 mod durability;
-mod fleet;
 mod identity;
 mod isolation;
 mod operation;

@@ -1,12 +1,17 @@
 //! Two hundred chips, each a TPM of its own, through all that may become of a device. After each step the registry is
 //! compared with what it must be.
+//!
+//! A program of its own, one story at a time: the TPM library is in this process, and its connections are inherited by
+//! whatever is started while it speaks to a TPM. That TPM would wait for the end of them.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
 use std::{
     collections::BTreeMap,
     ops::Range,
     path::Path,
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex as Turn, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,6 +34,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(5);
 /// How many devices act at one time.
 const AT_ONCE: usize = 16;
 
+/// Whose turn it is.
+static TURN: Turn<()> = Turn::new(());
+
 type Shared = Arc<Mutex<Member>>;
 /// What the registry says of a device: tenant, state and serial number.
 type Row = (String, String, String);
@@ -41,11 +49,13 @@ struct Fleet {
     /// What the registry must say, by id.
     expected: BTreeMap<String, Row>,
     folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
     /// Makes a hub with two tenants, and so many chips that nobody knows.
     fn raise(count: u16) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::new().expect("a folder for the story");
         let manufacturer = SimulatedManufacturer::well_known().expect("a manufacturer");
         let root = publish_root(&manufacturer, folder.path()).expect("its root");
@@ -54,7 +64,7 @@ impl Fleet {
         let runtime = Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("a runtime");
         let office = office(&runtime, &hub);
         let (members, expected) = (Vec::new(), BTreeMap::new());
-        let mut fleet = Self { runtime, hub, office, members, expected, folder };
+        let mut fleet = Self { runtime, hub, office, members, expected, folder, _turn: turn };
         for tenant in ["acme", "globex"] {
             let body = json!({"tenant": tenant, "accept_simulated_tpms": true});
             assert_eq!(fleet.post("/api/v1/tenants", &body).0, 201);
@@ -147,7 +157,12 @@ impl Fleet {
         });
         let mut answered = Vec::new();
         for outcome in outcomes {
-            let mut log = || self.hub.process().map(|hub| hub.tail()).unwrap_or_default();
+            let mut log = || {
+                let hub = self.hub.process().expect("it runs");
+                // All that it has to say about it.
+                let _ = hub.wait_line("the end", Duration::from_secs(1), |_| None::<()>);
+                hub.tail()
+            };
             answered.push(outcome.unwrap_or_else(|error| panic!("{error}\n{}", log())));
         }
         answered
