@@ -22,7 +22,7 @@ use super::{
         FindOwner, ListDevices, ListTenants, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
-    row::{Client, Device, MalformedRow, Row, Tenant},
+    row::{Client, Device, MalformedRow, Row, State, Tenant},
 };
 use crate::{
     pinned::Pins,
@@ -225,15 +225,27 @@ impl RegistryActor {
 
     /// Looks at the clock, and at what has ended and need not be kept.
     fn keep_time(&mut self, ctx: &mut Context<Self>) {
+        let clock_s = self.clock.unix_ms() / 1_000;
+        self.note(ctx, |core, effects| {
+            core.keep_time(clock_s, effects);
+            let now_s = core.time(clock_s);
+            core.forget_ended_revocations(now_s, effects);
+        });
+    }
+
+    /// Writes down what nobody waits for.
+    pub(super) fn note(
+        &mut self,
+        ctx: &mut Context<Self>,
+        change: impl FnOnce(&mut Registry, &mut Vec<Effect>),
+    ) {
         let mut effects = Vec::new();
-        self.core.keep_time(self.clock.unix_ms() / 1_000, &mut effects);
-        let now_s = self.now_s();
-        self.core.forget_ended_revocations(now_s, &mut effects);
+        change(&mut self.core, &mut effects);
         if !effects.is_empty()
             && !self.ahead
             && let Err(refusal) = self.commit(effects, ctx)
         {
-            warn!(%refusal, "failed to write what time it is");
+            warn!(%refusal, "failed to write what was noted");
         }
     }
 
@@ -372,15 +384,9 @@ impl Handler<Admit> for RegistryActor {
         if self.rows.is_none() {
             return Err(AdmitRefusal { reason: AdmitReason::Unavailable });
         }
-        let mut effects = Vec::new();
         let now_s = self.now_s();
-        let admitted = self.core.admit(now_s, command, &mut effects);
-        if !effects.is_empty()
-            && !self.ahead
-            && let Err(refusal) = self.commit(effects, ctx)
-        {
-            warn!(%refusal, "failed to write that a renewed certificate has connected");
-        }
+        let mut admitted = Err(AdmitRefusal { reason: AdmitReason::Unavailable });
+        self.note(ctx, |core, effects| admitted = core.admit(now_s, command, effects));
         admitted
     }
 }
@@ -388,9 +394,14 @@ impl Handler<Admit> for RegistryActor {
 impl Handler<FindOwner> for RegistryActor {
     type Result = Result<Ownership, OwnerRefusal>;
 
-    fn handle(&mut self, command: FindOwner, _: &mut Context<Self>) -> Self::Result {
+    /// The answer does not wait for the alarm of a barred chip: the chip stays barred without it.
+    fn handle(&mut self, command: FindOwner, ctx: &mut Context<Self>) -> Self::Result {
         let now_s = self.now_s();
-        self.core.find_owner(now_s, &command)
+        let found = self.core.find_owner(now_s, &command);
+        if let Err(OwnerRefusal::DeviceNotActive(State::Revoked | State::Retired)) = &found {
+            self.note(ctx, |core, effects| core.note_barred(now_s, &command.device, effects));
+        }
+        found
     }
 }
 

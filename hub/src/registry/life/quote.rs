@@ -73,6 +73,19 @@ impl Registry {
         keeps_out
     }
 
+    /// A barred chip has tried to enrol.
+    pub(in crate::registry) fn note_barred(
+        &mut self,
+        now_s: u64,
+        device: &DeviceId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(row) = self.devices.get(device) else { return };
+        let (tenant, state) = (row.tenant.clone(), row.state.as_str());
+        let detail = format!("the chip of a {state} device tried to enrol, and was refused");
+        self.raise(now_s, (Some(tenant), Some(device.clone())), AlarmKind::BarredChip, detail, effects);
+    }
+
     /// A device has announced that it runs.
     pub(in crate::registry) fn count_connection(&mut self, device: &DeviceId) {
         if let Some(connections) = self.connections.get_mut(device) {
