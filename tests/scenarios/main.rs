@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
+mod attest;
 mod durability;
 mod identity;
 mod isolation;
