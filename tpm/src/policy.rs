@@ -107,6 +107,18 @@ impl FirmwareAuthority {
     }
 }
 
+/// A signature in DER (`Ecdsa-Sig-Value`) as an approval has it; none if it is no signature of P-256.
+pub fn fixed_signature(der: &[u8]) -> Option<[u8; 64]> {
+    let signature = p256::ecdsa::Signature::from_der(der).ok()?;
+    signature.to_bytes().as_slice().try_into().ok()
+}
+
+/// The point of a P-256 key in a SubjectPublicKeyInfo, uncompressed; none if it is another key.
+pub fn point_of_spki(der: &[u8]) -> Option<[u8; 65]> {
+    let point = der.last_chunk::<65>()?;
+    (p256_spki_der(point) == der && p256::PublicKey::from_sec1_bytes(point).is_ok()).then_some(*point)
+}
+
 /// What ties an approval to a class: the `policyRef` of PolicyAuthorize.
 pub fn class_reference(class: &str) -> [u8; 32] {
     sha256(&[CLASS_LABEL, class.as_bytes()])

@@ -100,6 +100,11 @@ impl From<Refusal> for ApiError {
             Refusal::DeviceUnknown { .. } => {
                 (StatusCode::NOT_FOUND, "device_unknown", "`muster device list` shows the ids")
             }
+            Refusal::FirmwareAuthorityUnknown(_) => (
+                StatusCode::NOT_FOUND,
+                "authority_unknown",
+                "`muster firmware authority list` shows those there are",
+            ),
             Refusal::ClientExists { .. } => (StatusCode::CONFLICT, "client_exists", "choose another name"),
             Refusal::ClaimLife(_) => {
                 (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")

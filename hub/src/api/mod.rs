@@ -9,6 +9,7 @@ mod caller;
 mod clients;
 mod devices;
 mod error;
+mod firmware;
 mod health;
 mod inspection;
 mod readings;
@@ -107,6 +108,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("", web::get().to(tenants::list))
                 .route("", web::post().to(tenants::create))
                 .route("/{tenant}/attestation", web::post().to(attest::set))
+                .route("/{tenant}/firmware/authorities", web::get().to(firmware::list))
+                .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
+                .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/devices", web::get().to(devices::list))

@@ -10,6 +10,7 @@ mod app;
 mod attest;
 mod audit;
 mod exit;
+mod firmware;
 mod hub;
 mod identity;
 mod inspection;
@@ -115,6 +116,9 @@ enum Command {
     /// Create apps of a tenant.
     #[command(subcommand)]
     App(app::Apps),
+    /// Approve firmware, and say whose approvals count.
+    #[command(subcommand)]
+    Firmware(firmware::Firmware),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -199,6 +203,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
+        Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

@@ -12,7 +12,11 @@ use muster_schemas::{
     Kind, Principal,
     enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused},
 };
-use muster_tpm::verifier::Rejection;
+use muster_tpm::{
+    policy::{FirmwareAuthority, is_bound},
+    verifier::Rejection,
+    wire::TpmtPublic,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -25,6 +29,7 @@ use crate::{
     random::Random,
     registry::{
         self, AdmitReason, OwnerRefusal, Ownership,
+        firmware_authority::FindFirmwareAuthorities,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
 };
@@ -54,16 +59,19 @@ pub struct RegistryDesk {
     admit: Recipient<Admit>,
     show_device: Recipient<ShowDevice>,
     renewed: Recipient<Renewed>,
+    find_firmware_authorities: Recipient<FindFirmwareAuthorities>,
 }
 
 impl<A> From<actix::Addr<A>> for RegistryDesk
 where
     A: Actor + Handler<FindOwner> + Handler<Enrol> + Handler<Admit> + Handler<ShowDevice> + Handler<Renewed>,
+    A: Handler<FindFirmwareAuthorities>,
     A::Context: ToEnvelope<A, FindOwner>
         + ToEnvelope<A, Enrol>
         + ToEnvelope<A, Admit>
         + ToEnvelope<A, ShowDevice>
-        + ToEnvelope<A, Renewed>,
+        + ToEnvelope<A, Renewed>
+        + ToEnvelope<A, FindFirmwareAuthorities>,
 {
     fn from(registry: actix::Addr<A>) -> Self {
         Self {
@@ -71,7 +79,8 @@ where
             enrol: registry.clone().recipient(),
             admit: registry.clone().recipient(),
             show_device: registry.clone().recipient(),
-            renewed: registry.recipient(),
+            renewed: registry.clone().recipient(),
+            find_firmware_authorities: registry.recipient(),
         }
     }
 }
@@ -122,11 +131,19 @@ impl EnrolmentActor {
         match frame {
             DeviceFrame::Begin(begin) => {
                 self.options.counters.begun();
+                let (key, model) = (begin.ldevid_public.clone(), begin.model.clone());
                 let claimant = self.core.begin(self.now(), peer.ip(), begin);
                 let asked = claimant.and_then(|claimant| Ok((claimant, self.registry()?)));
                 let found = async move {
                     let (claimant, registry) = asked?;
                     let ownership = find_owner(&registry, &claimant).await?;
+                    let device = claimant.owner.device.clone();
+                    let find = FindFirmwareAuthorities {
+                        tenant: ownership.tenant.clone(),
+                        device,
+                        model: Some(model),
+                    };
+                    check_bound(&registry, find, &key).await?;
                     Ok((claimant, ownership))
                 };
                 Box::pin(found.into_actor(self).map(move |found: Answer<(Claimant, Ownership)>, actor, _| {
@@ -161,9 +178,16 @@ impl EnrolmentActor {
             DeviceFrame::RenewBegin(begin) => {
                 self.options.counters.begun();
                 let registry = self.registry();
-                let presented = leaf.clone();
-                let known = async move { known_device(&registry?, presented).await };
-                Box::pin(known.into_actor(self).map(move |known, actor, _| {
+                let (presented, key) = (leaf.clone(), begin.ldevid_public.clone());
+                let known = async move {
+                    let registry = registry?;
+                    let known = known_device(&registry, presented).await?;
+                    let (tenant, device) = (known.tenant.clone(), known.id.clone());
+                    let find = FindFirmwareAuthorities { tenant, device, model: None };
+                    check_bound(&registry, find, &key).await?;
+                    Ok(known)
+                };
+                Box::pin(known.into_actor(self).map(move |known: Answer<registry::Device>, actor, _| {
                     let frame = actor.core.renew_begin(actor.now(), &exporter, &leaf, &known?, begin)?;
                     actor.options.counters.challenged();
                     Ok(frame)
@@ -225,6 +249,26 @@ async fn find_owner(registry: &RegistryDesk, claimant: &Claimant) -> Answer<Owne
     let answer = registry.find_owner.send(claimant.owner.clone()).await;
     let found = answer.map_err(|_| unavailable("it was restarted"))?;
     found.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
+}
+
+/// Refuses an identity key that is not bound to an authority of its class, where the class has one. The key's form was
+/// checked before; that the TPM holds it, certify shows later.
+async fn check_bound(registry: &RegistryDesk, find: FindFirmwareAuthorities, key: &[u8]) -> Answer<()> {
+    let answer = registry.find_firmware_authorities.send(find).await;
+    let found = answer.map_err(|_| unavailable("it was restarted"))?;
+    let authorities = found.map_err(|refusal| unavailable(&refusal.to_string()))?;
+    let Some(class) = authorities.first().map(|authority| authority.class.clone()) else { return Ok(()) };
+    let key = TpmtPublic::parse(key)
+        .map_err(|error| Rejection::new(RefusalCode::Malformed, format!("the identity key would {error}")))?;
+    let mut keys = authorities.iter().filter_map(registry::firmware_authority::FirmwareAuthority::sec1);
+    if keys.any(|sec1| is_bound(&key, &FirmwareAuthority::new(sec1), &class)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "devices of the class {class:?} need an identity key that only signs under firmware which one of its authorities \
+         approved, and this key is not bound so"
+    );
+    Err(Rejection::new(RefusalCode::IdentityNotBound, detail).into())
 }
 
 async fn enrol(registry: &RegistryDesk, write: Enrol) -> Answer<Enrolled> {

@@ -10,6 +10,7 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
     attest::AttestSessions,
+    firmware_authority::FirmwareAuthority,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -47,6 +48,8 @@ pub struct Registry {
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     claims: BTreeMap<[u8; 32], Claim>,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    /// By tenant and fingerprint.
+    pub(super) firmware_authorities: BTreeMap<TenantId, BTreeMap<String, FirmwareAuthority>>,
 }
 
 impl Registry {
@@ -396,6 +399,7 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
         }
     }
 }

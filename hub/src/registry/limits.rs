@@ -22,5 +22,7 @@ pub const CLAIM_CODE_BYTES: usize = 16;
 pub const CLAIM_TEXT_CHARS_MAX: usize = 64;
 /// Longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
+/// Most authorities for firmware of one tenant, over all of its classes.
+pub const FIRMWARE_AUTHORITIES_MAX: usize = 64;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

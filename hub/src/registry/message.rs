@@ -8,7 +8,7 @@ use muster_tpm::endorsement::TpmClass;
 use super::{
     limits::{
         CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
-        MODEL_BYTES_MAX, TENANTS_MAX,
+        FIRMWARE_AUTHORITIES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -54,6 +54,9 @@ pub enum Refusal {
     /// The certificate that was renewed is not one that the device has.
     #[error("renew a certificate that is not the device's")]
     NotItsCertificate,
+    /// The class has no such authority.
+    #[error("find that firmware authority of the class {0:?}")]
+    FirmwareAuthorityUnknown(String),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),
@@ -74,6 +77,9 @@ pub enum Bound {
     /// Claims of the tenant.
     #[error("than {CLAIMS_PER_TENANT_MAX} claims of one tenant; unused ones end by themselves")]
     Claims,
+    /// Firmware authorities of the tenant.
+    #[error("than {FIRMWARE_AUTHORITIES_MAX} firmware authorities of one tenant; remove one first")]
+    FirmwareAuthorities,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     attest::AttestSessions,
+    firmware_authority::FirmwareAuthority,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
 };
 use crate::authority::{Leaf, Serial};
@@ -284,6 +285,8 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// Who approves firmware.
+    FirmwareAuthority(FirmwareAuthority),
 }
 
 impl Row {
@@ -292,6 +295,7 @@ impl Row {
         match self {
             Self::Tenant(tenant) => format!("t/{}", tenant.id).into_bytes(),
             Self::Device(device) => format!("d/{}", device.id).into_bytes(),
+            Self::FirmwareAuthority(authority) => authority.row_key(),
             Self::Claim(claim) => format!("c/{}", HEXLOWER.encode(&claim.sha256)).into_bytes(),
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()

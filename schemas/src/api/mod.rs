@@ -4,6 +4,7 @@
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
 mod attest;
+mod firmware;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use firmware::{FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
 
