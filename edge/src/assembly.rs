@@ -79,7 +79,7 @@ pub struct Checked {
 pub fn check(config: &Config) -> Result<Checked, RunError> {
     let roots = read_roots(&config.root)?.len();
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
+    let tpm = chip::open(&config.tpm, &state, config.firmware_bound.clone())?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     Ok(Checked { device: device?.to_string(), keys, roots })
 }
@@ -124,7 +124,7 @@ async fn live(config: Config) -> Result<(), RunError> {
 fn plant(config: Config) -> Result<Tree, RunError> {
     let roots = read_roots(&config.root)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let tpm = chip::open(&config.tpm, &state)?;
+    let tpm = chip::open(&config.tpm, &state, config.firmware_bound.clone())?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     let device = device?;
     info!(%device, keys, hub = config.hub, version = env!("CARGO_PKG_VERSION"), "muster-edge starts");

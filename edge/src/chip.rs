@@ -13,7 +13,7 @@ use muster_tpm::{
 use toml::{Table, Value};
 use tracing::warn;
 
-use crate::{config::TpmChoice, state::StateDir};
+use crate::{config::TpmChoice, firmware::FirmwareBound, state::StateDir};
 
 /// Which simulated keys are in the slots: two counters, and no key.
 const SLOTS: &str = "simulated-slots.toml";
@@ -22,11 +22,20 @@ const SLOTS: &str = "simulated-slots.toml";
 ///
 /// # Errors
 /// The TPM is not there, or this user may not use it.
-pub fn open(choice: &TpmChoice, state: &Arc<StateDir>) -> Result<TpmThread, KeyError> {
+pub fn open(
+    choice: &TpmChoice,
+    state: &Arc<StateDir>,
+    bound: Option<FirmwareBound>,
+) -> Result<TpmThread, KeyError> {
+    let binding = bound.map(FirmwareBound::binding).transpose()?;
     match choice {
         TpmChoice::Tcti(tcti) => {
             let tcti = tcti.clone();
-            TpmThread::start(move || Ok(Box::new(Chip::open(&tcti)?) as Box<dyn DeviceKeys>))
+            TpmThread::start(move || Ok(Box::new(Chip::open(&tcti)?.bound(binding)) as Box<dyn DeviceKeys>))
+        }
+        TpmChoice::SimulatedSoftwareKey if binding.is_some() => {
+            let why = "keys in plain memory sign under any firmware; configure a TPM".to_owned();
+            Err(KeyError::Invalid { what: "firmware_bound", why })
         }
         TpmChoice::SimulatedSoftwareKey => {
             warn!("the keys are simulated in software: they protect nothing");
@@ -141,7 +150,7 @@ mod tests {
         let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
         let open_in = |folder: &tempfile::TempDir| {
             let state = Arc::new(StateDir::open(folder.path()).expect("state"));
-            open(&TpmChoice::SimulatedSoftwareKey, &state).expect("keys")
+            open(&TpmChoice::SimulatedSoftwareKey, &state, None).expect("keys")
         };
         let first = {
             let tpm = open_in(&folders[0]);
@@ -153,7 +162,9 @@ mod tests {
         // The thread of the first lets go of the folder a moment after its last handle.
         let again = loop {
             match StateDir::open(folders[0].path()) {
-                Ok(state) => break open(&TpmChoice::SimulatedSoftwareKey, &Arc::new(state)).expect("keys"),
+                Ok(state) => {
+                    break open(&TpmChoice::SimulatedSoftwareKey, &Arc::new(state), None).expect("keys");
+                }
                 Err(_) => std::thread::yield_now(),
             }
         };

@@ -36,6 +36,7 @@ pub mod certificate;
 mod chip;
 pub mod config;
 pub mod enrolment;
+pub mod firmware;
 pub mod hub;
 pub mod limits;
 mod line;

@@ -80,3 +80,10 @@ const _: () = assert!(
     "what is in flight never fills the spool, so there is always one that waits to be dropped"
 );
 const _: () = assert!(RETRY_FIRST.as_millis() <= 200, "a hub that comes back is found quickly");
+
+/// Longest file with a firmware authority's public key, in bytes.
+pub const AUTHORITY_BYTES_MAX: u64 = 4 * 1_024;
+/// Longest staged approval of firmware, in bytes.
+pub const APPROVAL_BYTES_MAX: u64 = 1_024;
+/// Most approvals that are looked at for one signature. Two are needed: of this release, and of the next.
+pub const APPROVALS_MAX: usize = 16;
