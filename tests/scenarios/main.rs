@@ -5,6 +5,7 @@
 
 mod attest;
 mod durability;
+mod firmware;
 mod identity;
 mod isolation;
 mod operation;
