@@ -10,7 +10,10 @@
 use std::{io, rc::Rc, sync::Arc};
 
 use muster_actors::{Child, Plan, Supervised, SystemClock};
-use muster_tpm::keys::KeyError;
+use muster_tpm::{
+    device::{FirmwareBinding, TpmThread},
+    keys::KeyError,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -26,6 +29,7 @@ use crate::{
     hub::Hub,
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
     line::Line,
+    recovery::Recovery,
     relay::runtime_folder,
     sensors::{Machine, Schedule, Sensors},
     state::{StateDir, StateError},
@@ -140,11 +144,13 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     let (certificates, reports, readings, openings, finish) =
         (Line::new(), Line::new(), Line::new(), Line::new(), Line::new());
 
+    let recovery = recovery(&config, &hub, &dialects, &tpm)?;
     let uplink_parts = UplinkParts {
         device: device.clone(),
         hub: hub.clone(),
         config: Arc::clone(&dialects.session),
         tpm: tpm.clone(),
+        recovery: recovery.clone(),
         runtime: runtime_folder(|name| std::env::var(name).ok()),
         clock: Arc::clone(&clock),
         enrolment: Line::clone(&reports),
@@ -193,6 +199,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         dialects,
         credentials,
         tpm,
+        recovery,
         state,
         clock,
         uplink: certificates,
@@ -206,6 +213,20 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     .start();
 
     Ok(Tree { enrolment, uplink, sensors, finish, finished })
+}
+
+/// The way back, if keys are bound to firmware.
+fn recovery(
+    config: &Config,
+    hub: &Hub,
+    dialects: &Dialects,
+    tpm: &TpmThread,
+) -> Result<Option<Arc<Recovery>>, KeyError> {
+    let Some(bound) = config.firmware_bound.clone() else { return Ok(None) };
+    let folder = bound.policies.clone();
+    let FirmwareBinding { authority, class, .. } = bound.binding()?;
+    let (hub, config, tpm) = (hub.clone(), Arc::clone(&dialects.enrolment), tpm.clone());
+    Ok(Some(Arc::new(Recovery { hub, config, tpm, authority, class, folder })))
 }
 
 impl Tree {

@@ -40,6 +40,7 @@ pub mod firmware;
 pub mod hub;
 pub mod limits;
 mod line;
+pub mod recovery;
 pub mod relay;
 pub mod sensors;
 pub mod state;

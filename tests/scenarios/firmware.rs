@@ -145,8 +145,17 @@ fn a_device_connects_only_under_firmware_that_its_authority_approved() {
     let mut edge = starts(hub, &chip, &folder, &offline, None);
     is_held_by_its_tpm(&mut edge, "disconnected", "detail");
     assert!(edge.events("connected").is_empty());
-    // It is the next release after all: once that is staged, the same agent comes back by itself.
-    offline.approves("release-2", &next, &folder);
+    // The way back is open, and gives nothing but what the authority approved: so far, nothing.
+    let quarantined = "quarantined; the hub gives approvals of firmware and nothing else";
+    let given = edge.wait_event(quarantined, WAIT_MAX).expect("it may ask");
+    assert_eq!(given.get("offered").and_then(Value::as_u64), Some(0));
+    // It is the next release after all: once that is published, the same agent comes back by itself.
+    let elsewhere = world.stage.folder().join("elsewhere");
+    offline.approves("release-2", &next, &elsewhere);
+    let file = offline.path("release-2.cbor");
+    let publish = |tenant| ["firmware", "publish", "--tenant", tenant, file.as_str()];
+    assert!(hub.operate(&publish("globex")).is_err(), "no authority of that tenant signed it");
+    hub.operate(&publish("acme")).expect("published");
     edge.wait_event("connected", WAIT_MAX).expect("let in");
     edge.wait_event("acknowledged", WAIT_MAX).expect("it speaks");
 

@@ -226,6 +226,13 @@ pub fn sign_statement(ak: &SigningKey, statement: &TpmsAttest) -> Result<Attesta
     Ok(Attestation { attest, signature })
 }
 
+/// A signature over a message with ECDSA and SHA-256, in DER: for tests that approve and forge.
+pub fn p256_sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
+    sign_digest(key, &sha256(&[message]))
+        .map(|signature| signature.to_der().as_bytes().to_vec())
+        .unwrap_or_default()
+}
+
 /// A private scalar that follows from a seed and a purpose.
 pub(crate) fn derive_scalar(seed: &[u8; 32], purpose: &str) -> SecretKey {
     (0u32..)

@@ -22,6 +22,7 @@ use crate::{
     certificate::Leaf,
     hub::Hub,
     line::Line,
+    recovery::Recovery,
     state::{Saved, StateDir},
     tls::{Credentials, Dialects},
     uplink::CertificateChanged,
@@ -65,6 +66,8 @@ pub struct EnrolmentParts {
     pub credentials: Arc<Credentials>,
     /// The keys.
     pub tpm: TpmThread,
+    /// The way back, where keys are bound to firmware.
+    pub recovery: Option<Arc<Recovery>>,
     /// What is kept.
     pub state: Arc<StateDir>,
     /// The time.
@@ -159,14 +162,14 @@ impl Enrolment {
     }
 
     fn attempt(&self, purpose: Purpose, slot: Slot, ctx: &mut Context<Self>) {
-        let EnrolmentParts { claim, model, hub, dialects, tpm, .. } = self.parts.clone();
+        let EnrolmentParts { claim, model, hub, dialects, tpm, recovery, .. } = self.parts.clone();
         let (config, request) = match purpose {
             Purpose::First => (dialects.enrolment, Request::First { slot, claim, model }),
             Purpose::Next => (dialects.renewal, Request::Next { slot }),
         };
         let ended = ctx.address();
         // On the runtime, not on the arbiter: the TPM signs during the handshake, and that blocks its thread.
-        let attempt = tokio::spawn(attempt::run(hub, config, tpm, request));
+        let attempt = tokio::spawn(attempt::run(hub, config, tpm, request, recovery));
         tokio::spawn(async move {
             // A panic of the attempt is a failure of it.
             let result = attempt.await.unwrap_or(Err(AttemptError::Key(KeyError::Gone)));

@@ -17,6 +17,8 @@ mod exchange;
 mod lifecycle;
 
 pub use actor::{Enrolment, EnrolmentParts, SessionReport};
+pub use attempt::AttemptError;
+pub(crate) use attempt::ask_once;
 pub(crate) use exchange::event_log;
 pub use exchange::{Exchange, ExchangeError, Grant, Outcome, Request, Step, own_id};
 pub use lifecycle::{Effect, Found, Input, Lifecycle, Purpose};

@@ -4,14 +4,16 @@ use actix_web::{
     HttpResponse,
     web::{Data, Json, Path},
 };
+use data_encoding::HEXLOWER;
 use muster_schemas::{
     TenantId,
-    api::{FirmwareAuthority, NewFirmwareAuthority},
+    api::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority},
 };
-use muster_tpm::policy::point_of_spki;
+use muster_tpm::policy::{ApprovedPolicy, point_of_spki};
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 
 use super::{Api, caller::Caller, error::ApiError};
+use crate::registry::firmware_approval::PublishApproval;
 use crate::registry::firmware_authority::{
     self, AddFirmwareAuthority, ListFirmwareAuthorities, RemoveFirmwareAuthority,
 };
@@ -55,6 +57,24 @@ pub(super) async fn remove(
     let removed = api.registry(RemoveFirmwareAuthority { tenant: tenant.clone(), class, key }).await??;
     tracing::info!(%tenant, class = removed.class, key = removed.fingerprint(), "firmware authority removed");
     Ok(Json(shown(&removed)))
+}
+
+pub(super) async fn publish(
+    api: Data<Api>,
+    caller: Caller,
+    path: Path<TenantId>,
+    body: Json<FirmwareApproval>,
+) -> Result<HttpResponse, ApiError> {
+    let tenant = path.into_inner();
+    caller.operator_or_member(&tenant)?;
+    let file = HEXLOWER.decode(body.approval.as_bytes()).ok();
+    let policy = file.and_then(|file| ApprovedPolicy::decode(&file).ok()).ok_or_else(|| {
+        let next = "give the file that `muster firmware approve` wrote";
+        ApiError::malformed("the approval was not understood", "it is no approval of firmware in hex", next)
+    })?;
+    let row = api.registry(PublishApproval { tenant: tenant.clone(), policy }).await??;
+    tracing::info!(%tenant, class = row.class, release = row.release, "firmware approval published");
+    Ok(HttpResponse::Created().json(FirmwareApproval { approval: row.file }))
 }
 
 fn point(pem: &str) -> Result<[u8; 65], ApiError> {

@@ -110,6 +110,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/attestation", web::post().to(attest::set))
                 .route("/{tenant}/firmware/authorities", web::get().to(firmware::list))
                 .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
+                .route("/{tenant}/firmware/approvals", web::post().to(firmware::publish))
                 .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))

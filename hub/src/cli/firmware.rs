@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use rcgen::{KeyPair, SigningKey as _};
 
-use muster_schemas::api::{FirmwareAuthority, NewFirmwareAuthority};
+use muster_schemas::api::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 use muster_tpm::policy::{ApprovedPolicy, fixed_signature, pcr_digest};
 
 use super::{Call, Common, Complaint, Exit, OfTenant, Output, World, table, time::shown_s};
@@ -20,6 +20,13 @@ pub(super) enum Firmware {
     /// Say whose approvals count for a class of devices.
     #[command(subcommand)]
     Authority(Authorities),
+    /// Give an approval to the hub, for devices of its class that lack it: they ask for it when they cannot connect.
+    Publish {
+        #[command(flatten)]
+        of: OfTenant,
+        /// The file that `muster firmware approve` wrote.
+        file: PathBuf,
+    },
     /// Approve the firmware that leads to these registers, with a key of this machine. Needs no hub.
     Approve(Approve),
 }
@@ -72,8 +79,24 @@ pub(super) struct Approve {
 pub(super) fn firmware(command: Firmware, common: &Common, world: &mut World<'_>) -> Result<Exit, Complaint> {
     match command {
         Firmware::Authority(command) => authority(command, &mut Call::new(common, world)?),
+        Firmware::Publish { of, file } => publish(of, &file, &mut Call::new(common, world)?),
         Firmware::Approve(approve) => self::approve(&approve, world),
     }
+}
+
+fn publish(of: OfTenant, file: &Path, call: &mut Call<'_>) -> Result<Exit, Complaint> {
+    let tenant = call.tenant(of.tenant)?;
+    let bytes = private_file::read_public(file, PEM_BYTES_MAX).map_err(|error| {
+        Complaint::new(Exit::Failure, "publish it", error.to_string(), "name another file")
+    })?;
+    let body = FirmwareApproval { approval: HEXLOWER_PERMISSIVE.encode(&bytes) };
+    let path = format!("/api/v1/tenants/{tenant}/firmware/approvals");
+    let kept: FirmwareApproval = call.hub.post("publish an approval of firmware", &path, &body)?;
+    if call.output == Output::Json {
+        return call.json(&kept);
+    }
+    writeln!(call.out, "{}: devices of its class that lack it will get it", file.display())?;
+    Ok(Exit::Ok)
 }
 
 fn authority(command: Authorities, call: &mut Call<'_>) -> Result<Exit, Complaint> {

@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use muster_actors::SharedClock;
 use muster_schemas::{
     Kind, Principal,
-    enrolment::{DeviceFrame, HubFrame, RefusalCode, Refused},
+    enrolment::{DeviceFrame, HubFrame, Quarantined, RefusalCode, Refused},
 };
 use muster_tpm::{
     policy::{FirmwareAuthority, is_bound},
@@ -22,13 +22,14 @@ use tracing::{info, warn};
 use super::{
     core::{Claimant, Enrolment, Grant, Now, Policy, Refusal},
     counters::Counters,
-    limits::MAILBOX_MESSAGES_MAX,
+    limits::{MAILBOX_MESSAGES_MAX, RECOVER_AGAIN_S},
 };
 use crate::{
     authority::Leaf,
     random::Random,
     registry::{
         self, AdmitReason, OwnerRefusal, Ownership,
+        firmware_approval::FindApprovals,
         firmware_authority::FindFirmwareAuthorities,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
@@ -60,18 +61,20 @@ pub struct RegistryDesk {
     show_device: Recipient<ShowDevice>,
     renewed: Recipient<Renewed>,
     find_firmware_authorities: Recipient<FindFirmwareAuthorities>,
+    find_approvals: Recipient<FindApprovals>,
 }
 
 impl<A> From<actix::Addr<A>> for RegistryDesk
 where
     A: Actor + Handler<FindOwner> + Handler<Enrol> + Handler<Admit> + Handler<ShowDevice> + Handler<Renewed>,
-    A: Handler<FindFirmwareAuthorities>,
+    A: Handler<FindFirmwareAuthorities> + Handler<FindApprovals>,
     A::Context: ToEnvelope<A, FindOwner>
         + ToEnvelope<A, Enrol>
         + ToEnvelope<A, Admit>
         + ToEnvelope<A, ShowDevice>
         + ToEnvelope<A, Renewed>
-        + ToEnvelope<A, FindFirmwareAuthorities>,
+        + ToEnvelope<A, FindFirmwareAuthorities>
+        + ToEnvelope<A, FindApprovals>,
 {
     fn from(registry: actix::Addr<A>) -> Self {
         Self {
@@ -80,7 +83,8 @@ where
             admit: registry.clone().recipient(),
             show_device: registry.clone().recipient(),
             renewed: registry.clone().recipient(),
-            find_firmware_authorities: registry.recipient(),
+            find_firmware_authorities: registry.clone().recipient(),
+            find_approvals: registry.recipient(),
         }
     }
 }
@@ -165,6 +169,25 @@ impl EnrolmentActor {
                 };
                 Box::pin(written.into_actor(self))
             }
+            DeviceFrame::Recover(recover) => {
+                let asked = self.core.recover(self.now(), peer.ip(), &recover);
+                let asked = asked.and_then(|find| Ok((find, self.registry()?)));
+                let found = async move {
+                    let (find, registry) = asked?;
+                    let (ek_hash, device) = (Some(find.ek_hash), find.device.clone());
+                    let found = registry.find_approvals.send(find).await;
+                    let found = found.map_err(|_| unavailable("it was restarted"))?;
+                    let detail =
+                        "the chip is not enrolled, or may not act: there is nothing for it to come back to";
+                    let unknown =
+                        || Refusal { rejection: Rejection::new(RefusalCode::UnknownChip, detail), ek_hash };
+                    let approvals = found.ok_or_else(unknown)?;
+                    let staged = approvals.len();
+                    warn!(%peer, %device, staged, "a device asks for a way back: what it booted is not approved");
+                    Ok(HubFrame::Quarantined(Quarantined { retry_after_s: RECOVER_AGAIN_S, approvals }))
+                };
+                Box::pin(found.into_actor(self))
+            }
             DeviceFrame::RenewBegin(_) | DeviceFrame::RenewFinish(_) => {
                 let detail = "a renewal needs a connection with the current certificate";
                 Box::pin(fut::ready(Err(Rejection::new(RefusalCode::Malformed, detail).into())))
@@ -213,7 +236,7 @@ impl EnrolmentActor {
                 Box::pin(written.into_actor(self))
             }
             // A device whose chip was cleared may still show its old certificate: it enrols as if it had none.
-            DeviceFrame::Begin(_) | DeviceFrame::Finish(_) => {
+            DeviceFrame::Begin(_) | DeviceFrame::Finish(_) | DeviceFrame::Recover(_) => {
                 self.begin(Exchange { peer, exporter, leaf: None, frame })
             }
         }

@@ -10,6 +10,7 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
     attest::AttestSessions,
+    firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
@@ -50,6 +51,8 @@ pub struct Registry {
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     /// By tenant and fingerprint.
     pub(super) firmware_authorities: BTreeMap<TenantId, BTreeMap<String, FirmwareAuthority>>,
+    /// By the keys of their rows.
+    pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
 }
 
 impl Registry {
@@ -398,6 +401,9 @@ impl Registry {
             Row::Client(client) => {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
+            }
+            Row::FirmwareApproval(approval) => {
+                self.firmware_approvals.insert(approval.row_key(), approval);
             }
             Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
         }

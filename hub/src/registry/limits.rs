@@ -24,5 +24,9 @@ pub const CLAIM_TEXT_CHARS_MAX: usize = 64;
 pub const MODEL_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
 /// Most authorities for firmware of one tenant, over all of its classes.
 pub const FIRMWARE_AUTHORITIES_MAX: usize = 64;
+/// Most approvals of firmware that are kept for one class; then the oldest goes. All go into one answer.
+pub const FIRMWARE_APPROVALS_OF_CLASS_MAX: usize = muster_schemas::limits::ENROLMENT_APPROVALS_MAX;
+/// Most approvals of firmware of one tenant, over all of its classes.
+pub const FIRMWARE_APPROVALS_MAX: usize = 512;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

@@ -8,7 +8,7 @@ use muster_tpm::endorsement::TpmClass;
 use super::{
     limits::{
         CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
-        FIRMWARE_AUTHORITIES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
+        FIRMWARE_APPROVALS_MAX, FIRMWARE_AUTHORITIES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -57,6 +57,9 @@ pub enum Refusal {
     /// The class has no such authority.
     #[error("find that firmware authority of the class {0:?}")]
     FirmwareAuthorityUnknown(String),
+    /// None of the class's authorities signed the approval.
+    #[error("take the approval: no firmware authority of the class {0:?} signed it")]
+    ApprovalUnsigned(String),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),
@@ -77,6 +80,9 @@ pub enum Bound {
     /// Claims of the tenant.
     #[error("than {CLAIMS_PER_TENANT_MAX} claims of one tenant; unused ones end by themselves")]
     Claims,
+    /// Approvals of firmware of the tenant.
+    #[error("than {FIRMWARE_APPROVALS_MAX} approvals of firmware of one tenant")]
+    FirmwareApprovals,
     /// Firmware authorities of the tenant.
     #[error("than {FIRMWARE_AUTHORITIES_MAX} firmware authorities of one tenant; remove one first")]
     FirmwareAuthorities,

@@ -10,6 +10,7 @@
 pub mod actor;
 mod attest;
 pub mod core;
+pub mod firmware_approval;
 pub mod firmware_authority;
 pub mod limits;
 pub mod message;

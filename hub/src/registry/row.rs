@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     attest::AttestSessions,
+    firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
 };
@@ -273,7 +274,6 @@ impl fmt::Debug for ClaimCode {
 }
 
 /// Any row.
-#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "lowercase")]
 pub enum Row {
@@ -287,6 +287,8 @@ pub enum Row {
     Client(Client),
     /// Who approves firmware.
     FirmwareAuthority(FirmwareAuthority),
+    /// What was approved.
+    FirmwareApproval(FirmwareApproval),
 }
 
 impl Row {
@@ -295,6 +297,7 @@ impl Row {
         match self {
             Self::Tenant(tenant) => format!("t/{}", tenant.id).into_bytes(),
             Self::Device(device) => format!("d/{}", device.id).into_bytes(),
+            Self::FirmwareApproval(approval) => approval.row_key(),
             Self::FirmwareAuthority(authority) => authority.row_key(),
             Self::Claim(claim) => format!("c/{}", HEXLOWER.encode(&claim.sha256)).into_bytes(),
             Self::Client(client) => {

@@ -24,3 +24,11 @@ pub struct FirmwareAuthority {
     /// When it was added, Unix seconds.
     pub added_at_s: u64,
 }
+
+/// `POST /api/v1/tenants/{t}/firmware/approvals`, and its answer: what a device of its class is given in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirmwareApproval {
+    /// The file that `muster firmware approve` wrote, in lower-case hex.
+    pub approval: String,
+}
