@@ -43,6 +43,9 @@ pub enum Loss {
     /// We would not have the hub's certificate, or its TLS.
     #[error("trust the hub: {0}; check `root`, and whether that hub may serve this tenant")]
     Untrusted(rustls::Error),
+    /// Our own key would not sign.
+    #[error("show the hub who this device is: {0}")]
+    Unsigned(String),
     /// The connection broke.
     #[error("keep the connection to the hub: {0}")]
     Broken(io::Error),
@@ -58,6 +61,8 @@ impl Loss {
         let told = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match told {
             Some(rustls::Error::AlertReceived(alert)) => Self::of_alert(*alert),
+            // What our own signer says; rustls itself does not use it.
+            Some(rustls::Error::General(why)) => Self::Unsigned(why.clone()),
             Some(other) => Self::Untrusted(other.clone()),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::Broken(error),

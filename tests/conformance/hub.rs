@@ -96,10 +96,8 @@ impl Hub {
         };
         let expires = SystemClock.now() + Duration::from_secs(86_400);
         let (leaf, config) = self.authority.client();
-        self.doors.open(
-            leaf,
-            Admitted { principal, access: Arc::new(access), expires: Some(expires), quarantine: None },
-        );
+        let (access, expires) = (Arc::new(access), Some(expires));
+        self.doors.open(leaf, Admitted { principal, access, expires, quarantine: None });
         config
     }
 }

@@ -16,6 +16,7 @@ use super::exchange::{Exchange, ExchangeError, Outcome, Request, Step};
 use crate::{
     hub::{Hub, Loss},
     limits::FRAME_TIME_MAX,
+    recovery::Recovery,
 };
 
 /// Why an attempt did not come to a decision.
@@ -47,8 +48,35 @@ pub enum AttemptError {
     Exporter(rustls::Error),
 }
 
+impl AttemptError {
+    /// Whether our own key would not sign, because what booted is not approved.
+    fn is_unapproved(&self) -> bool {
+        let key = match self {
+            Self::Key(key) | Self::Exchange(ExchangeError::Key(key)) => Some(key),
+            _ => None,
+        };
+        matches!(key, Some(KeyError::Unapproved { .. })) || matches!(self, Self::Loss(Loss::Unsigned(_)))
+    }
+}
+
 /// Runs an attempt. The TPM signs during the handshake, which blocks a worker: for a task of a multi-thread runtime.
 pub async fn run(
+    hub: Hub,
+    config: Arc<ClientConfig>,
+    tpm: TpmThread,
+    request: Request,
+    recovery: Option<Arc<Recovery>>,
+) -> Result<Outcome, AttemptError> {
+    let outcome = run_once(hub, config, tpm, request).await;
+    if let (Err(error), Some(recovery)) = (&outcome, recovery)
+        && error.is_unapproved()
+    {
+        recovery.ask().await;
+    }
+    outcome
+}
+
+async fn run_once(
     hub: Hub,
     config: Arc<ClientConfig>,
     tpm: TpmThread,
@@ -70,6 +98,19 @@ pub async fn run(
     // The decision has been made; that the hub hears our good-bye does not matter.
     let _ = stream.shutdown().await;
     outcome
+}
+
+/// Says one frame on a connection of its own, and hears the answer.
+pub(crate) async fn ask_once(
+    hub: &Hub,
+    config: Arc<ClientConfig>,
+    frame: &DeviceFrame,
+) -> Result<HubFrame, AttemptError> {
+    let mut stream = hub.connect(config).await?;
+    send(&mut stream, frame).await?;
+    let heard = timeout(FRAME_TIME_MAX, receive(&mut stream)).await.map_err(|_| AttemptError::Silent)?;
+    let _ = stream.shutdown().await;
+    heard
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(

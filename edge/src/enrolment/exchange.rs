@@ -311,6 +311,7 @@ fn name_of(frame: &HubFrame) -> &'static str {
         HubFrame::Issued(_) => "certificate",
         HubFrame::Pending(_) => "delay",
         HubFrame::Refused(_) => "refusal",
+        HubFrame::Quarantined(_) => "way back",
     }
 }
 

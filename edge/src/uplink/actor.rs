@@ -18,6 +18,7 @@ use crate::{
     enrolment::SessionReport,
     hub::Hub,
     line::Line,
+    recovery::Recovery,
     sensors::{Reading, Said, SessionOpened},
 };
 
@@ -53,6 +54,8 @@ pub struct UplinkParts {
     pub config: Arc<ClientConfig>,
     /// The keys, for sessions that have to attest.
     pub tpm: TpmThread,
+    /// The way back, where keys are bound to firmware.
+    pub recovery: Option<Arc<Recovery>>,
     /// Where the relay's socket may be.
     pub runtime: PathBuf,
     /// The time.
@@ -139,12 +142,12 @@ impl Uplink {
     }
 
     fn connect(&mut self, session: u64, ctx: &mut Context<Self>) {
-        let UplinkParts { device, mut hub, config, tpm, runtime, .. } = self.parts.clone();
+        let UplinkParts { device, mut hub, config, tpm, recovery, runtime, .. } = self.parts.clone();
         // Every second attempt goes where the configuration says, should the hub have been mistaken about itself.
         if !self.mqtt_endpoint.is_empty() && session % 2 == 1 {
             hub.address.clone_from(&self.mqtt_endpoint);
         }
-        let opening = Opening { session, hub, config, tpm, device, runtime };
+        let opening = Opening { session, hub, config, tpm, recovery, device, runtime };
         let events = ctx.address().recipient();
         match Session::open(opening, events.clone()) {
             Ok(opened) => self.session = Some(opened),

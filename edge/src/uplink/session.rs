@@ -33,6 +33,7 @@ use super::{
 use crate::{
     hub::{Hub, Loss},
     limits::{CONNACK_TIME_MAX, IN_FLIGHT_READINGS_MAX, KEEP_ALIVE, LAST_WORDS_TIME_MAX},
+    recovery::Recovery,
     relay::{Relay, carry},
     sensors::Reading,
 };
@@ -105,6 +106,8 @@ pub struct Opening {
     pub config: Arc<ClientConfig>,
     /// The keys, should the session have to attest.
     pub tpm: TpmThread,
+    /// The way back, should our key not sign.
+    pub recovery: Option<Arc<Recovery>>,
     /// Who we are: also the client identifier.
     pub device: DeviceId,
     /// Where the relay's socket may be.
@@ -185,7 +188,12 @@ async fn run(
 ) -> (Cause, String) {
     let stream = match opening.hub.connect(Arc::clone(&opening.config)).await {
         Ok(stream) => stream,
-        Err(loss) => return of_loss(&loss),
+        Err(loss) => {
+            if let (Loss::Unsigned(_), Some(recovery)) = (&loss, &opening.recovery) {
+                recovery.ask().await;
+            }
+            return of_loss(&loss);
+        }
     };
     let attester = match Attester::of(opening.tpm.clone(), stream.get_ref().1) {
         Ok(attester) => attester,

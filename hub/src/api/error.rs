@@ -119,6 +119,16 @@ impl From<Refusal> for ApiError {
             Refusal::DeviceUnknown { .. } => {
                 (StatusCode::NOT_FOUND, "device_unknown", "`muster device list` shows the ids")
             }
+            Refusal::ApprovalUnsigned(_) => (
+                StatusCode::BAD_REQUEST,
+                "approval_unsigned",
+                "approve it with the key of an authority that `muster firmware authority list` shows",
+            ),
+            Refusal::FirmwareAuthorityUnknown(_) => (
+                StatusCode::NOT_FOUND,
+                "authority_unknown",
+                "`muster firmware authority list` shows those there are",
+            ),
             Refusal::ClientExists { .. } => (StatusCode::CONFLICT, "client_exists", "choose another name"),
             Refusal::ClientUnknown { .. } => (
                 StatusCode::NOT_FOUND,

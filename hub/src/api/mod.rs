@@ -15,6 +15,7 @@ mod clients;
 mod devices;
 mod error;
 mod est;
+mod firmware;
 mod health;
 mod inspection;
 mod life;
@@ -136,6 +137,10 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("", web::get().to(tenants::list))
                 .route("", web::post().to(tenants::create))
                 .route("/{tenant}/attestation", web::post().to(attest::set))
+                .route("/{tenant}/firmware/authorities", web::get().to(firmware::list))
+                .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
+                .route("/{tenant}/firmware/approvals", web::post().to(firmware::publish))
+                .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/claims", web::get().to(admission::claims))
                 .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))

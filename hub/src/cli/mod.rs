@@ -12,6 +12,7 @@ mod attest;
 mod audit;
 mod exit;
 mod explain;
+mod firmware;
 mod hub;
 mod identity;
 mod inspection;
@@ -132,6 +133,9 @@ enum Command {
     /// Create, list and remove users: people of a tenant, or operators of the hub.
     #[command(subcommand)]
     User(people::Clients),
+    /// Approve firmware, and say whose approvals count.
+    #[command(subcommand)]
+    Firmware(firmware::Firmware),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -221,6 +225,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Alarms(command) => life::alarms(command, &mut Call::new(&common, world)?),
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
+        Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

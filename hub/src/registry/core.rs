@@ -14,6 +14,8 @@ use super::{
     attest::AttestSessions,
     boots::Boot,
     clock::Latest,
+    firmware_approval::FirmwareApproval,
+    firmware_authority::FirmwareAuthority,
     life::{Ended, Life, Precautions, Released, Successor},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
@@ -62,6 +64,10 @@ pub struct Registry {
     /// Who may enrol, and who waits for a person.
     pub(super) admissions: Admissions,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    /// By tenant and fingerprint.
+    pub(super) firmware_authorities: BTreeMap<TenantId, BTreeMap<String, FirmwareAuthority>>,
+    /// By the keys of their rows.
+    pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
     pub(super) revocations: Revocations,
     pub(super) alarms: Alarms,
     /// Devices that were released, by tenant and time.
@@ -86,6 +92,8 @@ impl Default for Registry {
             claims: BTreeMap::new(),
             admissions: Admissions::default(),
             clients: BTreeMap::new(),
+            firmware_authorities: BTreeMap::new(),
+            firmware_approvals: BTreeMap::new(),
             revocations: Revocations::default(),
             alarms: Alarms::default(),
             released: BTreeMap::new(),
@@ -614,6 +622,10 @@ impl Registry {
             Row::LatestTime(time) => self.latest.restore(time),
             Row::Alarm(alarm) => self.alarms.insert(alarm),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
+            Row::FirmwareApproval(approval) => {
+                self.firmware_approvals.insert(approval.row_key(), approval);
+            }
+            Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
         }
     }
 }

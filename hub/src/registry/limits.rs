@@ -74,5 +74,11 @@ pub const HELD_RETRY_S: u32 = 30;
 pub const ACCEPTED_PER_TENANT_MAX: usize = 1_000;
 /// Longest label of accepted measurements, in bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
+/// Most authorities for firmware of one tenant, over all of its classes.
+pub const FIRMWARE_AUTHORITIES_MAX: usize = 64;
+/// Most approvals of firmware that are kept for one class; then the oldest goes. All go into one answer.
+pub const FIRMWARE_APPROVALS_OF_CLASS_MAX: usize = muster_schemas::limits::ENROLMENT_APPROVALS_MAX;
+/// Most approvals of firmware of one tenant, over all of its classes.
+pub const FIRMWARE_APPROVALS_MAX: usize = 512;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

@@ -10,8 +10,9 @@ use super::{
     life::QuoteFacts,
     limits::{
         ACCEPTED_PER_TENANT_MAX, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
-        CLIENTS_PER_TENANT_MAX, DEVICES_MAX, HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX,
-        MODEL_BYTES_MAX, SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
+        CLIENTS_PER_TENANT_MAX, DEVICES_MAX, FIRMWARE_APPROVALS_MAX, FIRMWARE_AUTHORITIES_MAX,
+        HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX,
+        SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -146,6 +147,12 @@ pub enum Refusal {
     /// There is no alarm of that number, or it is not the caller's to see.
     #[error("find the alarm {0}")]
     AlarmUnknown(u64),
+    /// The class has no such authority.
+    #[error("find that firmware authority of the class {0:?}")]
+    FirmwareAuthorityUnknown(String),
+    /// None of the class's authorities signed the approval.
+    #[error("take the approval: no firmware authority of the class {0:?} signed it")]
+    ApprovalUnsigned(String),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),
@@ -175,6 +182,12 @@ pub enum Bound {
     /// Measurements of the tenant.
     #[error("than {ACCEPTED_PER_TENANT_MAX} accepted measurements of one tenant")]
     Accepted,
+    /// Approvals of firmware of the tenant.
+    #[error("than {FIRMWARE_APPROVALS_MAX} approvals of firmware of one tenant")]
+    FirmwareApprovals,
+    /// Firmware authorities of the tenant.
+    #[error("than {FIRMWARE_AUTHORITIES_MAX} firmware authorities of one tenant; remove one first")]
+    FirmwareAuthorities,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,

@@ -15,6 +15,8 @@ pub mod boots;
 mod clock;
 pub mod core;
 pub mod est;
+pub mod firmware_approval;
+pub mod firmware_authority;
 pub mod life;
 pub mod limits;
 pub mod message;

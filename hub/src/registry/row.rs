@@ -14,6 +14,8 @@ use super::{
     alarm::Alarm,
     attest::AttestSessions,
     clock::LatestTime,
+    firmware_approval::FirmwareApproval,
+    firmware_authority::FirmwareAuthority,
     life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
@@ -343,6 +345,10 @@ pub enum Row {
     /// The latest time that was known.
     #[serde(rename = "latest-time")]
     LatestTime(LatestTime),
+    /// Who approves firmware.
+    FirmwareAuthority(FirmwareAuthority),
+    /// What was approved.
+    FirmwareApproval(FirmwareApproval),
 }
 
 impl Row {
@@ -351,6 +357,8 @@ impl Row {
         match self {
             Self::Tenant(tenant) => format!("t/{}", tenant.id).into_bytes(),
             Self::Device(device) => format!("d/{}", device.id).into_bytes(),
+            Self::FirmwareApproval(approval) => approval.row_key(),
+            Self::FirmwareAuthority(authority) => authority.row_key(),
             Self::Claim(claim) => format!("c/{}", HEXLOWER.encode(&claim.sha256)).into_bytes(),
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()

@@ -6,6 +6,7 @@
 pub mod admission;
 mod attest;
 mod explain;
+mod firmware;
 pub mod life;
 mod people;
 
@@ -15,6 +16,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
 

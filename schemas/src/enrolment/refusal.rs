@@ -74,6 +74,9 @@ refusal_codes! {
     /// The signing request is not signed by the identity key, or asks for what it may not.
     BadSigningRequest = 22, "bad_signing_request",
         "update the device's agent; if it is the newest, report this as a defect with the detail";
+    /// The identity key is not bound to the firmware authority that this class of devices demands.
+    IdentityNotBound = 23, "identity_not_bound",
+        "give the agent the class's [firmware_bound] section and a staged approval of the firmware that it boots";
     /// Nobody has claimed this chip.
     UnknownChip = 30, "unknown_chip",
         "put the chip on the tenant's list with `muster device allow`, or give the device the code of `muster claim create`";
@@ -177,8 +180,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 37, 39, 40, 41, 42, 43,
-                50, 51, 52, 53, 54, 60
+                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 36, 37, 39, 40, 41, 42,
+                43, 50, 51, 52, 53, 54, 60
             ]
         );
     }

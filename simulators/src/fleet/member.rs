@@ -11,6 +11,7 @@ use std::{
 use bytes::BytesMut;
 use muster_edge::{
     enrolment::{Exchange, ExchangeError, Grant, Outcome, Request, Step},
+    introduction::Introduction,
     tls::{Credentials, Dialects, TlsError, read_roots},
 };
 use muster_mqtt::{Connect, ConnectProperties, Decoder, Outgoing, Packet, ReasonCode, Version, encode};
@@ -125,7 +126,7 @@ impl Member {
         let public = TpmtPublic::parse(&public).map_err(ExchangeError::from)?;
         let ek_hash = ek_hash(&public);
         let credentials = Arc::<Credentials>::default();
-        let dialects = Dialects::new(read_roots(root)?, &credentials)?;
+        let dialects = Dialects::new(&read_roots(root)?, &credentials)?;
         let [high, low] = number.to_be_bytes();
         let from = Ipv4Addr::new(127, 3, high, low.max(1));
         let id = device_id(&ek_hash);
@@ -185,7 +186,12 @@ impl Member {
     /// # Errors
     /// The connection fails, or the TPM.
     pub async fn enrol(&mut self, claim: Option<String>) -> Result<Result<Grant, Refused>, MemberError> {
-        let request = Request::First { slot: self.slot, claim, model: "fleet".to_owned() };
+        let request = Request::First {
+            slot: self.slot,
+            claim,
+            model: "fleet".to_owned(),
+            introduction: Introduction::default(),
+        };
         self.converse(self.dialects.enrolment.clone(), request).await
     }
 

@@ -24,7 +24,7 @@ use std::fmt;
 use data_encoding::{Encoding, Specification};
 use muster_schemas::{DeviceId, enrolment::RefusalCode};
 
-pub use begin::{Candidate, challenge, check_begin};
+pub use begin::{Candidate, challenge, check_begin, check_recover};
 pub use event_log::{quoted_only, replay};
 pub use finish::{Evidence, Expected, check_finish};
 pub use renewal::{RenewCandidate, RenewExpected, check_renew_begin, check_renew_finish};

@@ -4,14 +4,16 @@ use super::InvalidFrame;
 use crate::{
     cbor::{Fields, Reader},
     enrolment::{
-        Attestation, Begin, Challenge, Event, Finish, Issued, RenewBegin, RenewChallenge, RenewFinish,
+        Attestation, Begin, Challenge, Event, Finish, Issued, Quarantined, Recover, RenewBegin,
+        RenewChallenge, RenewFinish,
     },
     limits::{
-        ENROLMENT_ATTEST_BYTES_MAX, ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX,
-        ENROLMENT_CREDENTIAL_BYTES_MAX, ENROLMENT_CSR_BYTES_MAX, ENROLMENT_ENDPOINT_BYTES_MAX,
-        ENROLMENT_EVENT_KIND_BYTES_MAX, ENROLMENT_EVENT_TEXT_BYTES_MAX, ENROLMENT_EVENTS_MAX,
-        ENROLMENT_FRAME_BYTES_MAX, ENROLMENT_FRAME_KEYS_MAX, ENROLMENT_LABEL_BYTES_MAX, ENROLMENT_PCRS_MAX,
-        ENROLMENT_PUBLIC_BYTES_MAX, ENROLMENT_SECRET_BYTES_MAX, ENROLMENT_SIGNATURE_BYTES_MAX, ID_BYTES_MAX,
+        ENROLMENT_APPROVAL_BYTES_MAX, ENROLMENT_APPROVALS_MAX, ENROLMENT_ATTEST_BYTES_MAX,
+        ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX, ENROLMENT_CREDENTIAL_BYTES_MAX,
+        ENROLMENT_CSR_BYTES_MAX, ENROLMENT_ENDPOINT_BYTES_MAX, ENROLMENT_EVENT_KIND_BYTES_MAX,
+        ENROLMENT_EVENT_TEXT_BYTES_MAX, ENROLMENT_EVENTS_MAX, ENROLMENT_FRAME_BYTES_MAX,
+        ENROLMENT_FRAME_KEYS_MAX, ENROLMENT_LABEL_BYTES_MAX, ENROLMENT_PCRS_MAX, ENROLMENT_PUBLIC_BYTES_MAX,
+        ENROLMENT_SECRET_BYTES_MAX, ENROLMENT_SIGNATURE_BYTES_MAX, ID_BYTES_MAX,
     },
 };
 
@@ -78,6 +80,25 @@ pub(super) fn read_finish(frame: &mut Frame<'_>) -> Result<Finish, InvalidFrame>
         pcrs: frame.pcrs(5)?,
         event_log: frame.events(6)?,
     })
+}
+
+pub(super) fn read_recover(frame: &mut Frame<'_>) -> Result<Recover, InvalidFrame> {
+    Ok(Recover {
+        ek_certificate: frame.bytes(1, ENROLMENT_CERTIFICATE_BYTES_MAX)?,
+        ek_chain: frame.chain(2)?,
+        ek_public: frame.bytes(3, ENROLMENT_PUBLIC_BYTES_MAX)?,
+    })
+}
+
+pub(super) fn read_quarantined(frame: &mut Frame<'_>) -> Result<Quarantined, InvalidFrame> {
+    let retry_after_s = u32::try_from(frame.unsigned(1, u32::MAX.into())?).unwrap_or(u32::MAX);
+    frame.require(2)?;
+    let mut approvals = Vec::new();
+    let mut items = frame.reader.array(ENROLMENT_APPROVALS_MAX)?;
+    while frame.reader.more(&mut items)? {
+        approvals.push(frame.reader.bytes(ENROLMENT_APPROVAL_BYTES_MAX)?.to_vec());
+    }
+    Ok(Quarantined { retry_after_s, approvals })
 }
 
 pub(super) fn read_renew_begin(frame: &mut Frame<'_>) -> Result<RenewBegin, InvalidFrame> {

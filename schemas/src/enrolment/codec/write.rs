@@ -3,13 +3,15 @@
 use crate::{
     cbor::Writer,
     enrolment::{
-        Attestation, Begin, Challenge, Event, Finish, Issued, LENGTH_PREFIX_BYTES, RenewBegin,
-        RenewChallenge, RenewFinish,
+        Attestation, Begin, Challenge, Event, Finish, Issued, LENGTH_PREFIX_BYTES, Quarantined, Recover,
+        RenewBegin, RenewChallenge, RenewFinish,
     },
     limits::ENROLMENT_DETAIL_BYTES_MAX,
 };
 
-use super::{BEGIN, CHALLENGE, FINISH, ISSUED, RENEW_BEGIN, RENEW_CHALLENGE, RENEW_FINISH};
+use super::{
+    BEGIN, CHALLENGE, FINISH, ISSUED, QUARANTINED, RECOVER, RENEW_BEGIN, RENEW_CHALLENGE, RENEW_FINISH,
+};
 
 /// What a person may read: no control characters, and not longer than the bound.
 pub(crate) fn presentable(detail: &str) -> String {
@@ -71,6 +73,23 @@ pub(super) fn write_finish(w: &mut Writer, finish: &Finish) {
     write_pcrs(w, &finish.pcrs);
     w.unsigned(6);
     write_events(w, &finish.event_log);
+}
+
+pub(super) fn write_recover(w: &mut Writer, recover: &Recover) {
+    w.map(4).unsigned(0).unsigned(RECOVER);
+    w.unsigned(1).bytes(&recover.ek_certificate);
+    w.unsigned(2);
+    write_chain(w, &recover.ek_chain);
+    w.unsigned(3).bytes(&recover.ek_public);
+}
+
+pub(super) fn write_quarantined(w: &mut Writer, quarantined: &Quarantined) {
+    w.map(3).unsigned(0).unsigned(QUARANTINED);
+    w.unsigned(1).unsigned(quarantined.retry_after_s.into());
+    w.unsigned(2).array(quarantined.approvals.len());
+    for approval in &quarantined.approvals {
+        w.bytes(approval);
+    }
 }
 
 pub(super) fn write_renew_begin(w: &mut Writer, begin: &RenewBegin) {
