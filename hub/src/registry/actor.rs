@@ -53,6 +53,8 @@ pub struct RegistryOptions {
     pub store: Store,
     /// What the time is.
     pub clock: SharedClock,
+    /// Whether the clock is right although it may be behind the time that was known before.
+    pub trust_clock: bool,
     /// The installation that it is the registry of.
     pub trust_domain: TrustDomain,
     /// Called when sessions have lost what they rest on, once that is durable. It sends messages and returns.
@@ -74,6 +76,7 @@ pub struct RegistryActor {
     store: Store,
     clock: SharedClock,
     random: Random,
+    trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     slot: ExitSlot,
@@ -93,6 +96,7 @@ impl RegistryActor {
             store: options.store.clone(),
             clock: options.clock.clone(),
             random: (options.random)(),
+            trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
             slot,
@@ -296,6 +300,10 @@ impl Actor for RegistryActor {
             Ok(()) => {
                 let (tenants, devices) = self.core.counts();
                 info!(tenants, devices, "registry loaded");
+                if self.trust_clock {
+                    let clock_s = self.clock.unix_ms() / 1_000;
+                    self.note(ctx, |core, effects| core.trust_clock(clock_s, effects));
+                }
                 self.keep_time(ctx);
                 ctx.run_interval(CLOCK_LOOK_TIME, Self::keep_time);
             }
