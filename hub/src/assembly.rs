@@ -115,22 +115,28 @@ pub enum ServeError {
     Actor(&'static str),
 }
 
-/// Runs the hub until it is told to stop (SIGTERM, SIGINT).
+/// Runs the hub until it is told to stop (SIGTERM, SIGINT). With `trust_clock`, a clock that is behind the time that the hub
+/// knew before is taken for right.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn serve(config: Config) -> Result<(), ServeError> {
+pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
     let clock: SharedClock = SystemClock::shared();
     let keyring = Keyring::open(&config, clock.unix_ms() / 1_000)?;
     let root = RootKey::from_bytes(*keyring.storage_key);
     let store = Store::open(&config.layout().store(), root, StoreOptions::default())?;
-    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, clock));
+    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, (clock, trust_clock)));
     // Last: what was acknowledged is on disk already, what was not is answered as closed.
     store.close();
     outcome
 }
 
-async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
+async fn run(
+    config: &Config,
+    keyring: Keyring,
+    store: &Store,
+    (clock, trust_clock): (SharedClock, bool),
+) -> Result<(), ServeError> {
     let (device, client) = (keyring.device.clone(), keyring.client.clone());
     let pins = Pins::default();
     let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
@@ -155,6 +161,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         let options = RegistryOptions {
             store: store.clone(),
             clock: clock.clone(),
+            trust_clock,
             trust_domain: trust.trust_domain().clone(),
             ended: closer(&bus, trust.trust_domain().clone()),
             random: Arc::new(random::system),

@@ -106,7 +106,7 @@ enum Command {
     /// Make a new hub: authorities, certificates, configuration, and your own identity.
     Init(local::Init),
     /// Run the hub.
-    Serve(local::Settings),
+    Serve(local::Serve),
     /// Look at configuration, files and certificates, and change nothing.
     Check(local::Settings),
     /// Look after the operator's own identity, on the machine of the hub.

@@ -76,6 +76,7 @@ impl Hub {
         let registry = RegistryOptions {
             store,
             clock: clock.clone(),
+            trust_clock: false,
             trust_domain: "muster.example".parse().expect("domain"),
             ended: Arc::new(|_| {}),
             random: Arc::new(random::system),

@@ -56,6 +56,8 @@ pub struct RegistryOptions {
     pub store: Store,
     /// What the time is.
     pub clock: SharedClock,
+    /// Whether the clock is right although it may be behind the time that was known before.
+    pub trust_clock: bool,
     /// The installation that it is the registry of.
     pub trust_domain: TrustDomain,
     /// Called when sessions have lost what they rest on, once that is durable. It sends messages and returns.
@@ -80,6 +82,7 @@ pub struct RegistryActor {
     clock: SharedClock,
     random: Random,
     pins: Pins,
+    trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     slot: ExitSlot,
@@ -100,6 +103,7 @@ impl RegistryActor {
             clock: options.clock.clone(),
             random: (options.random)(),
             pins: options.pins.clone(),
+            trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
             slot,
@@ -316,6 +320,10 @@ impl Actor for RegistryActor {
             Ok(()) => {
                 let (tenants, devices) = self.core.counts();
                 info!(tenants, devices, "registry loaded");
+                if self.trust_clock {
+                    let clock_s = self.clock.unix_ms() / 1_000;
+                    self.note(ctx, |core, effects| core.trust_clock(clock_s, effects));
+                }
                 self.keep_time(ctx);
                 ctx.run_interval(CLOCK_LOOK_TIME, Self::keep_time);
             }

@@ -57,8 +57,8 @@ impl Registry {
 
     /// Takes the clock for right although it is behind: for an operator who knows that it was ahead before.
     pub fn trust_clock(&mut self, clock_s: u64, effects: &mut Vec<Effect>) {
-        self.latest.known_s = clock_s;
         self.put(Row::LatestTime(LatestTime { at_s: clock_s }), effects);
+        // The row that was put only takes it forward.
         self.latest.known_s = clock_s;
     }
 }

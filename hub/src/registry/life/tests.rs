@@ -344,6 +344,19 @@ fn what_was_challenged_before_a_revocation_is_not_renewed_after_it() {
     assert_eq!(refused, Err(Refusal::NotItsCertificate));
 }
 
+/// Attack: a certificate that names another device, or another device's certificate under one's own key.
+#[test]
+fn the_certificate_of_one_device_under_the_name_of_another_is_not_admitted() {
+    let mut story = Story::begin();
+    let (one, other) = (story.enrolled(1, "acme"), story.enrolled(2, "acme"));
+    let named_other = Leaf { principal: leaf(&other).principal, ..leaf(&one) };
+    let other_key = Leaf { spki_sha256: one.certificate.spki_sha256, ..leaf(&other) };
+    for forged in [named_other, other_key] {
+        let refused = story.registry.admit(NOW_S, Admit(forged), &mut story.effects);
+        assert_eq!(refused.map_err(|refusal| refusal.reason), Err(AdmitReason::NotCurrent));
+    }
+}
+
 #[test]
 fn a_suspended_tenant_ends_all_of_its_sessions_and_nobody_elses() {
     let mut story = Story::begin();
