@@ -33,7 +33,7 @@ use crate::{
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
-    people::{ClientCertificate, Providers},
+    people::{ClientCertificate, Oidc, OidcError, Passwords, Providers},
     pinned::Pins,
     place::Place,
     random,
@@ -91,6 +91,9 @@ pub enum ServeError {
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
+    /// The issuers of bearer tokens are not usable.
+    #[error("trust the issuers of bearer tokens: {0}")]
+    Oidc(#[from] OidcError),
     /// An actor that everything rests on did not start.
     #[error("start the {0}; the log above says why")]
     Actor(&'static str),
@@ -202,6 +205,9 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
         Enroller::new(desk, trust.clone(), tls.mqtt.clone())
     };
+    let oidc = Arc::new(Oidc::new(trust.trust_domain().clone(), config.oidc.clone())?);
+    let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
+    let passwords = Arc::new(passwords);
     let api = Api {
         registry,
         telemetry,
@@ -210,18 +216,18 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         client_authority: Arc::new(client),
         device_authority: device,
         device_life_s: config.certificates.device_validity_s,
-        providers: Providers::new(vec![Arc::new(ClientCertificate)]),
+        providers: Providers::new(vec![Arc::new(ClientCertificate), oidc.clone()]),
         trust,
         enrolment: enrolments,
         harvested,
         clock,
     };
-    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
+    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone(), oidc };
     let reload_clock = api.clock.clone();
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
-        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller)],
+        mqtt_tls: vec![bus.mqtt_with_passwords(gate.clone(), passwords, tls.mqtt), Arc::new(enroller)],
         mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
         https: vec![Arc::new(Https::new(api, tls.https))],
     };
@@ -286,6 +292,7 @@ async fn serve_tenants(
 struct Reloaded {
     trust: Arc<TrustBundle>,
     tls: TlsConfigs,
+    oidc: Arc<Oidc>,
 }
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
@@ -317,6 +324,7 @@ async fn until_told_to_stop(
 }
 
 fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
+    reloaded.oidc.reload()?;
     let Keyring { server, .. } = Keyring::open(config, now_s)?;
     let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
     reloaded.tls.mqtt.store(mqtt.load_full());

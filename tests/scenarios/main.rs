@@ -7,6 +7,7 @@ mod durability;
 mod identity;
 mod isolation;
 mod operation;
+mod people;
 mod telemetry;
 mod torture;
 mod world;

@@ -118,6 +118,11 @@ impl From<Refusal> for ApiError {
             Refusal::PinTaken => {
                 (StatusCode::CONFLICT, "pin_taken", "make a certificate of its own for each app and user")
             }
+            Refusal::PasswordsOff(_) => (
+                StatusCode::CONFLICT,
+                "passwords_off",
+                "the operator allows them with `muster tenant legacy-passwords --tenant <tenant> on`",
+            ),
             Refusal::ClaimLife(_) => {
                 (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")
             }

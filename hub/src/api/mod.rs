@@ -11,6 +11,7 @@ mod error;
 mod est;
 mod health;
 mod inspection;
+mod legacy;
 mod people;
 mod readings;
 mod server;
@@ -124,6 +125,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 )
                 .route("/{tenant}/ways-in", web::get().to(ways_in::show))
                 .route("/{tenant}/ways-in", web::put().to(ways_in::set))
+                .route("/{tenant}/legacy-devices", web::get().to(legacy::list))
+                .route("/{tenant}/legacy-devices/{device}", web::put().to(legacy::set))
+                .route("/{tenant}/legacy-devices/{device}", web::delete().to(legacy::remove))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))

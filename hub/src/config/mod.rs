@@ -47,6 +47,15 @@
 //!
 //! [bus]
 //! sys_interval_s = 10                   # how often tenants are told their numbers on $SYS/...; 0 is never
+//!
+//! [[oidc]]                              # an issuer of bearer tokens for the API; none unless there is such a section
+//! issuer = "https://login.example"
+//! audience = "muster"
+//! jwks_file = "login.json"
+//! tenants = ["acme"]
+//! # tenant_claim = "tenant"             # needed where there are several tenants
+//! # user_claim = "sub"
+//! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
@@ -54,6 +63,7 @@
 
 mod layout;
 mod listeners;
+mod oidc;
 mod quotas;
 mod reader;
 
@@ -71,6 +81,7 @@ use crate::{
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
         SERVER_NAMES_MAX, SYS_INTERVAL_S, SYS_INTERVAL_S_MAX, TPM_ROOTS_MAX,
     },
+    people::Issuer,
     private_file::{self, PrivateFileError},
 };
 
@@ -106,6 +117,8 @@ pub struct Config {
     pub quotas: TenantQuotas,
     /// How the bus behaves.
     pub bus: Bus,
+    /// Whose bearer tokens are believed.
+    pub oidc: Vec<Issuer>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -204,6 +217,8 @@ impl Config {
         let sys_interval_s = bus.number("sys_interval_s", SYS_INTERVAL_S, 0..=SYS_INTERVAL_S_MAX)?;
         bus.finish()?;
 
+        let oidc = oidc::read(&mut top, &beside)?;
+
         top.finish()?;
         Ok(Self {
             path: path.to_owned(),
@@ -221,6 +236,7 @@ impl Config {
             limits: Limits { connections_max, packet_bytes_max },
             quotas,
             bus: Bus { sys_interval_s },
+            oidc,
         })
     }
 

@@ -1,12 +1,17 @@
 //! Who calls the HTTPS API. A provider takes what a request shows - the certificate of its connection, its
 //! `Authorization` - and says whom that proves; whether that principal may act is the registry's to say, at every request.
-//! Not for MQTT, whose gate reads certificates itself.
+//! MQTT's gate reads certificates itself;
+//! the passwords of devices that have none are checked here for it.
 //!
 //! ```text
 //!   request ─evidence─▶ provider, provider, … ─proof─▶ registry ─▶ caller
 //! ```
 
 mod certificate;
+mod oidc;
+mod password;
+mod passwords;
+mod token;
 
 use std::sync::Arc;
 
@@ -15,6 +20,9 @@ use muster_schemas::Principal;
 use crate::authority::Leaf;
 
 pub use certificate::ClientCertificate;
+pub use oidc::{Issuer, Oidc, OidcError};
+pub use password::{HashingFailed, InvalidPasswordHash, PasswordHash};
+pub use passwords::Passwords;
 
 /// What a request shows of its caller.
 #[derive(Debug, Clone, Copy, Default)]

@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    legacy::LegacyDevice,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -47,6 +48,7 @@ pub struct Registry {
     fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
 }
 
 impl Registry {
@@ -411,6 +413,9 @@ impl Registry {
             Row::Client(client) => {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
+            }
+            Row::Legacy(device) => {
+                self.legacy.insert((device.tenant.clone(), device.id.clone()), device);
             }
         }
     }

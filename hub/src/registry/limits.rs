@@ -8,6 +8,8 @@ pub const DEVICES_MAX: usize = 1_000_000;
 pub const CLAIMS_PER_TENANT_MAX: usize = 10_000;
 /// Most apps and users of one tenant.
 pub const CLIENTS_PER_TENANT_MAX: usize = 1_000;
+/// Most devices of one tenant that have a password.
+pub const LEGACY_DEVICES_PER_TENANT_MAX: usize = 10_000;
 /// Most devices in one answer to a listing.
 pub const LISTED_DEVICES_MAX: usize = 1_000;
 /// Shortest life of a claim, in seconds.

@@ -8,7 +8,7 @@ use muster_tpm::endorsement::TpmClass;
 use super::{
     limits::{
         CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
-        MODEL_BYTES_MAX, TENANTS_MAX,
+        LEGACY_DEVICES_PER_TENANT_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -56,6 +56,9 @@ pub enum Refusal {
     /// The certificate is pinned for somebody else.
     #[error("pin a certificate that is pinned for another app or user")]
     PinTaken,
+    /// The tenant takes no passwords.
+    #[error("set a password: the tenant {0} takes none")]
+    PasswordsOff(TenantId),
     /// The claim's life is out of bounds.
     #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
     ClaimLife(u64),
@@ -85,6 +88,9 @@ pub enum Bound {
     /// Claims of the tenant.
     #[error("than {CLAIMS_PER_TENANT_MAX} claims of one tenant; unused ones end by themselves")]
     Claims,
+    /// Devices of the tenant that have a password.
+    #[error("than {LEGACY_DEVICES_PER_TENANT_MAX} devices with a password of one tenant")]
+    LegacyDevices,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,

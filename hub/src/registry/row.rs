@@ -10,6 +10,7 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    legacy::LegacyDevice,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     ways_in::WaysIn,
 };
@@ -297,6 +298,8 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A device with a password.
+    Legacy(LegacyDevice),
 }
 
 impl Row {
@@ -309,6 +312,7 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
+            Self::Legacy(device) => device.key(),
         }
     }
 

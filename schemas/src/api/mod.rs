@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DeviceId, TenantId, senml};
 
-pub use people::{NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
