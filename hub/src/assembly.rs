@@ -33,7 +33,7 @@ use crate::{
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
-    people::{ClientCertificate, Oidc, OidcError, Passwords, Providers},
+    people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::Pins,
     place::Place,
     random,
@@ -206,6 +206,8 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         Enroller::new(desk, trust.clone(), tls.mqtt.clone())
     };
     let oidc = Arc::new(Oidc::new(trust.trust_domain().clone(), config.oidc.clone())?);
+    let sessions = Sessions::new().ok_or_else(|| std::io::Error::other("the random generator failed"))?;
+    let sessions = Arc::new(sessions);
     let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
     let passwords = Arc::new(passwords);
     let api = Api {
@@ -216,7 +218,9 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         client_authority: Arc::new(client),
         device_authority: device,
         device_life_s: config.certificates.device_validity_s,
-        providers: Providers::new(vec![Arc::new(ClientCertificate), oidc.clone()]),
+        providers: Providers::new(vec![Arc::new(ClientCertificate), sessions.clone(), oidc.clone()]),
+        sessions,
+        relying_party: config.webauthn.clone(),
         trust,
         enrolment: enrolments,
         harvested,

@@ -85,6 +85,19 @@ pub const OIDC_CLOCK_SKEW_S: u64 = 30;
 /// Longest time that a bearer token may still be good for, in seconds: a day.
 pub const OIDC_TOKEN_LIFE_S_MAX: u64 = DAY_S;
 
+/// How long somebody has to touch a hardware key, in seconds.
+pub const WEBAUTHN_CHALLENGE_LIFE_S: u64 = 120;
+/// Challenges that were answered and have not ended. One more login waits until one has.
+pub const WEBAUTHN_CHALLENGES_USED_MAX: usize = 16_384;
+/// Longest name that an authenticator gives a key, in bytes.
+pub const WEBAUTHN_CREDENTIAL_ID_BYTES_MAX: usize = 1_023;
+/// Longest part of an authenticator's answer, in bytes.
+pub const WEBAUTHN_STATEMENT_BYTES_MAX: usize = 16 * 1024;
+/// Longest session text that is looked at, in bytes.
+pub const WEBAUTHN_SESSION_BYTES_MAX: usize = 1_024;
+/// How long a session is good for after a login with a hardware key, in seconds: a quarter of an hour.
+pub const SESSION_LIFE_S: u64 = 15 * 60;
+
 /// Default for `limits.connections_max`: sessions and enrolments together.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Largest `limits.connections_max` that may be configured.

@@ -18,6 +18,7 @@ mod server;
 mod tenants;
 mod trace;
 mod ways_in;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use crate::{
     authority::{Authority, TrustBundle},
     enrolment,
     limits::API_BODY_BYTES_MAX,
-    people::Providers,
+    people::{Providers, RelyingParty, Sessions},
     place::Place,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
@@ -57,6 +58,10 @@ pub struct Api {
     pub device_life_s: u64,
     /// Who believes whom.
     pub providers: Providers,
+    /// Opens sessions for hardware keys.
+    pub sessions: Arc<Sessions>,
+    /// Where hardware keys may be used, if anywhere.
+    pub relying_party: Option<RelyingParty>,
     /// Reads certificates.
     pub trust: Arc<TrustBundle>,
     /// What the enrolment counts.
@@ -110,6 +115,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .configure(est::routes)
+        .configure(webauthn::routes)
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))

@@ -56,6 +56,10 @@
 //! # tenant_claim = "tenant"             # needed where there are several tenants
 //! # user_claim = "sub"
 //! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
+//!
+//! [webauthn]                            # hardware keys for the API; off unless the section is there
+//! rp_id = "hub.example"
+//! origins = ["https://hub.example:8443"]
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
@@ -66,6 +70,7 @@ mod listeners;
 mod oidc;
 mod quotas;
 mod reader;
+mod webauthn;
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +86,7 @@ use crate::{
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
         SERVER_NAMES_MAX, SYS_INTERVAL_S, SYS_INTERVAL_S_MAX, TPM_ROOTS_MAX,
     },
-    people::Issuer,
+    people::{Issuer, RelyingParty},
     private_file::{self, PrivateFileError},
 };
 
@@ -119,6 +124,8 @@ pub struct Config {
     pub bus: Bus,
     /// Whose bearer tokens are believed.
     pub oidc: Vec<Issuer>,
+    /// Where hardware keys may be used; none, unless it is said.
+    pub webauthn: Option<RelyingParty>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -218,6 +225,7 @@ impl Config {
         bus.finish()?;
 
         let oidc = oidc::read(&mut top, &beside)?;
+        let webauthn = webauthn::read(&mut top)?;
 
         top.finish()?;
         Ok(Self {
@@ -237,6 +245,7 @@ impl Config {
             quotas,
             bus: Bus { sys_interval_s },
             oidc,
+            webauthn,
         })
     }
 

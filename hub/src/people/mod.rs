@@ -11,7 +11,9 @@ mod certificate;
 mod oidc;
 mod password;
 mod passwords;
+mod session;
 mod token;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ pub use certificate::ClientCertificate;
 pub use oidc::{Issuer, Oidc, OidcError};
 pub use password::{HashingFailed, InvalidPasswordHash, PasswordHash};
 pub use passwords::Passwords;
+pub use session::{InvalidChallenge, Purpose, Sessions};
+pub use webauthn::{Assertion, InvalidAnswer, MadeKey, RelyingParty};
 
 /// What a request shows of its caller.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,6 +44,13 @@ pub enum Proof {
     Certificate(Leaf),
     /// This one, on somebody else's word.
     Named(Principal),
+    /// This one, who logged in with a hardware key.
+    Key {
+        /// Who.
+        principal: Principal,
+        /// Which key, if it is still registered for it.
+        key_hash: [u8; 32],
+    },
 }
 
 /// Why evidence proves nobody.

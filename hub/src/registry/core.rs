@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    keys::SecurityKey,
     legacy::LegacyDevice,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
@@ -49,6 +50,7 @@ pub struct Registry {
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
     pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
+    pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
 }
 
 impl Registry {
@@ -413,6 +415,9 @@ impl Registry {
             Row::Client(client) => {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
+            }
+            Row::Key(key) => {
+                self.keys.insert(key.hash(), key);
             }
             Row::Legacy(device) => {
                 self.legacy.insert((device.tenant.clone(), device.id.clone()), device);

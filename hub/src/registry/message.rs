@@ -8,7 +8,7 @@ use muster_tpm::endorsement::TpmClass;
 use super::{
     limits::{
         CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX, CLIENTS_PER_TENANT_MAX, DEVICES_MAX,
-        LEGACY_DEVICES_PER_TENANT_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
+        KEY_NAME_BYTES_MAX, KEYS_PER_USER_MAX, LEGACY_DEVICES_PER_TENANT_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -59,6 +59,15 @@ pub enum Refusal {
     /// The tenant takes no passwords.
     #[error("set a password: the tenant {0} takes none")]
     PasswordsOff(TenantId),
+    /// The hardware key's name is too long or empty.
+    #[error("accept the name of the hardware key: it has 1 to {KEY_NAME_BYTES_MAX} bytes")]
+    KeyName,
+    /// The hardware key is registered.
+    #[error("register a hardware key that is registered")]
+    KeyTaken,
+    /// The user has no such hardware key.
+    #[error("find the hardware key")]
+    KeyUnknown,
     /// The claim's life is out of bounds.
     #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
     ClaimLife(u64),
@@ -91,6 +100,9 @@ pub enum Bound {
     /// Devices of the tenant that have a password.
     #[error("than {LEGACY_DEVICES_PER_TENANT_MAX} devices with a password of one tenant")]
     LegacyDevices,
+    /// Hardware keys of a user.
+    #[error("than {KEYS_PER_USER_MAX} hardware keys of one user")]
+    Keys,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,

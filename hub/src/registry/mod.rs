@@ -10,6 +10,7 @@
 pub mod actor;
 pub mod core;
 pub mod est;
+pub mod keys;
 pub mod legacy;
 pub mod limits;
 pub mod message;

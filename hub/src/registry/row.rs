@@ -10,6 +10,7 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    keys::SecurityKey,
     legacy::LegacyDevice,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     ways_in::WaysIn,
@@ -300,6 +301,8 @@ pub enum Row {
     Client(Client),
     /// A device with a password.
     Legacy(LegacyDevice),
+    /// A hardware key of a user.
+    Key(SecurityKey),
 }
 
 impl Row {
@@ -313,6 +316,7 @@ impl Row {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
             Self::Legacy(device) => device.key(),
+            Self::Key(key) => key.key(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
 mod people;
+pub mod webauthn;
 
 use std::fmt;
 
