@@ -9,6 +9,7 @@ mod isolation;
 mod operation;
 mod people;
 mod telemetry;
+mod tokens;
 mod torture;
 mod world;
 

@@ -16,38 +16,49 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A hub with the tenants acme and globex and nobody in them, and a folder to work in.
-struct Place {
-    hub: Hub,
+pub struct Place {
+    pub hub: Hub,
     folder: TempDir,
 }
 
 /// How a command ended, and all it said.
 #[derive(Debug)]
-struct Said {
-    ended_well: bool,
-    text: String,
+pub struct Said {
+    pub ended_well: bool,
+    pub text: String,
 }
 
 impl Place {
     fn open() -> Self {
+        let mut place = Self::prepare();
+        place.begin();
+        place
+    }
+
+    /// One that does not run yet.
+    pub fn prepare() -> Self {
         let folder = TempDir::new().expect("a folder for the story");
         let maker = SimulatedManufacturer::well_known().expect("a maker of chips");
         let root = publish_root(&maker, folder.path()).expect("its root");
-        let mut hub = Hub::init(&folder.path().join("hub"), &root).expect("a hub");
-        hub.start().expect("the hub starts");
-        for tenant in ["acme", "globex"] {
-            hub.operate(&["tenant", "create", tenant]).expect("a tenant");
-        }
+        let hub = Hub::init(&folder.path().join("hub"), &root).expect("a hub");
         fs::copy(hub.root(), folder.path().join("ca.pem")).expect("the root");
         Self { hub, folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Starts the hub, and creates its tenants.
+    pub fn begin(&mut self) {
+        self.hub.start().expect("the hub starts");
+        for tenant in ["acme", "globex"] {
+            self.hub.operate(&["tenant", "create", tenant]).expect("a tenant");
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs a line of shell in the folder, with the hub's addresses in the environment.
-    fn shell(&self, line: &str) -> Said {
+    pub fn shell(&self, line: &str) -> Said {
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).current_dir(self.folder.path());
         shell.env("API", self.hub.api()).env("MQTT", format!("-h localhost -p {}", self.hub.mqtt_port()));
@@ -57,13 +68,13 @@ impl Place {
     }
 
     /// The same, and it ends well.
-    fn does(&self, line: &str) -> String {
+    pub fn does(&self, line: &str) -> String {
         let said = self.shell(line);
         assert!(said.ended_well, "{line}\n{}", said.text);
         said.text
     }
 
-    fn self_signed(&self, name: &str, days: u32) {
+    pub fn self_signed(&self, name: &str, days: u32) {
         self.does(&format!(
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} -days {days} \
              -keyout {name}.key -out {name}.crt"
