@@ -106,7 +106,8 @@ impl Place {
 
     fn claim(&self, tenant: &str) -> String {
         let claim = self.hub.operate(&["claim", "create", "--tenant", tenant, "--model", "pump"]);
-        claim.expect("a claim")["code"].as_str().expect("its code").to_owned()
+        let claim = claim.expect("a claim");
+        claim.get("code").and_then(Value::as_str).expect("its code").to_owned()
     }
 
     /// The id in a certificate that EST gave.

@@ -16,7 +16,8 @@ fn b64(bytes: &[u8]) -> String {
             chunk.iter().fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..=chunk.len() {
             let letter = (bits >> (18 - 6 * place)) & 63;
-            text.push(char::from(LETTERS[usize::try_from(letter).expect("six bits")]));
+            let letter = LETTERS.get(usize::try_from(letter).expect("six bits"));
+            text.push(char::from(*letter.expect("one of 64")));
         }
     }
     text
@@ -34,7 +35,7 @@ fn unb64(text: &str) -> Vec<u8> {
     for chunk in text.as_bytes().chunks(4) {
         let bits =
             chunk.iter().fold(0_u32, |bits, c| (bits << 6) | u32::from(six(*c))) << (6 * (4 - chunk.len()));
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
+        bytes.extend(bits.to_be_bytes().get(1..chunk.len()).expect("2 to 4 characters"));
     }
     bytes
 }
@@ -103,7 +104,7 @@ fn a_user_calls_with_the_token_of_an_issuer_that_is_trusted_for_its_tenant() {
     let claims = json!({ "iss": "https://login.example", "aud": "muster", "sub": "ann", "exp": now_s + 600 });
     let devices =
         |tenant: &str, who: &str| place.call("GET", &format!("tenants/{tenant}/devices"), who, None);
-    let ann = token(claims.clone(), "RS256");
+    let ann = token(claims, "RS256");
     let (status, said) = devices("acme", &ann);
     assert_eq!((status, &said["error"]["code"]), (401, &json!("unknown")), "the registry knows no ann yet");
     place
@@ -148,14 +149,16 @@ struct Authenticator<'a> {
 impl Authenticator<'_> {
     const ORIGIN: &'static str = "https://localhost:8443";
 
-    fn point(&self) -> Vec<u8> {
+    fn point(&self) -> (Vec<u8>, Vec<u8>) {
         let Self { place, name } = self;
         place.does(&format!(
             "openssl ecparam -name prime256v1 -genkey -noout -out {name}.pem && openssl ec -in {name}.pem -pubout \
              -outform DER -out {name}.der"
         ));
         let der = fs::read(place.path(&format!("{name}.der"))).expect("a public key");
-        der[der.len() - 64..].to_vec()
+        let point = der.get(der.len() - 64..).expect("its end is the point");
+        let (x, y) = point.split_at(32);
+        (x.to_vec(), y.to_vec())
     }
 
     fn id(&self) -> Vec<u8> {
@@ -173,14 +176,11 @@ impl Authenticator<'_> {
 
     fn register(&self, who: &str) -> (u16, Value) {
         let begun = self.place.call("POST", "webauthn/register/begin", who, None);
-        let challenge = begun.1["challenge"].as_str().unwrap_or_else(|| panic!("{begun:?}"));
-        let point = self.point();
-        let cose = [
-            &[0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21, 0x58, 0x20][..],
-            &point[..32],
-            &[0x22, 0x58, 0x20],
-            &point[32..],
-        ];
+        let challenge = begun.1.get("challenge").and_then(Value::as_str);
+        let challenge = challenge.unwrap_or_else(|| panic!("{begun:?}"));
+        let (x, y) = self.point();
+        let cose =
+            [&[0xa5, 0x01, 0x02, 0x03, 0x26, 0x20, 0x01, 0x21, 0x58, 0x20][..], &x, &[0x22, 0x58, 0x20], &y];
         let attested = [self.said(0x45, 0), vec![0; 16], vec![0, 32], self.id(), cose.concat()].concat();
         let length = u8::try_from(attested.len()).expect("short");
         let statement =
