@@ -43,7 +43,7 @@ pub struct InvalidPasswordHash;
 pub struct HashingFailed;
 
 impl PasswordHash {
-    /// Hashes a password with a new salt. Takes some 20 ms and 19 MiB.
+    /// Hashes a password with a new salt. Takes tens of milliseconds and 19 MiB.
     ///
     /// # Errors
     /// There was no memory or no randomness.
