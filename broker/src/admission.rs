@@ -3,8 +3,9 @@
 //! The bus does not know registries. It shows the peer's certificate to a [`Gate`] and gets a principal with its
 //! rights, or a refusal that the peer is told.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use muster_mqtt::ReasonCode;
 use muster_routing::Access;
 use muster_schemas::{Principal, TenantId};
@@ -51,4 +52,20 @@ pub trait Gate: Send + Sync {
     /// Judges the peer by the leaf of its verified chain; none if it presented no certificate. `exporter` is what both ends
     /// can export of this very TLS connection (`muster_schemas::enrolment::EXPORTER_LABEL`), and nobody else.
     fn admit(&self, leaf: Option<CertificateDer<'static>>, exporter: Option<[u8; 32]>) -> Admission;
+}
+
+/// What a peer without a certificate says of itself in its CONNECT.
+#[derive(Clone)]
+pub struct Named {
+    /// The user name.
+    pub username: String,
+    /// The password. Not to be kept, and not to be logged.
+    pub password: Bytes,
+}
+
+/// Decides whether a peer without a certificate comes in by a user name and a password. Asked after its CONNECT was read
+/// and before its session begins. Over TLS only.
+pub trait PasswordGate: Send + Sync {
+    /// Judges the peer.
+    fn admit(&self, peer: SocketAddr, named: Named) -> Admission;
 }

@@ -20,7 +20,7 @@ use tokio::{sync::watch, time::timeout};
 use tracing::debug;
 
 use crate::{
-    admission::{Admitted, Gate},
+    admission::{Admitted, Gate, PasswordGate},
     audit::Trail,
     connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
@@ -217,6 +217,16 @@ impl Bus {
     /// MQTT behind a gate, for [`Bus::listen`].
     pub fn mqtt(&self, gate: Arc<dyn Gate>, tls: Arc<ArcSwap<ServerConfig>>) -> Arc<dyn Protocol> {
         Arc::new(Mqtt::new(gate, tls, self.surroundings()))
+    }
+
+    /// MQTT behind a gate for those with a certificate, and another for those without, for [`Bus::listen`].
+    pub fn mqtt_with_passwords(
+        &self,
+        gate: Arc<dyn Gate>,
+        passwords: Arc<dyn PasswordGate>,
+        tls: Arc<ArcSwap<ServerConfig>>,
+    ) -> Arc<dyn Protocol> {
+        Arc::new(Mqtt::new(gate, tls, self.surroundings()).with_passwords(passwords))
     }
 
     /// MQTT over WebSocket behind a gate, for [`Bus::listen`]. A browser is let in if its page is of this host or of one of

@@ -22,6 +22,7 @@ mod inspection;
 mod lent;
 pub mod limits;
 mod listener;
+mod named;
 mod outbox;
 mod pace;
 mod quarantine;
@@ -39,7 +40,7 @@ mod transports;
 mod websocket;
 
 pub use address::PeerAddress;
-pub use admission::{Admission, Admitted, Gate, NotAdmitted};
+pub use admission::{Admission, Admitted, Gate, Named, NotAdmitted, PasswordGate};
 pub use audit::{AuditError, AuditPage, AuditTrail, Numbered};
 pub use bucket::Rate;
 pub use bus::{AddTenantError, Bus, BusOptions};

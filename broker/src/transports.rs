@@ -16,9 +16,10 @@ use tracing::debug;
 
 use crate::{
     address::PeerAddress,
-    admission::{Admission, Admitted, Gate},
+    admission::{Admission, Admitted, Gate, PasswordGate},
     connection::{self, Link, Surroundings},
     listener::{Arrival, Entrance, Socket},
+    named::named,
     tls::{Accepted, Protocol},
     websocket::{WebSocket, upgrade},
 };
@@ -26,6 +27,8 @@ use crate::{
 /// MQTT over TLS.
 pub(crate) struct Mqtt {
     gate: Arc<dyn Gate>,
+    /// Who judges peers without a certificate, if anybody does.
+    passwords: Option<Arc<dyn PasswordGate>>,
     tls: Arc<ArcSwap<ServerConfig>>,
     surroundings: Arc<Surroundings>,
 }
@@ -43,6 +46,25 @@ impl Protocol for Mqtt {
         let Accepted { stream, peer, place, handshake } = accepted;
         drop(handshake);
         let asked = self.ask(&stream);
+        if let Some(passwords) = &self.passwords
+            && stream.get_ref().1.peer_certificates().is_none()
+        {
+            let (passwords, surroundings) = (passwords.clone(), self.surroundings.clone());
+            let introduction = Box::pin(async move {
+                let (stream, named) = named(stream).await;
+                // Who says no name is told what whoever shows no certificate is told.
+                let asked = match named {
+                    Some(named) => {
+                        let admission = passwords.admit(peer, named.clone());
+                        let again = Box::new(move || passwords.admit(peer, named));
+                        Asked { endings: asked.endings, admission, again }
+                    }
+                    None => asked,
+                };
+                introduce(stream, peer.into(), asked, surroundings).await
+            });
+            return Box::pin(connection::serve(introduction, place));
+        }
         let introduction = Box::pin(introduce(stream, peer.into(), asked, self.surroundings.clone()));
         Box::pin(connection::serve(introduction, place))
     }
@@ -54,7 +76,12 @@ impl Mqtt {
         tls: Arc<ArcSwap<ServerConfig>>,
         surroundings: Arc<Surroundings>,
     ) -> Self {
-        Self { gate, tls, surroundings }
+        Self { gate, passwords: None, tls, surroundings }
+    }
+
+    /// The same, and whoever has no certificate is judged by its user name and password.
+    pub(crate) fn with_passwords(self, passwords: Arc<dyn PasswordGate>) -> Self {
+        Self { passwords: Some(passwords), ..self }
     }
 
     fn ask(&self, stream: &TlsStream<TcpStream>) -> Asked {

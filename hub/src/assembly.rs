@@ -35,7 +35,7 @@ use crate::{
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
-    people::{ClientCertificate, Providers},
+    people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::{Peers, Pins},
     place::Place,
     publication::{Publication, Publisher, PublisherError, PublisherParts},
@@ -110,6 +110,9 @@ pub enum ServeError {
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
+    /// The issuers of bearer tokens are not usable.
+    #[error("trust the issuers of bearer tokens: {0}")]
+    Oidc(#[from] OidcError),
     /// An actor that everything rests on did not start.
     #[error("start the {0}; the log above says why")]
     Actor(&'static str),
@@ -255,6 +258,11 @@ async fn run(
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
         Enroller::new(desk, trust.clone(), tls.enrolment.clone())
     };
+    let oidc = Arc::new(Oidc::new(trust.trust_domain().clone(), config.oidc.clone())?);
+    let sessions = Sessions::new().ok_or_else(|| std::io::Error::other("the random generator failed"))?;
+    let sessions = Arc::new(sessions);
+    let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
+    let passwords = Arc::new(passwords);
     let api = Api {
         registry,
         telemetry,
@@ -263,7 +271,9 @@ async fn run(
         client_authority: Arc::new(client),
         device_authority: device,
         device_life_s: config.certificates.device_validity_s,
-        providers: Providers::new(vec![Arc::new(ClientCertificate)]),
+        providers: Providers::new(vec![Arc::new(ClientCertificate), sessions.clone(), oidc.clone()]),
+        sessions,
+        relying_party: config.webauthn.clone(),
         trust,
         publication,
         enrolment: enrolments,
@@ -275,7 +285,7 @@ async fn run(
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
-        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller)],
+        mqtt_tls: vec![bus.mqtt_with_passwords(gate.clone(), passwords, tls.mqtt), Arc::new(enroller)],
         mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
         https: vec![Arc::new(Https::new(api, tls.https))],
     };
@@ -284,7 +294,7 @@ async fn run(
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(&reread).await?;
+    until_told_to_stop(&reread, &oidc).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
@@ -355,8 +365,8 @@ async fn serve_tenants(
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
 /// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
-/// of its life.
-async fn until_told_to_stop(reread: &Notify) -> Result<(), ServeError> {
+/// of its life; and the keys of issuers are read anew.
+async fn until_told_to_stop(reread: &Notify, oidc: &Oidc) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -368,6 +378,9 @@ async fn until_told_to_stop(reread: &Notify) -> Result<(), ServeError> {
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {}
             _ = daily.tick() => {}
+        }
+        if let Err(error) = oidc.reload() {
+            tracing::error!(%error, "failed to read the keys of issuers anew; the old ones stay");
         }
         reread.notify_one();
     }

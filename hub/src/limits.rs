@@ -69,6 +69,47 @@ pub const ARGON2_PASSES_MAX: u32 = 16;
 /// Most lanes that a vault file may ask for.
 pub const ARGON2_LANES_MAX: u32 = 16;
 
+/// Most memory that the hash of a device's password may ask for, in KiB.
+pub const LEGACY_PASSWORD_MEMORY_KIB_MAX: u32 = 64 * 1024;
+/// Most passes that it may ask for.
+pub const LEGACY_PASSWORD_PASSES_MAX: u32 = 4;
+/// Shortest password of a device, in bytes, where one is chosen.
+pub const LEGACY_PASSWORD_BYTES_MIN: usize = 12;
+/// Longest password of a device, in bytes.
+pub const LEGACY_PASSWORD_BYTES_MAX: usize = 1_024;
+/// Passwords that are checked at one time.
+pub const LEGACY_CHECKS_MAX: usize = 2;
+/// Passwords that are checked or wait to be. One more is refused as busy.
+pub const LEGACY_CHECKS_WAITING_MAX: usize = 128;
+/// Sources and names whose tries are counted. Who is not among them then waits until others are forgotten.
+pub const LEGACY_TRIED_MAX: usize = 8_192;
+
+/// Most issuers of bearer tokens that may be configured.
+pub const OIDC_ISSUERS_MAX: usize = 16;
+/// Longest bearer token that is looked at, in bytes.
+pub const OIDC_TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Largest file with the keys of an issuer, in bytes.
+pub const OIDC_KEYS_BYTES_MAX: usize = 256 * 1024;
+/// Most keys of one issuer.
+pub const OIDC_KEYS_MAX: usize = 64;
+/// How far the clocks of an issuer and the hub may be apart, in seconds.
+pub const OIDC_CLOCK_SKEW_S: u64 = 30;
+/// Longest time that a bearer token may still be good for, in seconds: a day.
+pub const OIDC_TOKEN_LIFE_S_MAX: u64 = DAY_S;
+
+/// How long somebody has to touch a hardware key, in seconds.
+pub const WEBAUTHN_CHALLENGE_LIFE_S: u64 = 120;
+/// Challenges that were answered and have not ended. One more login waits until one has.
+pub const WEBAUTHN_CHALLENGES_USED_MAX: usize = 16_384;
+/// Longest name that an authenticator gives a key, in bytes.
+pub const WEBAUTHN_CREDENTIAL_ID_BYTES_MAX: usize = 1_023;
+/// Longest part of an authenticator's answer, in bytes.
+pub const WEBAUTHN_STATEMENT_BYTES_MAX: usize = 16 * 1024;
+/// Longest session text that is looked at, in bytes.
+pub const WEBAUTHN_SESSION_BYTES_MAX: usize = 1_024;
+/// How long a session is good for after a login with a hardware key, in seconds: a quarter of an hour.
+pub const SESSION_LIFE_S: u64 = 15 * 60;
+
 /// Default for `limits.connections_max`: sessions and enrolments together.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Largest `limits.connections_max` that may be configured.

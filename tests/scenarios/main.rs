@@ -11,7 +11,9 @@ mod firmware;
 mod identity;
 mod isolation;
 mod operation;
+mod people;
 mod telemetry;
+mod tokens;
 mod torture;
 mod world;
 

@@ -9,7 +9,7 @@ use super::{Api, error::ApiError};
 use crate::{
     authority::Leaf,
     people::{Evidence, Proof},
-    registry::{AdmitReason, message::Admit, people::AdmitNamed},
+    registry::{AdmitReason, keys::UseKey, message::Admit, people::AdmitNamed},
 };
 
 /// The verified certificate of a connection, put there when it was opened.
@@ -108,6 +108,12 @@ impl FromRequest for Caller {
                 }
                 Proof::Certificate(leaf) => api.registry(Admit(leaf)).await?,
                 Proof::Named(principal) => api.registry(AdmitNamed(principal)).await?,
+                Proof::Key { principal, key_hash } => {
+                    let used = api.registry(UseKey { principal, key_hash, counter: None }).await?;
+                    return used
+                        .map(|admitted| Self(admitted.principal))
+                        .map_err(|refusal| ApiError::key_refused(&refusal));
+                }
             };
             admitted
                 .map(|admitted| Self(admitted.principal))

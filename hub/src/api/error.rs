@@ -8,7 +8,7 @@ use muster_schemas::{
 
 use crate::{
     people::Unproved,
-    registry::{AdmitReason, Refusal},
+    registry::{AdmitReason, Refusal, keys::KeyRefusal},
 };
 
 /// An answer that is not a success.
@@ -65,6 +65,19 @@ impl ApiError {
             reason.to_string(),
             "use the certificate that was issued last, or ask the operator of the hub for another",
         )
+    }
+
+    /// A hardware key does not let its user act.
+    pub(super) fn key_refused(refusal: &KeyRefusal) -> Self {
+        let status = match refusal {
+            KeyRefusal::Unavailable(_) | KeyRefusal::User(AdmitReason::Unavailable) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        let next =
+            "log in again with a hardware key that is registered for you, or ask the operator of the hub";
+        Self::new(status, "key_refused", "the caller was not admitted", refusal.to_string(), next)
     }
 
     /// The caller may not do this.
@@ -137,6 +150,16 @@ impl From<Refusal> for ApiError {
             ),
             Refusal::PinTaken => {
                 (StatusCode::CONFLICT, "pin_taken", "make a certificate of its own for each app and user")
+            }
+            Refusal::PasswordsOff(_) => (
+                StatusCode::CONFLICT,
+                "passwords_off",
+                "the operator allows them with `muster tenant legacy-passwords --tenant <tenant> on`",
+            ),
+            Refusal::KeyName => (StatusCode::BAD_REQUEST, "key_name", "choose a shorter name"),
+            Refusal::KeyTaken => (StatusCode::CONFLICT, "key_taken", "use another key, or remove it first"),
+            Refusal::KeyUnknown => {
+                (StatusCode::NOT_FOUND, "key_unknown", "GET /api/v1/webauthn/keys shows your keys")
             }
             Refusal::ClaimLife(_) => {
                 (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")

@@ -18,6 +18,7 @@ mod est;
 mod firmware;
 mod health;
 mod inspection;
+mod legacy;
 mod life;
 mod people;
 mod readings;
@@ -25,6 +26,7 @@ mod server;
 mod tenants;
 mod trace;
 mod ways_in;
+mod webauthn;
 mod why;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -42,7 +44,7 @@ use crate::{
     authority::Authority,
     enrolment,
     limits::API_BODY_BYTES_MAX,
-    people::Providers,
+    people::{Providers, RelyingParty, Sessions},
     pinned::Peers,
     place::Place,
     publication::Publication,
@@ -69,6 +71,10 @@ pub struct Api {
     pub device_life_s: u64,
     /// Who believes whom.
     pub providers: Providers,
+    /// Opens sessions for hardware keys.
+    pub sessions: Arc<Sessions>,
+    /// Where hardware keys may be used, if anywhere.
+    pub relying_party: Option<RelyingParty>,
     /// Reads certificates.
     pub trust: Arc<Peers>,
     /// What is revoked, for anybody.
@@ -132,6 +138,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/crl/{file}", web::get().to(authority::list))
         .route("/api/v1/alarms", web::get().to(alarms::list))
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
+        .configure(webauthn::routes)
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -166,6 +173,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 )
                 .route("/{tenant}/ways-in", web::get().to(ways_in::show))
                 .route("/{tenant}/ways-in", web::put().to(ways_in::set))
+                .route("/{tenant}/legacy-devices", web::get().to(legacy::list))
+                .route("/{tenant}/legacy-devices/{device}", web::put().to(legacy::set))
+                .route("/{tenant}/legacy-devices/{device}", web::delete().to(legacy::remove))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))

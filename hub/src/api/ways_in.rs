@@ -3,8 +3,11 @@
 use actix_web::web::{Data, Json, Path};
 use muster_schemas::{TenantId, api::WaysIn};
 
-use super::{Api, caller::Caller, error::ApiError};
-use crate::registry::ways_in::{self, SetWaysIn, ShowWaysIn};
+use super::{Api, caller::Caller, error::ApiError, legacy};
+use crate::registry::{
+    legacy::ListPasswords,
+    ways_in::{self, SetWaysIn, ShowWaysIn},
+};
 
 pub(super) async fn show(
     api: Data<Api>,
@@ -24,6 +27,10 @@ pub(super) async fn set(
     caller.operator()?;
     let WaysIn { est, legacy_passwords } = body.into_inner();
     let tenant = tenant.into_inner();
+    let ended = match legacy_passwords {
+        Some(false) => api.registry(ListPasswords(tenant.clone())).await??,
+        _ => Vec::new(),
+    };
     let ways_in = api.registry(SetWaysIn { tenant: tenant.clone(), est, legacy_passwords }).await??;
     tracing::warn!(
         %tenant,
@@ -31,6 +38,9 @@ pub(super) async fn set(
         legacy_passwords = ways_in.legacy_passwords,
         "the ways into the tenant were set"
     );
+    for device in ended {
+        legacy::close(&api, &device, "its tenant takes no passwords any more");
+    }
     Ok(Json(shown(ways_in)))
 }
 

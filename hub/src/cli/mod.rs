@@ -20,6 +20,7 @@ mod life;
 mod local;
 mod manifest;
 mod mqtt;
+mod password;
 mod people;
 mod remote;
 mod table;
@@ -245,6 +246,7 @@ struct Call<'a> {
     hub: Hub,
     output: Output,
     out: &'a mut dyn Write,
+    input: &'a mut (dyn Read + Send),
     now_ms: u64,
 }
 
@@ -252,7 +254,14 @@ impl<'a> Call<'a> {
     fn new(common: &Common, world: &'a mut World<'_>) -> Result<Self, Complaint> {
         let identity = common.identity()?;
         let hub = Hub::new(&identity)?;
-        Ok(Self { identity, hub, output: common.output, out: world.out, now_ms: world.now_ms })
+        Ok(Self {
+            identity,
+            hub,
+            output: common.output,
+            out: world.out,
+            input: &mut *world.input,
+            now_ms: world.now_ms,
+        })
     }
 
     /// The tenant that was named, or else the one that the identity belongs to.

@@ -10,7 +10,9 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     admission::{self, Admission, Policy},
-    attest, explain, life, table,
+    attest, explain, life,
+    password::{Passwords, passwords},
+    table,
     time::{duration_s, shown_s},
     ways_in::{Switch, ways_in},
 };
@@ -102,6 +104,9 @@ pub(super) enum Devices {
     Life(life::DeviceLife),
     #[command(flatten)]
     Admission(Admission),
+    /// Look after devices that can only connect with a user name and a password.
+    #[command(subcommand)]
+    Password(Passwords),
 }
 
 pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Complaint> {
@@ -155,6 +160,7 @@ pub(super) fn claim(command: Claims, call: &mut Call<'_>) -> Result<Exit, Compla
 
 pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Complaint> {
     match command {
+        Devices::Password(command) => passwords(command, call),
         Devices::List { of } => {
             let tenant = call.tenant(of.tenant)?;
             let path = format!("/api/v1/tenants/{tenant}/devices");

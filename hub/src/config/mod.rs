@@ -48,6 +48,19 @@
 //!
 //! [bus]
 //! sys_interval_s = 10                   # how often tenants are told their numbers on $SYS/...; 0 is never
+//!
+//! [[oidc]]                              # an issuer of bearer tokens for the API; none unless there is such a section
+//! issuer = "https://login.example"
+//! audience = "muster"
+//! jwks_file = "login.json"
+//! tenants = ["acme"]
+//! # tenant_claim = "tenant"             # needed where there are several tenants
+//! # user_claim = "sub"
+//! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
+//!
+//! [webauthn]                            # hardware keys for the API; off unless the section is there
+//! rp_id = "hub.example"
+//! origins = ["https://hub.example:8443"]
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
@@ -55,8 +68,10 @@
 
 mod layout;
 mod listeners;
+mod oidc;
 mod quotas;
 mod reader;
+mod webauthn;
 
 use std::path::{Path, PathBuf};
 
@@ -73,6 +88,7 @@ use crate::{
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
         SERVER_NAMES_MAX, SYS_INTERVAL_S, SYS_INTERVAL_S_MAX, TPM_ROOTS_MAX,
     },
+    people::{Issuer, RelyingParty},
     private_file::{self, PrivateFileError},
 };
 
@@ -110,6 +126,10 @@ pub struct Config {
     pub quotas: TenantQuotas,
     /// How the bus behaves.
     pub bus: Bus,
+    /// Whose bearer tokens are believed.
+    pub oidc: Vec<Issuer>,
+    /// Where hardware keys may be used; none, unless it is said.
+    pub webauthn: Option<RelyingParty>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -219,6 +239,9 @@ impl Config {
         let sys_interval_s = bus.number("sys_interval_s", SYS_INTERVAL_S, 0..=SYS_INTERVAL_S_MAX)?;
         bus.finish()?;
 
+        let oidc = oidc::read(&mut top, &beside)?;
+        let webauthn = webauthn::read(&mut top)?;
+
         top.finish()?;
         Ok(Self {
             path: path.to_owned(),
@@ -237,6 +260,8 @@ impl Config {
             limits: Limits { connections_max, packet_bytes_max },
             quotas,
             bus: Bus { sys_interval_s },
+            oidc,
+            webauthn,
         })
     }
 

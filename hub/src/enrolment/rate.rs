@@ -74,6 +74,17 @@ impl Allowance {
         self.bucket.left -= UNIT;
         Ok(())
     }
+
+    /// Gives one back that was taken for nothing.
+    pub fn give_back(&mut self) {
+        self.bucket.left = self.bucket.left.saturating_add(UNIT).min(u64::from(self.rate.burst) * UNIT);
+    }
+
+    /// Whether all of it is there, so that it is as good as a new one.
+    pub fn is_full(&mut self, now: Instant) -> bool {
+        self.bucket.fill(self.rate, now);
+        self.bucket.is_full(self.rate)
+    }
 }
 
 /// An allowance for all and one for each source address.

@@ -1,12 +1,19 @@
 //! Who calls the HTTPS API. A provider takes what a request shows - the certificate of its connection, its
 //! `Authorization` - and says whom that proves; whether that principal may act is the registry's to say, at every request.
-//! Not for MQTT, whose gate reads certificates itself.
+//! MQTT's gate reads certificates itself;
+//! the passwords of devices that have none are checked here for it.
 //!
 //! ```text
 //!   request ─evidence─▶ provider, provider, … ─proof─▶ registry ─▶ caller
 //! ```
 
 mod certificate;
+mod oidc;
+mod password;
+mod passwords;
+mod session;
+mod token;
+mod webauthn;
 
 use std::sync::Arc;
 
@@ -15,6 +22,11 @@ use muster_schemas::Principal;
 use crate::authority::Leaf;
 
 pub use certificate::ClientCertificate;
+pub use oidc::{Issuer, Oidc, OidcError};
+pub use password::{HashingFailed, InvalidPasswordHash, PasswordHash};
+pub use passwords::Passwords;
+pub use session::{InvalidChallenge, Purpose, Sessions};
+pub use webauthn::{Assertion, InvalidAnswer, MadeKey, RelyingParty};
 
 /// What a request shows of its caller.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +44,13 @@ pub enum Proof {
     Certificate(Leaf),
     /// This one, on somebody else's word.
     Named(Principal),
+    /// This one, who logged in with a hardware key.
+    Key {
+        /// Who.
+        principal: Principal,
+        /// Which key, if it is still registered for it.
+        key_hash: [u8; 32],
+    },
 }
 
 /// Why evidence proves nobody.

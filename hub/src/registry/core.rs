@@ -16,6 +16,8 @@ use super::{
     clock::Latest,
     firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
+    keys::SecurityKey,
+    legacy::LegacyDevice,
     life::{Ended, Life, Precautions, Released, Successor},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
@@ -68,6 +70,8 @@ pub struct Registry {
     pub(super) firmware_authorities: BTreeMap<TenantId, BTreeMap<String, FirmwareAuthority>>,
     /// By the keys of their rows.
     pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
+    pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
+    pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
     pub(super) revocations: Revocations,
     pub(super) alarms: Alarms,
     /// Devices that were released, by tenant and time.
@@ -94,6 +98,8 @@ impl Default for Registry {
             clients: BTreeMap::new(),
             firmware_authorities: BTreeMap::new(),
             firmware_approvals: BTreeMap::new(),
+            legacy: BTreeMap::new(),
+            keys: BTreeMap::new(),
             revocations: Revocations::default(),
             alarms: Alarms::default(),
             released: BTreeMap::new(),
@@ -626,6 +632,12 @@ impl Registry {
                 self.firmware_approvals.insert(approval.row_key(), approval);
             }
             Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
+            Row::Key(key) => {
+                self.keys.insert(key.hash(), key);
+            }
+            Row::Legacy(device) => {
+                self.legacy.insert((device.tenant.clone(), device.id.clone()), device);
+            }
         }
     }
 }

@@ -38,6 +38,12 @@ pub const CLOCK_LOST_MS_MAX: u64 = 4_194_304;
 pub const CLOCK_BEHIND_S_MAX: u64 = 60;
 /// How often the registry writes down what time it is, in seconds.
 pub const CLOCK_WRITTEN_S: u64 = 60;
+/// Most devices of one tenant that have a password.
+pub const LEGACY_DEVICES_PER_TENANT_MAX: usize = 10_000;
+/// Most hardware keys of one user.
+pub const KEYS_PER_USER_MAX: usize = 16;
+/// Longest name of a hardware key, in bytes.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
 /// Most devices in one answer to a listing.
 pub const LISTED_DEVICES_MAX: usize = 1_000;
 /// Shortest life of a claim, in seconds.

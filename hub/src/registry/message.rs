@@ -11,8 +11,9 @@ use super::{
     limits::{
         ACCEPTED_PER_TENANT_MAX, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, FIRMWARE_APPROVALS_MAX, FIRMWARE_AUTHORITIES_MAX,
-        HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX,
-        SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
+        HELD_PER_TENANT_MAX, KEY_NAME_BYTES_MAX, KEYS_PER_USER_MAX, LABEL_BYTES_MAX,
+        LEGACY_DEVICES_PER_TENANT_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX, SUCCESSORS_PER_TENANT_MAX,
+        TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -52,6 +53,18 @@ pub enum Refusal {
     /// The certificate is pinned for somebody else.
     #[error("pin a certificate that is pinned for another app or user")]
     PinTaken,
+    /// The tenant takes no passwords.
+    #[error("set a password: the tenant {0} takes none")]
+    PasswordsOff(TenantId),
+    /// The hardware key's name is too long or empty.
+    #[error("accept the name of the hardware key: it has 1 to {KEY_NAME_BYTES_MAX} bytes")]
+    KeyName,
+    /// The hardware key is registered.
+    #[error("register a hardware key that is registered")]
+    KeyTaken,
+    /// The user has no such hardware key.
+    #[error("find the hardware key")]
+    KeyUnknown,
     /// The claim's life is out of bounds.
     #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
     ClaimLife(u64),
@@ -188,6 +201,12 @@ pub enum Bound {
     /// Firmware authorities of the tenant.
     #[error("than {FIRMWARE_AUTHORITIES_MAX} firmware authorities of one tenant; remove one first")]
     FirmwareAuthorities,
+    /// Devices of the tenant that have a password.
+    #[error("than {LEGACY_DEVICES_PER_TENANT_MAX} devices with a password of one tenant")]
+    LegacyDevices,
+    /// Hardware keys of a user.
+    #[error("than {KEYS_PER_USER_MAX} hardware keys of one user")]
+    Keys,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,

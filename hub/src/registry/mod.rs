@@ -17,6 +17,8 @@ pub mod core;
 pub mod est;
 pub mod firmware_approval;
 pub mod firmware_authority;
+pub mod keys;
+pub mod legacy;
 pub mod life;
 pub mod limits;
 pub mod message;

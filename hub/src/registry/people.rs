@@ -7,6 +7,7 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 use super::{
     actor::RegistryActor,
     core::{Effect, Registry},
+    keys::ListKeys,
     message::{AdmitReason, AdmitRefusal, Admitted, Refusal},
     row::{Certificate, Client, ClientKind, Row},
 };
@@ -103,6 +104,14 @@ impl Registry {
         let client = self.clients.remove(&(tenant.clone(), kind, id.clone()));
         let client = client.ok_or(Refusal::ClientUnknown { kind: kind.kind(), id, tenant })?;
         effects.push(Effect::Delete(Row::Client(client.clone()).key()));
+        if client.kind == ClientKind::User {
+            // Whoever is given that name later is somebody else.
+            let asked = ListKeys { tenant: client.tenant.clone(), user: client.id.clone() };
+            for key in self.list_keys(&asked) {
+                self.keys.remove(&key.hash());
+                effects.push(Effect::Delete(key.key()));
+            }
+        }
         Ok(client)
     }
 

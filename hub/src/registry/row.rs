@@ -16,6 +16,8 @@ use super::{
     clock::LatestTime,
     firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
+    keys::SecurityKey,
+    legacy::LegacyDevice,
     life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
@@ -349,6 +351,10 @@ pub enum Row {
     FirmwareAuthority(FirmwareAuthority),
     /// What was approved.
     FirmwareApproval(FirmwareApproval),
+    /// A device with a password.
+    Legacy(LegacyDevice),
+    /// A hardware key of a user.
+    Key(SecurityKey),
 }
 
 impl Row {
@@ -379,6 +385,8 @@ impl Row {
             Self::Successor(row) => format!("s/{}", HEXLOWER.encode(&row.ek_hash)).into_bytes(),
             Self::LatestTime(_) => b"latest-time".to_vec(),
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
+            Self::Legacy(device) => device.key(),
+            Self::Key(key) => key.key(),
         }
     }
 

@@ -9,6 +9,7 @@ mod explain;
 mod firmware;
 pub mod life;
 mod people;
+pub mod webauthn;
 
 use std::fmt;
 
@@ -21,7 +22,7 @@ pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 use crate::{DeviceId, TenantId, senml};
 
 pub use explain::{Can, RefusalSeen, Why};
-pub use people::{NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,3 +79,25 @@ pub struct WaysIn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy_passwords: Option<bool>,
 }
+
+/// `PUT /api/v1/tenants/{t}/legacy-devices/{d}`: gives a device a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The password's hash by Argon2id, as `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`. The password itself stays
+    /// where it was made.
+    pub hash: String,
+}
+
+/// A device that connects with a password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegacyDevice {
+    /// Its id within the tenant.
+    pub device: DeviceId,
+    /// The user name that it connects with.
+    pub username: String,
+    /// Whether it may connect.
+    pub state: State,
+    /// When it was created, Unix seconds.
+    pub created_at_s: u64,
+}
