@@ -4,7 +4,12 @@
 //! A program of its own, one story at a time: the TPM library is in this process, and its connections are inherited by
 //! whatever is started while it speaks to a TPM. That TPM would wait for the end of them.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the whole program is a test"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +24,7 @@ use muster_simulators::{
     chip::publish_root,
     fleet::{Member, Office, Session, SessionEnd},
     hub::Hub,
+    process::now,
 };
 use muster_tpm::manufacturer::SimulatedManufacturer;
 use serde_json::{Value, json};
@@ -182,13 +188,10 @@ impl Fleet {
             for device in listed.as_array().expect("a list") {
                 let text = |name: &str| device[name].as_str().expect("text").to_owned();
                 rows.insert(text("device"), (text("tenant"), text("state"), text("certificate_serial")));
-                let member = self.members.iter().map(|member| member.blocking_lock());
-                let hash = member.filter(|m| m.id().to_string() == text("device")).map(|m| hex(m.ek_hash()));
-                assert_eq!(
-                    hash.last().as_deref(),
-                    device["ek_hash"].as_str(),
-                    "the hash of a row is its chip's"
-                );
+                let mut chips = self.members.iter().map(|member| member.blocking_lock());
+                let chip = chips.find(|chip| chip.id().as_str() == text("device"));
+                let hash = chip.map(|chip| hex(chip.ek_hash()));
+                assert_eq!(hash.as_deref(), device["ek_hash"].as_str(), "the hash of a row is its chip's");
             }
         }
         rows
@@ -276,7 +279,7 @@ fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_
     let mut others = sessions.split_off(40);
 
     // Revoked: their sessions end, theirs alone, and their chips are barred whatever claim they show.
-    let since = Instant::now();
+    let since = now();
     for number in 0..40 {
         let body = json!({"reason": "key_compromise", "compromised_since_s": 1_700_000_000});
         let (status, answer) = fleet.command("acme", number, "revoke", &body);
@@ -305,7 +308,7 @@ fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_
     for number in 40..80 {
         fleet.members[number].blocking_lock().clear().expect("cleared");
     }
-    let since = Instant::now();
+    let since = now();
     assert!(fleet.enrol(40..80, &[]).iter().all(Option::is_none), "no claim is needed");
     let rest = others.split_off(40);
     let _told = end(&fleet, std::mem::replace(&mut others, rest), since);
@@ -383,13 +386,13 @@ fn a_copied_tpm_beside_the_original_is_an_alarm_and_with_precautions_both_are_ou
     fleet.manufacture(1);
     assert_eq!(fleet.id(0), fleet.id(1), "the copy is the same chip");
 
-    let since = Instant::now();
+    let since = now();
     assert_eq!(fleet.enrol(1..2, &[]), [None], "once: it was started once more, which every chip may be");
     let _told = end(&fleet, std::mem::take(&mut original), since);
     assert_eq!(codes_of(fleet.connect(0..1)), ["not authorized"], "the original is out");
     assert_eq!(fleet.enrol(0..1, &[]), [None]);
     let id = fleet.id(0);
-    assert!(fleet.alarms().contains(&("rollback".to_owned(), id.clone())), "{:?}", fleet.alarms());
+    assert!(fleet.alarms().contains(&("rollback".to_owned(), id)), "{:?}", fleet.alarms());
 
     let body = json!({"suspend_clones": true, "approve_cleared": false});
     assert_eq!(fleet.post("/api/v1/tenants/acme/precautions", &body).0, 200);

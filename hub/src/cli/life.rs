@@ -66,7 +66,7 @@ pub(super) enum DeviceLife {
     Replace {
         #[command(flatten)]
         which: Which,
-        /// SHA-256 of the new chip's endorsement key, 64 hex digits: `muster-edge` prints it.
+        /// SHA-256 of the new chip's endorsement key, 64 hex digits.
         #[arg(long, value_name = "EK_HASH")]
         with: String,
     },

@@ -11,7 +11,8 @@ use super::{
     RegistryActor,
     core::{Effect, Registry},
     limits::{
-        ALARM_DETAIL_BYTES_MAX, ALARM_REPEAT_S, ALARMS_PER_TENANT_MAX, BY_BYTES_MAX, LISTED_ALARMS_MAX,
+        ALARM_DETAIL_BYTES_MAX, ALARM_REPEAT_S, ALARMS_PER_TENANT_MAX, BARRED_QUIET_S, BY_BYTES_MAX,
+        LISTED_ALARMS_MAX,
     },
     message::Refusal,
     row::Row,
@@ -114,6 +115,8 @@ pub(super) struct Alarms {
     standing: BTreeMap<Subject, u64>,
     /// Those of each tenant, and of the hub itself. Follows from `rows`.
     tenants: BTreeMap<Option<TenantId>, BTreeSet<u64>>,
+    /// When each subject's alarm was acknowledged last. Follows from `rows`.
+    settled: BTreeMap<Subject, u64>,
     /// When each that stands was last written; what is raised again soon after is counted in memory only.
     written: BTreeMap<u64, u64>,
     /// How often each kind was raised since the hub started.
@@ -124,11 +127,15 @@ pub(super) struct Alarms {
 impl Alarms {
     pub(super) fn insert(&mut self, alarm: Alarm) {
         let subject = (alarm.tenant.clone(), alarm.device.clone(), alarm.kind);
-        if alarm.acknowledged.is_none() {
+        if let Some(Acknowledged { at_s, .. }) = alarm.acknowledged {
+            if self.standing.get(&subject) == Some(&alarm.number) {
+                self.standing.remove(&subject);
+                self.written.remove(&alarm.number);
+            }
+            let settled = self.settled.entry(subject).or_default();
+            *settled = at_s.max(*settled);
+        } else {
             self.standing.insert(subject, alarm.number);
-        } else if self.standing.get(&subject) == Some(&alarm.number) {
-            self.standing.remove(&subject);
-            self.written.remove(&alarm.number);
         }
         self.tenants.entry(alarm.tenant.clone()).or_default().insert(alarm.number);
         self.last = self.last.max(alarm.number);
@@ -140,6 +147,8 @@ impl Alarms {
         let subject = (alarm.tenant.clone(), alarm.device.clone(), alarm.kind);
         if self.standing.get(&subject) == Some(&number) {
             self.standing.remove(&subject);
+        } else {
+            self.settled.remove(&subject);
         }
         self.written.remove(&number);
         if let Some(numbers) = self.tenants.get_mut(&alarm.tenant) {
@@ -170,6 +179,11 @@ impl Registry {
         detail.truncate(detail.floor_char_boundary(ALARM_DETAIL_BYTES_MAX));
         *self.alarms.raised.entry(kind).or_default() += 1;
         let subject = (tenant, device, kind);
+        // A barred chip tries again and again: whoever has looked knows, for a while.
+        let settled = self.alarms.settled.get(&subject).filter(|_| kind == AlarmKind::BarredChip);
+        if settled.is_some_and(|at_s| now_s < at_s.saturating_add(BARRED_QUIET_S)) {
+            return;
+        }
         let standing = self.alarms.standing.get(&subject).and_then(|number| self.alarms.rows.get_mut(number));
         let alarm = match standing {
             Some(alarm) => {

@@ -74,3 +74,17 @@ fn alarms_survive_a_restart() {
     let numbers = again.alarm_numbers();
     assert!(numbers.contains(&(AlarmKind::Clone, 1, 1)), "{numbers:?}");
 }
+
+#[test]
+fn a_barred_chip_that_goes_on_trying_is_news_once_a_day() {
+    let (mut registry, mut effects) = (Registry::default(), Vec::new());
+    let mut tries = |registry: &mut Registry, now_s| {
+        registry.raise(now_s, subject("pump-7"), AlarmKind::BarredChip, "tried".to_owned(), &mut effects);
+        registry.alarms(&ListAlarms::default()).len()
+    };
+    assert_eq!(tries(&mut registry, NOW_S), 1);
+    let command = Acknowledge { number: 1, of: None, by: "the operator".to_owned() };
+    registry.acknowledge(NOW_S, command, &mut Vec::new()).expect("acknowledged");
+    assert_eq!(tries(&mut registry, NOW_S + 60), 0);
+    assert_eq!(tries(&mut registry, NOW_S + BARRED_QUIET_S), 1);
+}

@@ -22,6 +22,8 @@ pub const LISTED_ALARMS_MAX: usize = 1_000;
 pub const ALARM_DETAIL_BYTES_MAX: usize = 512;
 /// How long an alarm that is raised again is counted in memory only, in seconds.
 pub const ALARM_REPEAT_S: u64 = 10;
+/// How long a barred chip that goes on trying is no news after somebody has looked, in seconds: a day.
+pub const BARRED_QUIET_S: u64 = 86_400;
 /// Longest name of who did something, in bytes: a principal.
 pub const BY_BYTES_MAX: usize = 512;
 /// Most devices of one tenant that it has released and still knows of.

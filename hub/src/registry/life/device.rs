@@ -70,6 +70,9 @@ impl Registry {
                     return Ok(Changed { device, changed: news });
                 }
                 device.life.compromised_since_s = earliest;
+                // What is learnt later does not take the place of who revoked it and why.
+                let first = device.life.changed.clone().filter(|_| state == State::Revoked);
+                let noted = first.unwrap_or(noted);
                 self.end(
                     &device,
                     "the certificate of this device was revoked; ask the operator of the hub",
