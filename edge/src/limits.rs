@@ -80,3 +80,8 @@ const _: () = assert!(
     "what is in flight never fills the spool, so there is always one that waits to be dropped"
 );
 const _: () = assert!(RETRY_FIRST.as_millis() <= 200, "a hub that comes back is found quickly");
+
+/// How often the hub is asked for its trust object, give or take a fifth.
+pub const TRUST_FETCH_TIME: Duration = Duration::from_secs(3_600);
+/// When it is asked again after it could not be reached, give or take a fifth.
+pub const TRUST_RETRY_TIME: Duration = Duration::from_secs(60);

@@ -35,7 +35,7 @@ use crate::{
     keyring::{Keyring, KeyringError},
     limits::{PCRS_QUOTED, RELOAD_INTERVAL},
     place::Place,
-    publication::{Publication, Publisher, PublisherError, PublisherParts},
+    publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
     registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
@@ -215,6 +215,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
         Enroller::new(desk, trust.clone(), tls.enrolment.clone())
     };
+    let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
     let api = Api {
         registry,
         telemetry,
@@ -230,7 +231,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
-        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller)],
+        mqtt_tls: vec![bus.mqtt(gate.clone(), tls.mqtt), Arc::new(enroller), Arc::new(desk)],
         mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
         https: vec![Arc::new(Https::new(api, tls.https))],
     };

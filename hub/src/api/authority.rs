@@ -1,4 +1,4 @@
-//! What anybody may fetch without a certificate, because it is signed: revocation lists.
+//! What anybody may fetch without a certificate, because it is signed: revocation lists, and the trust object.
 
 use actix_web::{
     HttpResponse,
@@ -26,4 +26,16 @@ pub(super) async fn list(api: Data<Api>, file: Path<String>) -> Result<HttpRespo
         )
     })?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, kind)).body(body))
+}
+
+/// `GET /trust/<trust-domain>`: the trust object, CBOR.
+pub(super) async fn object(api: Data<Api>, domain: Path<String>) -> Result<HttpResponse, ApiError> {
+    let object = api.publication.now().object.clone();
+    match object.filter(|_| *domain == api.trust.trust_domain().as_str()) {
+        Some(object) => Ok(HttpResponse::Ok().content_type("application/cbor").body(object)),
+        None => Err(ApiError::not_found(
+            "this hub has no trust object of that installation",
+            "ask with the trust domain of this hub; `muster check` says whether its software authority is missing",
+        )),
+    }
 }

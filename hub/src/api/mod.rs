@@ -103,6 +103,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
         .route("/crl/{file}", web::get().to(authority::list))
+        .route("/trust/{domain}", web::get().to(authority::object))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))

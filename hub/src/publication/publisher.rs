@@ -7,9 +7,9 @@ use muster_actors::SharedClock;
 use tokio::{sync::Notify, time::sleep};
 use tracing::{error, info, warn};
 
-use super::{List, Publication, Published};
+use super::{List, Publication, Published, sign_trust};
 use crate::{
-    authority::{Authority, AuthorityError, TrustBundle},
+    authority::{Authority, AuthorityError, Role, TrustBundle},
     config::{Config, Layout},
     keyring::{Keyring, KeyringError},
     limits::{LIST_REFRESH_S, PUBLICATION_PAUSE_FACTOR, PUBLICATION_POLL_TIME, SECRET_BYTES_MAX},
@@ -190,8 +190,10 @@ fn make(
     for authority in &keys.authorities {
         lists.push(List::sign(authority, revocations, number, now_s)?);
     }
+    let software = keys.authorities.iter().rev().find(|authority| authority.role() == Role::Software);
+    let object = software.map(|software| sign_trust(software, trust, revocations, number, now_s));
     let tls = TlsConfigs::new(trust, &keys.server, &lists)?;
-    Ok((Published { lists, number }, tls))
+    Ok((Published { lists, object: object.transpose()?, number }, tls))
 }
 
 /// A number above every earlier one, also after a clock was set back or the number was lost: usually the time.
