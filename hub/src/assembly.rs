@@ -26,7 +26,7 @@ use tracing::info;
 
 use crate::{
     api::{Api, Https},
-    authority::{PemFileError, pem_certificates},
+    authority::{PemFileError, Role, Signers, pem_certificates},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -65,6 +65,11 @@ pub enum ServeError {
     /// The TLS configuration could not be made.
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
+    /// An authority that a hub cannot do without is not there.
+    #[error(
+        "sign with the {0} authority: it is not there; restore the directory `authorities` from a backup"
+    )]
+    Authority(Role),
     /// What is revoked could not be published for the first time.
     #[error("publish what is revoked: {0}")]
     Publisher(#[from] PublisherError),
@@ -115,8 +120,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
-    let (trust, device, client) =
-        (Arc::new(keyring.trust.clone()), keyring.device.clone(), keyring.client.clone());
+    let (trust, signers) = (Arc::new(keyring.trust.clone()), Signers::new(&keyring.authorities));
+    let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
+    let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
     let tls = TlsConfigs::new(&trust, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
@@ -165,7 +171,6 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
-    let signs_devices = device.clone();
     let enrolments = enrolment::Counters::default();
     let enrolment = {
         let policy = Policy {
@@ -198,8 +203,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         config: config.clone(),
         trust: keyring.trust.clone(),
         keyring,
-        device: signs_devices,
-        client: client.clone(),
+        signers: signers.clone(),
         tls: tls.clone(),
         publication: publication.clone(),
         registry: registry.clone(),
@@ -224,6 +228,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         client_authority: Arc::new(client),
         trust,
         publication,
+        signers,
         enrolment: enrolments,
         harvested,
         clock,

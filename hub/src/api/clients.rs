@@ -15,7 +15,7 @@ use crate::{
     authority::PublicKey,
     keyring::pem,
     limits::CLIENT_VALIDITY_S,
-    registry::{Certificate, ClientKind, message},
+    registry::{Certificate, ClientKind, IssuedRow, RecordIssued, message},
 };
 
 pub(super) async fn create_claim(
@@ -63,6 +63,7 @@ pub(super) async fn create_app(
     let command =
         message::RegisterClient { tenant: tenant.clone(), kind, id: app.clone(), certificate, replace };
     api.registry(command).await??;
+    api.registry(RecordIssued(IssuedRow::of(&issued.leaf, None, api.now_s()))).await??;
     if replace {
         let reason = "another certificate took the place of this session's; connect with it";
         api.bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);

@@ -27,7 +27,7 @@ use error::ApiError;
 pub use server::Https;
 
 use crate::{
-    authority::{Authority, TrustBundle},
+    authority::{Authority, Signers, TrustBundle},
     enrolment,
     limits::API_BODY_BYTES_MAX,
     place::Place,
@@ -50,6 +50,8 @@ pub struct Api {
     pub client_authority: Arc<Authority>,
     /// Reads certificates.
     pub trust: Arc<TrustBundle>,
+    /// Who signs what operators ask for.
+    pub signers: Signers,
     /// What is revoked, for anybody.
     pub publication: Publication,
     /// What the enrolment counts.
@@ -104,6 +106,10 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(health::metrics))
         .route("/crl/{file}", web::get().to(authority::list))
         .route("/trust/{domain}", web::get().to(authority::object))
+        .route("/api/v1/ca/certificates", web::get().to(authority::issued))
+        .route("/api/v1/ca/certificates", web::post().to(authority::issue))
+        .route("/api/v1/ca/certificates/{serial}", web::get().to(authority::show))
+        .route("/api/v1/ca/certificates/{serial}/revoke", web::post().to(authority::revoke))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))

@@ -11,6 +11,7 @@
 
 mod profile;
 mod public_key;
+mod signers;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::limits::{AUTHORITY_VALIDITY_S, NAME_TEXT_BYTES_MAX, ROOT_VALIDITY_S, 
 pub use muster_trust::{InvalidLeaf, Leaf, Role, Serial, Tenants, TrustBundle, is_signed_by, own_principal};
 pub use profile::PROFILES;
 pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates};
+pub use signers::Signers;
 
 /// Why an authority could not be made, loaded, or would not sign.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +167,12 @@ impl Authority {
     ) -> Result<Self, AuthorityError> {
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8))?;
         Self::load(role, certificate, key)
+    }
+
+    /// The same authority on its own: it does not follow when this one is replaced.
+    pub fn detached(&self) -> Self {
+        let signer = Arc::new(ArcSwap::new(self.signer.load_full()));
+        Self { role: self.role, trust_domain: self.trust_domain.clone(), signer }
     }
 
     /// From now on signs with the key of `other`, an authority of the same role and installation: for all clones.

@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
-//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator` and
-//! `completions` work on this machine.
+//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
+//! `ca rotate`, `ca authorities` and `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -8,6 +8,7 @@
 
 mod app;
 mod audit;
+mod ca;
 mod exit;
 mod hub;
 mod identity;
@@ -114,6 +115,9 @@ enum Command {
     /// Create apps of a tenant.
     #[command(subcommand)]
     App(app::Apps),
+    /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
+    #[command(subcommand)]
+    Ca(ca::Authorities),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -198,6 +202,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
         Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
+        Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

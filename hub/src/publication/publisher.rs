@@ -9,13 +9,13 @@ use tracing::{error, info, warn};
 
 use super::{List, Publication, Published, sign_trust};
 use crate::{
-    authority::{Authority, AuthorityError, Role, TrustBundle},
+    authority::{Authority, AuthorityError, Leaf, Role, Signers, Tenants, TrustBundle},
     config::{Config, Layout},
     keyring::{Keyring, KeyringError},
     limits::{LIST_REFRESH_S, PUBLICATION_PAUSE_FACTOR, PUBLICATION_POLL_TIME, SECRET_BYTES_MAX},
     place::Place,
     private_file,
-    registry::{ListRevocations, RegistryActor, Revocation, RevocationList},
+    registry::{IssuedRow, ListRevocations, RecordIssued, RegistryActor, Revocation, RevocationList},
     tls::{ServerIdentity, TlsConfigs, TlsError},
 };
 
@@ -50,10 +50,8 @@ pub struct PublisherParts {
     pub keyring: Keyring,
     /// What reads certificates.
     pub trust: TrustBundle,
-    /// Signs devices; another generation takes its place when there is one.
-    pub device: Authority,
-    /// Signs clients; the same.
-    pub client: Authority,
+    /// Who signs; another generation takes a place when there is one.
+    pub signers: Signers,
     /// What the doors go by.
     pub tls: TlsConfigs,
     /// What others see.
@@ -95,6 +93,7 @@ impl Publisher {
     /// Nothing could be made, or the registry is not there.
     pub async fn first(&mut self) -> Result<(), PublisherError> {
         self.parts.registry.started().await;
+        self.remember(self.parts.keyring.server_leaf.clone(), &self.keys.server.clone()).await;
         self.look().await;
         self.publish().await.map(drop)
     }
@@ -134,6 +133,16 @@ impl Publisher {
         self.parts.clock.unix_ms() / 1_000
     }
 
+    /// The hub's own certificate is one that can be listed and revoked.
+    async fn remember(&self, leaf: Leaf, server: &ServerIdentity) {
+        let tenants = server.chain.first().and_then(|own| Tenants::of_certificate(own).ok().flatten());
+        let row = IssuedRow::of(&leaf, tenants.map(|tenants| tenants.to_string()), leaf.not_before_s);
+        let Some(registry) = self.parts.registry.address() else { return };
+        if !matches!(registry.send(RecordIssued(row)).await, Ok(Ok(()))) {
+            warn!("the hub's own certificate is not remembered; `muster ca list` does not show it");
+        }
+    }
+
     /// Asks for revocations that are not published. Says whether there are any.
     async fn look(&mut self) -> bool {
         let Some(registry) = self.parts.registry.address() else { return false };
@@ -170,8 +179,8 @@ impl Publisher {
         let opened = tokio::task::spawn_blocking(move || Keyring::open(&config, now_s));
         let keyring = opened.await.map_err(|_| PublisherError::Panicked)??;
         self.parts.trust.replace(&keyring.trust).map_err(PublisherError::Bundle)?;
-        self.parts.device.replace(&keyring.device)?;
-        self.parts.client.replace(&keyring.client)?;
+        self.parts.signers.replace(&keyring.authorities)?;
+        self.remember(keyring.server_leaf, &keyring.server).await;
         self.keys = Arc::new(Keys { authorities: keyring.authorities, server: keyring.server });
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::{
 use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
+    issued::IssuedRows,
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -48,6 +49,7 @@ pub struct Registry {
     claims: BTreeMap<[u8; 32], Claim>,
     clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
     pub(super) revocations: Revocations,
+    pub(super) issued: IssuedRows,
 }
 
 impl Registry {
@@ -130,7 +132,7 @@ impl Registry {
         let operator = tenant == Principal::operator_tenant();
         match (operator, kind) {
             (true, ClientKind::User) => {}
-            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant)),
+            (true, ClientKind::App | ClientKind::Service) => return Err(Refusal::TenantReserved(tenant)),
             (false, _) => self.active_tenant(&tenant).map(|_| ())?,
         }
         let exists = self.clients.contains_key(&(tenant.clone(), kind, id.clone()));
@@ -395,6 +397,7 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
+            Row::Issued(row) => self.issued.insert(row),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }

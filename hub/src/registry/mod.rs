@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod core;
+pub mod issued;
 pub mod limits;
 pub mod message;
 pub mod revocation;
@@ -17,6 +18,7 @@ pub mod row;
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     core::Registry,
+    issued::{IssuedRow, ListIssued, ListedCertificate, RecordIssued},
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},

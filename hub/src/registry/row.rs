@@ -10,6 +10,7 @@ use muster_tpm::endorsement::TpmClass;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
+    issued::IssuedRow,
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
 };
@@ -172,6 +173,8 @@ pub enum ClientKind {
     App,
     /// A person: of a tenant, or an operator of the hub.
     User,
+    /// A service, such as a sink for telemetry: as an app, with certificates that live a day.
+    Service,
 }
 
 impl ClientKind {
@@ -180,7 +183,8 @@ impl ClientKind {
         match kind {
             Kind::App => Some(Self::App),
             Kind::User => Some(Self::User),
-            Kind::Device | Kind::Relay | Kind::Service | Kind::Node | Kind::Software => None,
+            Kind::Service => Some(Self::Service),
+            Kind::Device | Kind::Relay | Kind::Node | Kind::Software => None,
         }
     }
 
@@ -189,6 +193,7 @@ impl ClientKind {
         match self {
             Self::App => Kind::App,
             Self::User => Kind::User,
+            Self::Service => Kind::Service,
         }
     }
 }
@@ -281,6 +286,8 @@ pub enum Row {
     Claim(Claim),
     /// An app or a user.
     Client(Client),
+    /// A certificate that an operator had issued.
+    Issued(IssuedRow),
     /// A certificate that was revoked.
     Revocation(Revocation),
     /// How often the revocations have changed.
@@ -298,6 +305,7 @@ impl Row {
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
             }
+            Self::Issued(row) => format!("i/{}", row.serial).into_bytes(),
             Self::Revocation(revocation) => {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }

@@ -6,9 +6,13 @@
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
+mod authority;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{DeviceId, TenantId, senml};
+
+pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
