@@ -1,6 +1,6 @@
-//! Keeps the trust object fresh: what was fetched last is read at the start, and the hub is asked from time to time. An object
-//! that is older, forged or of others changes nothing. Not for deciding about a hub: that is the verifier's matter, which is
-//! handed the object.
+//! Keeps the trust object fresh: what was fetched last is read at the start, and the hub is asked from time to time. An
+//! object that is older, forged or of others changes nothing. Not for deciding about a hub: that is the verifier's
+//! matter, which is handed the object.
 
 use std::sync::Arc;
 

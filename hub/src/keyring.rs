@@ -154,6 +154,18 @@ pub fn rotate(config: &Config, role: Role, now_s: u64) -> Result<u32, KeyringErr
     Ok(generation)
 }
 
+/// Issues the hub's own certificate anew, with another key, however good the present one looks.
+///
+/// # Errors
+/// The server authority is not here, or the files cannot be written.
+pub(crate) fn renew_server(config: &Config, now_s: u64) -> Result<(), KeyringError> {
+    let layout = config.layout();
+    let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
+    let authority = open_authority(&layout, &vault, Role::Server)?;
+    let (server, _) = issue_server(&authority, config, now_s)?;
+    store_server(&layout, &vault, &server)
+}
+
 /// The name of a hub in its certificate.
 pub fn node_principal(config: &Config) -> Principal {
     Principal {

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
+mod authorities;
 mod durability;
 mod identity;
 mod isolation;
@@ -13,6 +14,7 @@ mod world;
 
 /// The stories, as they are written.
 const STORIES: &[&str] = &[
+    include_str!("authorities.rs"),
     include_str!("durability.rs"),
     include_str!("identity.rs"),
     include_str!("isolation.rs"),

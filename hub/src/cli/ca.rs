@@ -1,5 +1,5 @@
-//! Authorities and the certificates that they signed. To issue, list and revoke is asked of the hub; only a rotation works on
-//! its machine, because it opens the root's key.
+//! Authorities and the certificates that they signed. To issue, list and revoke is asked of the hub; only a rotation works
+//! on its machine, because it opens the root's key.
 
 use std::{
     io::Read as _,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Authorities {
+pub(super) enum Certificates {
     /// Issue a certificate for the key of a signing request. The key itself stays where it is.
     Issue(Issue),
     /// List the certificates that were issued and have not ended. Devices' are shown by `muster device`.
@@ -127,22 +127,22 @@ impl Below {
 
 const CERTIFICATES: &str = "/api/v1/ca/certificates";
 
-pub(super) fn ca(command: Authorities, common: &Common, world: &mut World<'_>) -> Result<Exit, Complaint> {
+pub(super) fn ca(command: Certificates, common: &Common, world: &mut World<'_>) -> Result<Exit, Complaint> {
     match command {
-        Authorities::Rotate { authority, settings } => rotate(authority.role(), common, &settings, world),
-        Authorities::Authorities { settings } => authorities(common, &settings, world),
-        Authorities::Issue(issue) => {
+        Certificates::Rotate { authority, settings } => rotate(authority.role(), common, &settings, world),
+        Certificates::Authorities { settings } => authorities(common, &settings, world),
+        Certificates::Issue(issue) => {
             let csr_pem = signing_request(&issue.csr, world)?;
             issued(issue, csr_pem, &mut Call::new(common, world)?)
         }
-        Authorities::List => list(&mut Call::new(common, world)?),
-        Authorities::Show { serial } => {
+        Certificates::List => list(&mut Call::new(common, world)?),
+        Certificates::Show { serial } => {
             let mut call = Call::new(common, world)?;
             let what = format!("show the certificate {serial}");
             let found = call.hub.get(&what, &format!("{CERTIFICATES}/{}", path_part(&serial)), &[])?;
             show(&found, &mut call)
         }
-        Authorities::Revoke { serial, reason, since } => {
+        Certificates::Revoke { serial, reason, since } => {
             let mut call = Call::new(common, world)?;
             let invalid_since_s = since.map(|since| since.unix_ms(call.now_ms) / 1_000);
             let body = RevokeCertificate { reason, invalid_since_s };

@@ -117,7 +117,7 @@ enum Command {
     App(app::Apps),
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
-    Ca(ca::Authorities),
+    Ca(ca::Certificates),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),

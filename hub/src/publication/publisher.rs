@@ -9,9 +9,9 @@ use tracing::{error, info, warn};
 
 use super::{List, Publication, Published, sign_trust};
 use crate::{
-    authority::{Authority, AuthorityError, Leaf, Role, Signers, Tenants, TrustBundle},
+    authority::{Authority, AuthorityError, Leaf, Role, Serial, Signers, Tenants, TrustBundle},
     config::{Config, Layout},
-    keyring::{Keyring, KeyringError},
+    keyring::{self, Keyring, KeyringError},
     limits::{LIST_REFRESH_S, PUBLICATION_PAUSE_FACTOR, PUBLICATION_POLL_TIME, SECRET_BYTES_MAX},
     place::Place,
     private_file,
@@ -76,6 +76,8 @@ pub struct Publisher {
 struct Keys {
     authorities: Vec<Authority>,
     server: ServerIdentity,
+    /// The serial number of the hub's own certificate.
+    serial: Serial,
 }
 
 impl Publisher {
@@ -83,7 +85,8 @@ impl Publisher {
     pub fn new(mut parts: PublisherParts) -> Self {
         let authorities = std::mem::take(&mut parts.keyring.authorities);
         let server = parts.keyring.server.clone();
-        let keys = Arc::new(Keys { authorities, server });
+        let serial = parts.keyring.server_leaf.serial;
+        let keys = Arc::new(Keys { authorities, server, serial });
         Self { parts, keys, revocations: Arc::default(), version: None, published_at_s: 0 }
     }
 
@@ -94,7 +97,9 @@ impl Publisher {
     pub async fn first(&mut self) -> Result<(), PublisherError> {
         self.parts.registry.started().await;
         self.remember(self.parts.keyring.server_leaf.clone(), &self.keys.server.clone()).await;
-        self.look().await;
+        if self.look().await && self.is_revoked_itself() {
+            self.renew().await?;
+        }
         self.publish().await.map(drop)
     }
 
@@ -112,6 +117,16 @@ impl Publisher {
                 }
             }
             let news = self.look().await;
+            if news && self.is_revoked_itself() {
+                match self.renew().await {
+                    Ok(()) => {
+                        info!("this hub's own certificate was revoked: it has another one, and another key")
+                    }
+                    Err(error) => {
+                        error!(%error, "this hub's own certificate is revoked, and there is no other")
+                    }
+                }
+            }
             let age_s = self.now_s().saturating_sub(self.published_at_s);
             if !news && age_s < LIST_REFRESH_S {
                 continue;
@@ -156,6 +171,20 @@ impl Publisher {
         }
     }
 
+    /// Whether somebody revoked the certificate that this hub shows.
+    fn is_revoked_itself(&self) -> bool {
+        let ours = |row: &Arc<Revocation>| row.authority == Role::Server && row.serial == self.keys.serial;
+        self.revocations.iter().any(ours)
+    }
+
+    /// Takes another key and certificate.
+    async fn renew(&mut self) -> Result<(), PublisherError> {
+        let (config, now_s) = (self.parts.config.clone(), self.now_s());
+        let renewed = tokio::task::spawn_blocking(move || keyring::renew_server(&config, now_s));
+        renewed.await.map_err(|_| PublisherError::Panicked)??;
+        self.reread().await
+    }
+
     /// Makes lists and TLS configurations, and puts them in place. Says how long that took.
     async fn publish(&mut self) -> Result<Duration, PublisherError> {
         let now_s = self.now_s();
@@ -180,8 +209,9 @@ impl Publisher {
         let keyring = opened.await.map_err(|_| PublisherError::Panicked)??;
         self.parts.trust.replace(&keyring.trust).map_err(PublisherError::Bundle)?;
         self.parts.signers.replace(&keyring.authorities)?;
+        let (authorities, serial) = (keyring.authorities, keyring.server_leaf.serial);
         self.remember(keyring.server_leaf, &keyring.server).await;
-        self.keys = Arc::new(Keys { authorities: keyring.authorities, server: keyring.server });
+        self.keys = Arc::new(Keys { authorities, server: keyring.server, serial });
         Ok(())
     }
 }

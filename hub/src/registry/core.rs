@@ -397,7 +397,7 @@ impl Registry {
                 let key = (client.tenant.clone(), client.kind, client.id.clone());
                 self.clients.insert(key, client);
             }
-            Row::Issued(row) => self.issued.insert(row),
+            Row::Issued(row) => self.issued.insert(*row),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
         }

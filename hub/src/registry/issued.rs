@@ -1,5 +1,5 @@
-//! Certificates that an operator had issued: what `muster ca list` shows and `muster ca revoke` finds. Devices' are not among
-//! them: their rows have theirs.
+//! Certificates that an operator had issued: what `muster ca list` shows and `muster ca revoke` finds. Devices' are not
+//! among them: their rows have theirs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,12 +89,12 @@ impl Registry {
         }
         let full = self.issued.rows.len() >= ISSUED_MAX;
         while let Some(ended) = self.issued.take_first(now_s) {
-            effects.push(Effect::Delete(Row::Issued(ended).key()));
+            effects.push(Effect::Delete(Row::Issued(Box::new(ended)).key()));
         }
         if full && let Some(first) = self.issued.take_first(u64::MAX) {
-            effects.push(Effect::Delete(Row::Issued(first).key()));
+            effects.push(Effect::Delete(Row::Issued(Box::new(first)).key()));
         }
-        self.put(Row::Issued(row), effects);
+        self.put(Row::Issued(Box::new(row)), effects);
     }
 
     fn listed(&self, row: &IssuedRow) -> ListedCertificate {

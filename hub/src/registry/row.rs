@@ -287,7 +287,7 @@ pub enum Row {
     /// An app or a user.
     Client(Client),
     /// A certificate that an operator had issued.
-    Issued(IssuedRow),
+    Issued(Box<IssuedRow>),
     /// A certificate that was revoked.
     Revocation(Revocation),
     /// How often the revocations have changed.
