@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use rustls::{AlertDescription, CertificateError, ClientConfig, OtherError, pki_types::ServerName};
+use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -41,7 +41,7 @@ pub enum Loss {
     #[error("speak TLS with the hub: it says {0:?}")]
     Alert(AlertDescription),
     /// We would not have the hub's certificate, or its TLS.
-    #[error("trust the hub: {}; check `root`, and whether that hub may serve this tenant", plain(.0))]
+    #[error("trust the hub: {}; check `root`, and whether that hub may serve this tenant", muster_trust::told(.0))]
     Untrusted(rustls::Error),
     /// The connection broke.
     #[error("keep the connection to the hub: {0}")]
@@ -49,14 +49,6 @@ pub enum Loss {
     /// The hub closed it.
     #[error("keep the connection to the hub: the hub closed it")]
     Closed,
-}
-
-/// What our own verifier said, without the words that the library wraps around it.
-fn plain(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.to_string(),
-        other => other.to_string(),
-    }
 }
 
 impl Loss {

@@ -85,6 +85,14 @@ impl HubTrust {
     }
 }
 
+/// What a verifier of ours said, without the words that the library wraps around it.
+pub fn told(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// One pinned root.
 #[derive(Debug)]
 struct Root {

@@ -23,7 +23,7 @@ mod tenants;
 pub use bundle::{AuthorityCertificate, NotThePeer, TrustBundle, authority_of, is_signed_by, read_authority};
 pub use client_verifier::ClientVerifier;
 pub use expect::{Expect, Refused};
-pub use hub_verifier::{HubTrust, HubVerifier, NotAHub, entitled};
+pub use hub_verifier::{HubTrust, HubVerifier, NotAHub, entitled, told};
 pub use leaf::{InvalidLeaf, Leaf, Serial, own_principal};
 pub use object::{Disbelief, TRUST_SIGNER, TrustObject};
 pub use profile::{ARC, Profile, TENANTS_OID, TRUST_SIGNING_OID, kind_oid};

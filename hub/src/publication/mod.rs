@@ -53,3 +53,6 @@ impl Publication {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod measure;

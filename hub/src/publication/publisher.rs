@@ -73,11 +73,11 @@ pub struct Publisher {
 }
 
 /// What is signed with.
-struct Keys {
-    authorities: Vec<Authority>,
-    server: ServerIdentity,
+pub(super) struct Keys {
+    pub(super) authorities: Vec<Authority>,
+    pub(super) server: ServerIdentity,
     /// The serial number of the hub's own certificate.
-    serial: Serial,
+    pub(super) serial: Serial,
 }
 
 impl Publisher {
@@ -217,7 +217,7 @@ impl Publisher {
 }
 
 /// The slow part.
-fn make(
+pub(super) fn make(
     keys: &Keys,
     revocations: &[Arc<Revocation>],
     trust: &TrustBundle,
