@@ -36,6 +36,7 @@ use crate::{
     sensors::{Machine, Schedule, Sensors},
     state::{StateDir, StateError},
     tls::{Credentials, Dialects, TlsError, read_roots},
+    trust::TrustKeeper,
     uplink::{Core, Finish, Settings, Uplink, UplinkParts},
 };
 
@@ -147,6 +148,17 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     let dialects = Dialects::new(&roots, &credentials)?;
     let hub = Hub { address: config.hub.clone(), server_name: config.server_name.clone() };
     let seed = random()?;
+    let keeper = TrustKeeper {
+        hub: hub.clone(),
+        config: Arc::clone(&dialects.trust),
+        roots,
+        trust: Arc::clone(credentials.trust()),
+        state: Arc::clone(&state),
+    };
+    keeper.load();
+    // It needs no actor: nobody addresses it, and it owns nothing but a file.
+    let jitter = f64::from(u16::try_from(seed & 0xffff).unwrap_or_default()) / f64::from(u16::MAX);
+    tokio::spawn(keeper.keep(jitter));
     let (retry_first, retry_max) = (config.retry_first, config.retry_max);
     let finished = Rc::new(Notify::new());
 

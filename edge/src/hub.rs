@@ -41,7 +41,7 @@ pub enum Loss {
     #[error("speak TLS with the hub: it says {0:?}")]
     Alert(AlertDescription),
     /// We would not have the hub's certificate, or its TLS.
-    #[error("trust the hub: {0}; check `root`, and whether that hub may serve this tenant")]
+    #[error("trust the hub: {}; check `root`, and whether that hub may serve this tenant", muster_trust::told(.0))]
     Untrusted(rustls::Error),
     /// Our own key would not sign.
     #[error("show the hub who this device is: {0}")]

@@ -48,6 +48,7 @@ pub mod relay;
 pub mod sensors;
 pub mod state;
 pub mod tls;
+pub mod trust;
 pub mod uplink;
 
 pub use line::Line;

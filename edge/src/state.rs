@@ -151,6 +151,22 @@ impl StateDir {
         }
     }
 
+    /// A file of at most this many bytes, if it is there.
+    pub(crate) fn read_bytes(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.path.join(name);
+        let found = fs::metadata(&path).and_then(|file| {
+            if usize::try_from(file.len()).is_ok_and(|length| length <= bytes_max) {
+                return fs::read(&path);
+            }
+            Err(io::Error::other(format!("it has more than {bytes_max} bytes")))
+        });
+        match found {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError::Io { path, source }),
+        }
+    }
+
     /// Replaces a small file at once: written beside it, flushed, and moved over it.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.path.join(name);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use muster_schemas::enrolment;
+use muster_schemas::{enrolment, trust};
 use muster_trust::{HubTrust, HubVerifier};
 use rustls::{
     ClientConfig, Error, SignatureScheme,
@@ -100,7 +100,7 @@ impl ResolvesClientCert for Credentials {
     }
 }
 
-/// The three ways to speak to the hub.
+/// The ways to speak to the hub.
 #[derive(Debug, Clone)]
 pub struct Dialects {
     /// The first enrolment: no certificate yet.
@@ -109,6 +109,8 @@ pub struct Dialects {
     pub renewal: Arc<ClientConfig>,
     /// An ordinary session.
     pub session: Arc<ClientConfig>,
+    /// The trust object, which any hub may hand out.
+    pub trust: Arc<ClientConfig>,
 }
 
 impl Dialects {
@@ -142,6 +144,7 @@ impl Dialects {
             enrolment: with(enrolment::ALPN, None)?,
             renewal: with(enrolment::ALPN, Some(credentials))?,
             session: with(MQTT_ALPN, Some(credentials))?,
+            trust: with(trust::ALPN, None)?,
         })
     }
 }

@@ -27,7 +27,7 @@ use tracing::info;
 use crate::{
     api::{Api, Https},
     attest::AttestingGate,
-    authority::{PemFileError, pem_certificates, revocation_lists},
+    authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -38,7 +38,7 @@ use crate::{
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::{Peers, Pins},
     place::Place,
-    publication::{Publication, Publisher, PublisherError, PublisherParts},
+    publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
     registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
@@ -69,6 +69,11 @@ pub enum ServeError {
     /// The TLS configuration could not be made.
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
+    /// An authority that a hub cannot do without is not there.
+    #[error(
+        "sign with the {0} authority: it is not there; restore the directory `authorities` from a backup"
+    )]
+    Authority(Role),
     /// What is revoked could not be published for the first time.
     #[error("publish what is revoked: {0}")]
     Publisher(#[from] PublisherError),
@@ -140,7 +145,9 @@ async fn run(
     store: &Store,
     (clock, trust_clock): (SharedClock, bool),
 ) -> Result<(), ServeError> {
-    let (device, client) = (keyring.device.clone(), keyring.client.clone());
+    let signers = Signers::new(&keyring.authorities);
+    let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
+    let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
     let pins = Pins::default();
     let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
     let witness = Witness::new(clock.clone());
@@ -205,7 +212,6 @@ async fn run(
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
-    let signs_devices = device.clone();
     let device = Arc::new(device);
     let enrolments = enrolment::Counters::default();
     let enrolment = {
@@ -240,8 +246,7 @@ async fn run(
         trust: trust.clone(),
         witness: witness.clone(),
         keyring,
-        device: signs_devices,
-        client: client.clone(),
+        signers: signers.clone(),
         tls: tls.clone(),
         publication: publication.clone(),
         registry: registry.clone(),
@@ -263,6 +268,7 @@ async fn run(
     let sessions = Arc::new(sessions);
     let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
     let passwords = Arc::new(passwords);
+    let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
     let api = Api {
         registry,
         telemetry,
@@ -276,6 +282,7 @@ async fn run(
         relying_party: config.webauthn.clone(),
         trust,
         publication,
+        signers,
         enrolment: enrolments,
         harvested,
         witness,
@@ -285,7 +292,11 @@ async fn run(
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
-        mqtt_tls: vec![bus.mqtt_with_passwords(gate.clone(), passwords, tls.mqtt), Arc::new(enroller)],
+        mqtt_tls: vec![
+            bus.mqtt_with_passwords(gate.clone(), passwords, tls.mqtt),
+            Arc::new(enroller),
+            Arc::new(desk),
+        ],
         mqtt_wss: vec![bus.mqtt_over_websocket(gate, tls.wss, origins)],
         https: vec![Arc::new(Https::new(api, tls.https))],
     };

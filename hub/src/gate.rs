@@ -101,8 +101,8 @@ fn refused(reason: String) -> Admission {
 pub(crate) fn rights(principal: &Principal, app: Arc<Access>) -> Option<Arc<Access>> {
     match principal.kind {
         Kind::Device => Some(Arc::new(Access::device(&principal.id))),
-        Kind::App => Some(app),
-        Kind::Relay | Kind::User | Kind::Service | Kind::Node | Kind::Software => None,
+        Kind::App | Kind::Service => Some(app),
+        Kind::Relay | Kind::User | Kind::Node | Kind::Software => None,
     }
 }
 

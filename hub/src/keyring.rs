@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
 use muster_schemas::{Kind, Principal, TrustDomain};
+use muster_trust::limits::GENERATIONS_MAX;
 
 use crate::{
     authority::{
@@ -63,6 +64,9 @@ pub enum KeyringError {
     /// The storage root key has a wrong length; the file is not what it should be.
     #[error("use the storage root key: it does not have {STORAGE_KEY_BYTES} bytes; restore it from a backup")]
     StorageKey,
+    /// There are as many generations of an authority as are trusted at one time.
+    #[error("make another {0} authority: there are {GENERATIONS_MAX} already")]
+    Generations(Role),
     /// A new certificate could not be written.
     #[error("write a certificate")]
     Write(#[source] std::io::Error),
@@ -131,6 +135,35 @@ impl Keyring {
             server_leaf,
         })
     }
+}
+
+/// Puts a new authority beside the newest of its role, and gives its number. The hub signs with it when it reads its keys
+/// anew; until then the old one does, and both are trusted from then on.
+///
+/// # Errors
+/// The root's key is not here, or there are enough of them.
+pub fn rotate(config: &Config, role: Role, now_s: u64) -> Result<u32, KeyringError> {
+    let layout = config.layout();
+    let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
+    let generation = authorities::newest(&layout, role) + 1;
+    if generation > GENERATIONS_MAX {
+        return Err(KeyringError::Generations(role));
+    }
+    let root = open_authority(&layout, &vault, Role::Root)?;
+    create_authority(&layout, &vault, &root.new_generation(role, generation, now_s)?)?;
+    Ok(generation)
+}
+
+/// Issues the hub's own certificate anew, with another key, however good the present one looks.
+///
+/// # Errors
+/// The server authority is not here, or the files cannot be written.
+pub(crate) fn renew_server(config: &Config, now_s: u64) -> Result<(), KeyringError> {
+    let layout = config.layout();
+    let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
+    let authority = open_authority(&layout, &vault, Role::Server)?;
+    let (server, _) = issue_server(&authority, config, now_s)?;
+    store_server(&layout, &vault, &server)
 }
 
 /// The name of a hub in its certificate.

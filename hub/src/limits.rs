@@ -24,6 +24,8 @@ pub const LIST_REFRESH_S: u64 = DAY_S / 2;
 pub const PUBLICATION_POLL_TIME: Duration = Duration::from_millis(500);
 /// A publication is followed by a pause this many times as long, so that it takes at most a tenth of a core.
 pub const PUBLICATION_PAUSE_FACTOR: u32 = 10;
+/// Longest time that a peer may take over the trust object.
+pub const TRUST_SEND_TIME_MAX: Duration = Duration::from_secs(10);
 /// Default life of a device's certificate, in seconds: a lease on an attestation.
 pub const DEVICE_VALIDITY_S: u64 = 7 * DAY_S;
 /// Shortest life of a device's certificate that may be configured, in seconds.

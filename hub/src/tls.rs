@@ -14,7 +14,7 @@ use rustls::{
     version::TLS13,
 };
 
-use muster_schemas::enrolment;
+use muster_schemas::{enrolment, trust};
 use muster_trust::{ClientVerifier, Expect, Role};
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
-pub const MQTT_ALPN: [&[u8]; 2] = [b"mqtt", enrolment::ALPN];
+pub const MQTT_ALPN: [&[u8]; 3] = [b"mqtt", enrolment::ALPN, trust::ALPN];
 /// Protocols of the HTTPS listener.
 pub const HTTPS_ALPN: [&[u8]; 1] = [b"http/1.1"];
 

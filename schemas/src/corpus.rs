@@ -6,6 +6,7 @@ use crate::{
     attest::{self, Answer, Challenge, Outcome},
     enrolment::{DeviceFrame, HubFrame, frame_length, samples},
     senml::Pack,
+    trust::{SignedTrust, Trust},
 };
 
 fn corpus(target: &str) -> PathBuf {
@@ -42,6 +43,16 @@ fn attest(input: &[u8]) -> bool {
     challenge.is_ok() || answer.is_ok() || outcome.is_ok()
 }
 
+/// What the fuzz target `trust` runs: an object as it travels, or what is signed of one.
+fn trust(input: &[u8]) -> bool {
+    let signed = SignedTrust::decode(input).map(|signed| {
+        assert_eq!(signed.encode(), input);
+        Trust::decode(&signed.body).is_ok()
+    });
+    let body = Trust::decode(input).map(|trust| assert_eq!(trust.encode(), input));
+    signed == Ok(true) || body.is_ok()
+}
+
 /// What the fuzz target `senml` runs: what is read can be written, and then means the same.
 fn senml(input: &[u8]) -> bool {
     let Ok(pack) = Pack::parse(input) else { return false };
@@ -52,8 +63,13 @@ fn senml(input: &[u8]) -> bool {
 
 #[test]
 fn the_corpus_never_panics() {
-    for (target, run) in [("enrolment", enrolment as fn(&[u8]) -> bool), ("attest", attest), ("senml", senml)]
-    {
+    let targets = [
+        ("enrolment", enrolment as fn(&[u8]) -> bool),
+        ("attest", attest),
+        ("senml", senml),
+        ("trust", trust),
+    ];
+    for (target, run) in targets {
         for (path, seed) in seeds(target) {
             let accepted = run(&seed);
             let file = path.rsplit('/').next().unwrap_or_default();
@@ -121,4 +137,16 @@ fn write_the_seeds() {
     );
     write("senml", "huge-array-cbor", &[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     write("senml", "name-json", br#"[{"n":"../../etc passwd","v":1}]"#);
+
+    for revoked in [0, 3, 100] {
+        let signed = crate::trust::tests::sample(revoked);
+        write("trust", &format!("valid-{revoked}"), &signed.encode());
+        write("trust", &format!("valid-body-{revoked}"), &signed.body);
+        write("trust", &format!("truncated-{revoked}"), &signed.encode()[..900 + revoked]);
+    }
+    let mut unordered = Trust::decode(&crate::trust::tests::sample(2).body).expect("a sample");
+    unordered.revoked.reverse();
+    write("trust", "unordered-body", &unordered.encode());
+    write("trust", "huge-length", &[0xa3, 0, 0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    write("trust", "indefinite", &[0xbf, 0, 0x41, 0, 1, 0x80, 2, 0x41, 0, 0xff]);
 }

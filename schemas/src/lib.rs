@@ -24,6 +24,7 @@ pub mod senml;
 pub mod stored;
 mod subscription;
 mod topic;
+pub mod trust;
 
 #[cfg(test)]
 mod corpus;

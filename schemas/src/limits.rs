@@ -14,6 +14,16 @@ pub const TOPIC_LEVELS_MAX: usize = 64;
 /// Deepest nesting of a CBOR item that is passed over unread, or of a JSON value likewise.
 pub const CBOR_DEPTH_MAX: usize = 8;
 
+/// Longest trust object, in bytes.
+pub const TRUST_OBJECT_BYTES_MAX: usize = 128 * 1_024;
+/// Most authorities in a trust object: eight generations of five roles.
+pub const TRUST_AUTHORITIES_MAX: usize = 40;
+/// Most revoked certificates of hubs, relays and authorities in a trust object.
+pub const TRUST_REVOKED_MAX: usize = 4_096;
+/// Most certificates of who signed a trust object.
+pub const TRUST_CHAIN_CERTIFICATES_MAX: usize = 4;
+/// Longest signature of a trust object, in bytes. ECDSA on P-256 has at most 72.
+pub const TRUST_SIGNATURE_BYTES_MAX: usize = 128;
 /// Longest frame of `muster-enroll/1` without its length prefix, in bytes.
 pub const ENROLMENT_FRAME_BYTES_MAX: usize = 16 * 1_024;
 /// Most keys of a frame.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod attest;
+mod authorities;
 mod durability;
 mod explain;
 mod firmware;
@@ -19,6 +20,7 @@ mod world;
 
 /// The stories, as they are written.
 const STORIES: &[&str] = &[
+    include_str!("authorities.rs"),
     include_str!("durability.rs"),
     include_str!("identity.rs"),
     include_str!("isolation.rs"),

@@ -8,8 +8,8 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 use x509_parser::prelude::X509Certificate;
 
 use crate::{
-    Expect, InvalidLeaf, Leaf, Refused, Role, Tenants,
-    leaf::{parse, uris, validity},
+    Expect, InvalidLeaf, Leaf, Refused, Role, Serial, Tenants,
+    leaf::{parse, serial, uris, validity},
     limits::GENERATIONS_MAX,
 };
 
@@ -43,6 +43,8 @@ pub struct AuthorityCertificate {
     pub generation: u32,
     /// The installation.
     pub trust_domain: TrustDomain,
+    /// Its serial number.
+    pub serial: Serial,
     /// Its public key, a SubjectPublicKeyInfo in DER.
     pub spki: Vec<u8>,
     /// The start of its life, Unix seconds.
@@ -210,6 +212,7 @@ pub fn authority_of(certificate: &CertificateDer<'_>) -> Result<AuthorityCertifi
         role,
         generation,
         trust_domain: trust_domain.parse().map_err(|_| "its name is not a trust domain")?,
+        serial: serial(&parsed).map_err(|_| "its serial number has another length than ours")?,
         spki: parsed.public_key().raw.to_vec(),
         not_before_s,
         not_after_s,
@@ -237,6 +240,7 @@ pub fn is_signed_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_
     let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1;
     let key = &issuer.public_key().subject_public_key.data;
     certificate.issuer().as_raw() == issuer.subject().as_raw()
+        && certificate.signature_algorithm == certificate.tbs_certificate.signature
         && aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, key)
             .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
             .is_ok()

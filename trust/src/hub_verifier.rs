@@ -17,7 +17,10 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use crate::{Expect, InvalidLeaf, Leaf, Refused, Role, Tenants, authority_of, is_signed_by, read_authority};
+use crate::{
+    Disbelief, Expect, InvalidLeaf, Leaf, Refused, Role, Tenants, TrustObject, authority_of, is_signed_by,
+    read_authority,
+};
 
 /// Why a certificate whose chain leads to the root is not that of this device's hub.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,12 @@ pub enum NotAHub {
     /// It is somebody else's, or of a hub of others.
     #[error("the certificate {0}")]
     Refused(#[from] Refused),
+    /// The trust object says so.
+    #[error("the certificate is revoked, or its authority is, as of version {version} of the trust object")]
+    Revoked {
+        /// Which object.
+        version: u64,
+    },
 }
 
 /// What a device knows that changes while it runs. Shared by all its connections.
@@ -38,6 +47,8 @@ pub enum NotAHub {
 pub struct HubTrust {
     /// The device's own tenant; none before its first enrolment.
     tenant: ArcSwapOption<TenantId>,
+    /// What is revoked; none until the first was fetched.
+    object: ArcSwapOption<TrustObject>,
 }
 
 impl HubTrust {
@@ -46,9 +57,39 @@ impl HubTrust {
         self.tenant.store(tenant.map(Arc::new));
     }
 
+    /// From the next handshake on, a hub must not be revoked by this. Says whether it is newer than the one before.
+    ///
+    /// # Errors
+    /// It is older: nothing changes.
+    pub fn take(&self, object: TrustObject) -> Result<bool, Disbelief> {
+        let offered = object.trust().version;
+        let present = self.object.load().as_ref().map(|present| present.trust().version);
+        match present {
+            Some(present) if offered < present => Err(Disbelief::RolledBack { present, offered }),
+            Some(present) if offered == present => Ok(false),
+            _ => {
+                self.object.store(Some(Arc::new(object)));
+                Ok(true)
+            }
+        }
+    }
+
+    /// What is known to be revoked.
+    pub fn object(&self) -> Option<Arc<TrustObject>> {
+        self.object.load_full()
+    }
+
     /// The tenant that a hub must be entitled to.
     pub fn tenant(&self) -> Option<TenantId> {
         self.tenant.load().as_deref().cloned()
+    }
+}
+
+/// What a verifier of ours said, without the words that the library wraps around it.
+pub fn told(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -143,7 +184,13 @@ impl HubVerifier {
         let leaf = Leaf::read_as(end_entity, issuer.role, &root.trust_domain)?;
         let serves = Tenants::of_certificate(end_entity)?;
         let tenant = if self.any_tenant { None } else { self.trust.tenant() };
-        Ok(Expect::hub(tenant).check(&leaf, serves.as_ref())?)
+        Expect::hub(tenant).check(&leaf, serves.as_ref())?;
+        match self.trust.object() {
+            Some(object) if object.revokes(leaf.serial) || object.revokes(issuer.serial) => {
+                Err(NotAHub::Revoked { version: object.trust().version })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

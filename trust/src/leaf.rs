@@ -11,7 +11,7 @@ use muster_schemas::{InvalidPrincipal, Kind, Principal, TrustDomain};
 use crate::{
     InvalidTenants, Role,
     limits::{CERTIFICATE_BYTES_MAX, SERIAL_BYTES},
-    profile::{Profile, is_oid, kind_oid},
+    profile::{Profile, TRUST_SIGNING_OID, is_oid, kind_oid},
 };
 
 /// The serial number of a certificate of ours: 16 bytes, shown as lower-case hexadecimal.
@@ -138,12 +138,11 @@ impl Leaf {
             return Err(InvalidLeaf::Kind { role, kind: principal.kind });
         }
         check_usages(&certificate, principal.kind)?;
-        let serial: [u8; SERIAL_BYTES] =
-            certificate.raw_serial().try_into().map_err(|_| InvalidLeaf::Serial)?;
+        let serial = serial(&certificate)?;
         let (not_before_s, not_after_s) = validity(&certificate)?;
         Ok(Self {
             principal,
-            serial: Serial(serial),
+            serial,
             spki_sha256: sha256(certificate.public_key().raw),
             not_before_s,
             not_after_s,
@@ -220,6 +219,15 @@ fn check_usages(certificate: &X509Certificate<'_>, kind: Kind) -> Result<(), Inv
     if named { Ok(()) } else { Err(wrong()) }
 }
 
+/// Whether a certificate may sign the trust object.
+pub(crate) fn is_trust_signer(der: &CertificateDer<'_>) -> Result<bool, InvalidLeaf> {
+    let certificate = parse(der)?;
+    let usages = certificate.extended_key_usage().map_err(|_| InvalidLeaf::Malformed)?;
+    Ok(usages.is_some_and(|usages| {
+        usages.value.other.iter().any(|usage| is_oid(usage.as_bytes(), &TRUST_SIGNING_OID))
+    }))
+}
+
 /// SHA-256.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
@@ -236,6 +244,11 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(InvalidLeaf::Malformed),
     }
+}
+
+/// The serial number of a certificate, which has the length of ours.
+pub(crate) fn serial(certificate: &X509Certificate<'_>) -> Result<Serial, InvalidLeaf> {
+    Ok(Serial(certificate.raw_serial().try_into().map_err(|_| InvalidLeaf::Serial)?))
 }
 
 /// The start and end of a certificate's life, Unix seconds.

@@ -31,6 +31,7 @@ fn authority(name: &str, above: Option<&Authority>) -> Authority {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.serial_number = Some(SerialNumber::from_slice(&[0x41; 16]));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     parameters.subject_alt_names = vec![SanType::URI("spiffe://muster.example".try_into().expect("uri"))];

@@ -106,6 +106,7 @@ fn authority(name: &str, above: Option<&Authority>) -> Authority {
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, name);
     parameters.subject_alt_names = vec![SanType::URI("spiffe://muster.example".try_into().unwrap())];
+    parameters.serial_number = Some(SerialNumber::from_slice(&[0x41; 16]));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();

@@ -15,7 +15,7 @@ use crate::{
     authority::PublicKey,
     keyring::pem,
     limits::CLIENT_VALIDITY_S,
-    registry::{Certificate, ClientKind, message},
+    registry::{Certificate, ClientKind, IssuedRow, RecordIssued, message},
 };
 
 pub(super) async fn create_claim(
@@ -74,6 +74,7 @@ pub(super) async fn issue(
     let command =
         message::RegisterClient { tenant: tenant.clone(), kind, id: id.clone(), certificate, replace };
     api.registry(command).await??;
+    api.registry(RecordIssued(IssuedRow::of(&issued.leaf, None, api.now_s()))).await??;
     if replace {
         api.close_replaced(&principal);
     }

@@ -41,7 +41,7 @@ use error::ApiError;
 pub use server::Https;
 
 use crate::{
-    authority::Authority,
+    authority::{Authority, Signers},
     enrolment,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
@@ -77,6 +77,8 @@ pub struct Api {
     pub relying_party: Option<RelyingParty>,
     /// Reads certificates.
     pub trust: Arc<Peers>,
+    /// Who signs what operators ask for.
+    pub signers: Signers,
     /// What is revoked, for anybody.
     pub publication: Publication,
     /// What the enrolment counts.
@@ -139,6 +141,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/v1/alarms", web::get().to(alarms::list))
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .configure(webauthn::routes)
+        .route("/trust/{domain}", web::get().to(authority::object))
+        .route("/api/v1/ca/certificates", web::get().to(authority::issued))
+        .route("/api/v1/ca/certificates", web::post().to(authority::issue))
+        .route("/api/v1/ca/certificates/{serial}", web::get().to(authority::show))
+        .route("/api/v1/ca/certificates/{serial}/revoke", web::post().to(authority::revoke))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
@@ -165,7 +172,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
                 .route("/{tenant}/users", web::post().to(people::create_user))
                 .service(
-                    web::scope("/{tenant}/{kind:apps|users}")
+                    web::scope("/{tenant}/{kind:apps|users|services}")
                         .route("", web::get().to(people::list))
                         .route("/{id}", web::delete().to(people::remove))
                         .route("/{id}/pinned", web::put().to(people::pin))

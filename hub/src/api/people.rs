@@ -35,6 +35,7 @@ use crate::{
 pub(super) enum Many {
     Apps,
     Users,
+    Services,
 }
 
 impl From<Many> for ClientKind {
@@ -42,6 +43,7 @@ impl From<Many> for ClientKind {
         match many {
             Many::Apps => Self::App,
             Many::Users => Self::User,
+            Many::Services => Self::Service,
         }
     }
 }

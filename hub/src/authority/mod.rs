@@ -12,6 +12,7 @@
 mod certs_only;
 mod profile;
 mod public_key;
+mod signers;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub use certs_only::certs_only;
 pub use muster_trust::{InvalidLeaf, Leaf, Role, Serial, Tenants, TrustBundle, is_signed_by, own_principal};
 pub use profile::PROFILES;
 pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates, revocation_lists};
+pub use signers::Signers;
 
 /// Why an authority could not be made, loaded, or would not sign.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +169,12 @@ impl Authority {
     ) -> Result<Self, AuthorityError> {
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(pkcs8))?;
         Self::load(role, certificate, key)
+    }
+
+    /// The same authority on its own: it does not follow when this one is replaced.
+    pub fn detached(&self) -> Self {
+        let signer = Arc::new(ArcSwap::new(self.signer.load_full()));
+        Self { role: self.role, trust_domain: self.trust_domain.clone(), signer }
     }
 
     /// From now on signs with the key of `other`, an authority of the same role and installation: for all clones.

@@ -163,6 +163,10 @@ fn request(
                 call.hub.post(what, &format!("/api/v1/tenants/{tenant}/apps"), &body)?;
             Made { certificate_pem, ca_pem }
         }
+        ClientKind::Service => {
+            let next = "issue one with `muster ca issue service`";
+            return Err(Complaint::new(Exit::Usage, what, "services bring a request of their own", next));
+        }
         ClientKind::User => {
             let body = NewUser { user: id.clone(), csr_pem: Some(csr_pem), replace };
             let User { certificate_pem, ca_pem, .. } =

@@ -57,6 +57,13 @@ pub(super) struct Settings {
     settings: Vec<String>,
 }
 
+impl Settings {
+    /// As the configuration takes them.
+    pub(super) fn as_flags(&self) -> &[String] {
+        &self.settings
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -173,7 +180,7 @@ pub(super) fn renew_operator(
     Ok(Exit::Ok)
 }
 
-fn invalid(what: &str, error: &ConfigError) -> Complaint {
+pub(super) fn invalid(what: &str, error: &ConfigError) -> Complaint {
     let next = match error {
         ConfigError::Read { .. } => "name the right file with --config, or make a hub: muster init",
         _ => "see: muster check",

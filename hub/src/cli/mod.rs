@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
-//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator` and
-//! `completions` work on this machine.
+//! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
+//! `ca rotate`, `ca authorities` and `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -10,6 +10,7 @@ mod admission;
 mod app;
 mod attest;
 mod audit;
+mod ca;
 mod exit;
 mod explain;
 mod firmware;
@@ -137,6 +138,9 @@ enum Command {
     /// Approve firmware, and say whose approvals count.
     #[command(subcommand)]
     Firmware(firmware::Firmware),
+    /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
+    #[command(subcommand)]
+    Ca(ca::Certificates),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -227,6 +231,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
+        Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

@@ -49,6 +49,7 @@ pub(super) fn client(kind: ClientKind, command: Clients, call: &mut Call<'_>) ->
     let many = match kind {
         ClientKind::App => "apps",
         ClientKind::User => "users",
+        ClientKind::Service => "services",
     };
     match command {
         Clients::Life(command) => life::client(kind, many, command, call),

@@ -1,5 +1,5 @@
-//! Revocation lists (RFC 5280 §5), one for each authority: for stock clients, and for the hub's own TLS. Pure, and slow with
-//! a long list: it is called where it holds up nobody.
+//! Revocation lists (RFC 5280 §5), one for each authority: for stock clients, and for the hub's own TLS. Pure, and slow
+//! with a long list: it is called where it holds up nobody.
 
 use std::{sync::Arc, time::Duration};
 

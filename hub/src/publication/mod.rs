@@ -4,19 +4,25 @@
 //!
 //! ```text
 //!   registry rows ──▶ Publisher ──(a thread that may be slow)──▶ lists, TLS ──▶ doors: from the next handshake on
-//!                     at most once a second                                └──▶ HTTPS: /crl/<authority>.crl
+//!                                                                          ├──▶ HTTPS: /crl/<authority>.crl
+//!                                                                          └──▶ muster-trust/1, HTTPS: the trust object
 //! ```
 //!
 //! Connections that are open keep what they were made with, and are closed by whoever revoked their certificate.
 
+mod desk;
 mod list;
+mod object;
 mod publisher;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
+pub use desk::TrustDesk;
 pub use list::List;
+pub use object::sign_trust;
 pub use publisher::{Publisher, PublisherError, PublisherParts};
 
 /// What is published at a moment.
@@ -24,6 +30,8 @@ pub use publisher::{Publisher, PublisherError, PublisherParts};
 pub struct Published {
     /// One list for each authority below the root.
     pub lists: Vec<List>,
+    /// The signed trust object; none when there is no software authority to entitle who signs it.
+    pub object: Option<Bytes>,
     /// Grows with each publication, over restarts too.
     pub number: u64,
 }
@@ -45,3 +53,6 @@ impl Publication {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod measure;

@@ -7,16 +7,16 @@ use muster_actors::SharedClock;
 use tokio::{sync::Notify, time::sleep};
 use tracing::{error, info, warn};
 
-use super::{List, Publication, Published};
+use super::{List, Publication, Published, sign_trust};
 use crate::{
-    authority::{Authority, AuthorityError},
+    authority::{Authority, AuthorityError, Leaf, Role, Serial, Signers, Tenants},
     config::{Config, Layout},
-    keyring::{Keyring, KeyringError},
+    keyring::{self, Keyring, KeyringError},
     limits::{LIST_REFRESH_S, PUBLICATION_PAUSE_FACTOR, PUBLICATION_POLL_TIME, SECRET_BYTES_MAX},
     pinned::Peers,
     place::Place,
     private_file,
-    registry::{ListRevocations, RegistryActor, Revocation, RevocationList},
+    registry::{IssuedRow, ListRevocations, RecordIssued, RegistryActor, Revocation, RevocationList},
     tls::{ServerIdentity, TlsConfigs, TlsError},
     witness::Witness,
 };
@@ -54,10 +54,8 @@ pub struct PublisherParts {
     pub trust: Arc<Peers>,
     /// Who is told whom the doors refused.
     pub witness: Witness,
-    /// Signs devices; another generation takes its place when there is one.
-    pub device: Authority,
-    /// Signs clients; the same.
-    pub client: Authority,
+    /// Who signs; another generation takes a place when there is one.
+    pub signers: Signers,
     /// What the doors go by.
     pub tls: TlsConfigs,
     /// What others see.
@@ -79,9 +77,11 @@ pub struct Publisher {
 }
 
 /// What is signed with.
-struct Keys {
-    authorities: Vec<Authority>,
-    server: ServerIdentity,
+pub(super) struct Keys {
+    pub(super) authorities: Vec<Authority>,
+    pub(super) server: ServerIdentity,
+    /// The serial number of the hub's own certificate.
+    pub(super) serial: Serial,
 }
 
 impl Publisher {
@@ -89,7 +89,8 @@ impl Publisher {
     pub fn new(mut parts: PublisherParts) -> Self {
         let authorities = std::mem::take(&mut parts.keyring.authorities);
         let server = parts.keyring.server.clone();
-        let keys = Arc::new(Keys { authorities, server });
+        let serial = parts.keyring.server_leaf.serial;
+        let keys = Arc::new(Keys { authorities, server, serial });
         Self { parts, keys, revocations: Arc::default(), version: None, published_at_s: 0 }
     }
 
@@ -99,7 +100,10 @@ impl Publisher {
     /// Nothing could be made, or the registry is not there.
     pub async fn first(&mut self) -> Result<(), PublisherError> {
         self.parts.registry.started().await;
-        self.look().await;
+        self.remember(self.parts.keyring.server_leaf.clone(), &self.keys.server.clone()).await;
+        if self.look().await && self.is_revoked_itself() {
+            self.renew().await?;
+        }
         self.publish().await.map(drop)
     }
 
@@ -117,6 +121,16 @@ impl Publisher {
                 }
             }
             let news = self.look().await;
+            if news && self.is_revoked_itself() {
+                match self.renew().await {
+                    Ok(()) => {
+                        info!("this hub's own certificate was revoked: it has another one, and another key")
+                    }
+                    Err(error) => {
+                        error!(%error, "this hub's own certificate is revoked, and there is no other")
+                    }
+                }
+            }
             let age_s = self.now_s().saturating_sub(self.published_at_s);
             if !news && age_s < LIST_REFRESH_S {
                 continue;
@@ -138,6 +152,16 @@ impl Publisher {
         self.parts.clock.unix_ms() / 1_000
     }
 
+    /// The hub's own certificate is one that can be listed and revoked.
+    async fn remember(&self, leaf: Leaf, server: &ServerIdentity) {
+        let tenants = server.chain.first().and_then(|own| Tenants::of_certificate(own).ok().flatten());
+        let row = IssuedRow::of(&leaf, tenants.map(|tenants| tenants.to_string()), leaf.not_before_s);
+        let Some(registry) = self.parts.registry.address() else { return };
+        if !matches!(registry.send(RecordIssued(row)).await, Ok(Ok(()))) {
+            warn!("the hub's own certificate is not remembered; `muster ca list` does not show it");
+        }
+    }
+
     /// Asks for revocations that are not published. Says whether there are any.
     async fn look(&mut self) -> bool {
         let Some(registry) = self.parts.registry.address() else { return false };
@@ -149,6 +173,20 @@ impl Publisher {
             }
             Ok(None) | Err(_) => false,
         }
+    }
+
+    /// Whether somebody revoked the certificate that this hub shows.
+    fn is_revoked_itself(&self) -> bool {
+        let ours = |row: &Arc<Revocation>| row.authority == Role::Server && row.serial == self.keys.serial;
+        self.revocations.iter().any(ours)
+    }
+
+    /// Takes another key and certificate.
+    async fn renew(&mut self) -> Result<(), PublisherError> {
+        let (config, now_s) = (self.parts.config.clone(), self.now_s());
+        let renewed = tokio::task::spawn_blocking(move || keyring::renew_server(&config, now_s));
+        renewed.await.map_err(|_| PublisherError::Panicked)??;
+        self.reread().await
     }
 
     /// Makes lists and TLS configurations, and puts them in place. Says how long that took.
@@ -176,15 +214,16 @@ impl Publisher {
         let opened = tokio::task::spawn_blocking(move || Keyring::open(&config, now_s));
         let keyring = opened.await.map_err(|_| PublisherError::Panicked)??;
         self.parts.trust.replace(&keyring.trust).map_err(PublisherError::Bundle)?;
-        self.parts.device.replace(&keyring.device)?;
-        self.parts.client.replace(&keyring.client)?;
-        self.keys = Arc::new(Keys { authorities: keyring.authorities, server: keyring.server });
+        self.parts.signers.replace(&keyring.authorities)?;
+        let (authorities, serial) = (keyring.authorities, keyring.server_leaf.serial);
+        self.remember(keyring.server_leaf, &keyring.server).await;
+        self.keys = Arc::new(Keys { authorities, server: keyring.server, serial });
         Ok(())
     }
 }
 
 /// The slow part.
-fn make(
+pub(super) fn make(
     keys: &Keys,
     revocations: &[Arc<Revocation>],
     trust: &Arc<Peers>,
@@ -197,8 +236,10 @@ fn make(
     for authority in &keys.authorities {
         lists.push(List::sign(authority, revocations, number, now_s)?);
     }
+    let software = keys.authorities.iter().rev().find(|authority| authority.role() == Role::Software);
+    let object = software.map(|software| sign_trust(software, trust, revocations, number, now_s));
     let tls = TlsConfigs::new(trust, witness, &keys.server, &lists)?;
-    Ok((Published { lists, number }, tls))
+    Ok((Published { lists, object: object.transpose()?, number }, tls))
 }
 
 /// A number above every earlier one, also after a clock was set back or the number was lost: usually the time.

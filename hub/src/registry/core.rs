@@ -16,6 +16,7 @@ use super::{
     clock::Latest,
     firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
+    issued::IssuedRows,
     keys::SecurityKey,
     legacy::LegacyDevice,
     life::{Ended, Life, Precautions, Released, Successor},
@@ -73,6 +74,7 @@ pub struct Registry {
     pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
     pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
     pub(super) revocations: Revocations,
+    pub(super) issued: IssuedRows,
     pub(super) alarms: Alarms,
     /// Devices that were released, by tenant and time.
     pub(super) released: BTreeMap<(TenantId, u64, DeviceId), Released>,
@@ -101,6 +103,7 @@ impl Default for Registry {
             legacy: BTreeMap::new(),
             keys: BTreeMap::new(),
             revocations: Revocations::default(),
+            issued: IssuedRows::default(),
             alarms: Alarms::default(),
             released: BTreeMap::new(),
             successors: BTreeMap::new(),
@@ -229,7 +232,9 @@ impl Registry {
         let operator = *tenant == Principal::operator_tenant();
         match (operator, kind) {
             (true, ClientKind::User) => {}
-            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant.clone())),
+            (true, ClientKind::App | ClientKind::Service) => {
+                return Err(Refusal::TenantReserved(tenant.clone()));
+            }
             (false, _) => self.active_tenant(tenant).map(|_| ())?,
         }
         let exists = self.clients.contains_key(&(tenant.clone(), kind, id.clone()));
@@ -617,6 +622,7 @@ impl Registry {
             Row::Held(row) => self.admissions.insert(AdmissionRow::Held(row)),
             Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
             Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
+            Row::Issued(row) => self.issued.insert(*row),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
             Row::Released(row) => {
                 let key = (row.tenant.clone(), row.released.at_s, row.device.clone());

@@ -10,6 +10,10 @@ pub const DEVICES_MAX: usize = 1_000_000;
 pub const CLAIMS_PER_TENANT_MAX: usize = 10_000;
 /// Most apps and users of one tenant.
 pub const CLIENTS_PER_TENANT_MAX: usize = 1_000;
+/// Most certificates that operators had issued and that are remembered.
+pub const ISSUED_MAX: usize = 100_000;
+/// Most of them in one answer.
+pub const ISSUED_LISTED_MAX: usize = 1_000;
 /// Most revoked certificates that are kept; a row takes about 300 bytes of memory.
 pub const REVOCATIONS_MAX: usize = 1_000_000;
 /// Most revocations that are forgotten at one time, because their certificates have ended.

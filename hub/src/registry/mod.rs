@@ -17,6 +17,7 @@ pub mod core;
 pub mod est;
 pub mod firmware_approval;
 pub mod firmware_authority;
+pub mod issued;
 pub mod keys;
 pub mod legacy;
 pub mod life;
@@ -33,6 +34,7 @@ pub use self::{
     alarm::{Alarm, AlarmKind},
     attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
+    issued::{IssuedRow, ListIssued, ListedCertificate, RecordIssued},
     life::Ended,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
     revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},

@@ -227,6 +227,11 @@ impl Registry {
         self.revocations.version
     }
 
+    /// What is known of a certificate that is revoked.
+    pub fn revocation(&self, authority: Role, serial: Serial) -> Option<&Arc<Revocation>> {
+        self.revocations.rows.get(&(authority, serial))
+    }
+
     /// Whether a certificate is revoked.
     pub fn is_revoked(&self, authority: Role, serial: Serial) -> bool {
         self.revocations.rows.contains_key(&(authority, serial))
@@ -300,7 +305,7 @@ impl Handler<ListRevocations> for RegistryActor {
     }
 }
 
-mod role {
+pub(super) mod role {
     use super::*;
 
     pub fn serialize<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {

@@ -16,6 +16,7 @@ use super::{
     clock::LatestTime,
     firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
+    issued::IssuedRow,
     keys::SecurityKey,
     legacy::LegacyDevice,
     life::{Life, Precautions, Released, Successor},
@@ -214,6 +215,8 @@ pub enum ClientKind {
     App,
     /// A person: of a tenant, or an operator of the hub.
     User,
+    /// A service, such as a sink for telemetry: as an app, with certificates that live a day.
+    Service,
 }
 
 impl ClientKind {
@@ -222,7 +225,8 @@ impl ClientKind {
         match kind {
             Kind::App => Some(Self::App),
             Kind::User => Some(Self::User),
-            Kind::Device | Kind::Relay | Kind::Service | Kind::Node | Kind::Software => None,
+            Kind::Service => Some(Self::Service),
+            Kind::Device | Kind::Relay | Kind::Node | Kind::Software => None,
         }
     }
 
@@ -231,6 +235,7 @@ impl ClientKind {
         match self {
             Self::App => Kind::App,
             Self::User => Kind::User,
+            Self::Service => Kind::Service,
         }
     }
 }
@@ -333,6 +338,8 @@ pub enum Row {
     Profile(Profile),
     /// Measurements that a tenant accepts.
     Accepted(Accepted),
+    /// A certificate that an operator had issued.
+    Issued(Box<IssuedRow>),
     /// A certificate that was revoked.
     Revocation(Revocation),
     /// How often the revocations have changed.
@@ -375,6 +382,7 @@ impl Row {
             Self::Accepted(accepted) => {
                 format!("accepted/{}/{}", accepted.tenant, accepted.label).into_bytes()
             }
+            Self::Issued(row) => format!("i/{}", row.serial).into_bytes(),
             Self::Revocation(revocation) => {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }

@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod attest;
+mod authority;
 mod explain;
 mod firmware;
 pub mod life;
@@ -21,6 +22,7 @@ pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
 
+pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
 

@@ -8,9 +8,10 @@ use muster_mqtt::{
     Ack, Connect, ConnectProperties, Decoder, Disconnect, Outgoing, Packet, PacketId, PacketLimits, Publish,
     ReasonCode, Version, encode, encoded_len,
 };
-use muster_schemas::{ClientId, Message};
+use muster_schemas::{ClientId, Message, Principal};
+use muster_trust::{HubTrust, HubVerifier};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _},
     version::TLS13,
 };
@@ -275,15 +276,18 @@ impl Client {
 }
 
 fn tls_config(identity: &Identity) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    for root in &identity.roots {
-        roots.add(root.clone())?;
-    }
+    // As a device does: a hub that may serve the tenant, whatever its name.
+    let trust = Arc::new(HubTrust::default());
+    let tenant = identity.principal.tenant.clone();
+    trust.expect_tenant(Some(tenant).filter(|tenant| *tenant != Principal::operator_tenant()));
+    let verifier = HubVerifier::new(&identity.roots, tls::provider(), trust)
+        .map_err(|why| rustls::Error::General(format!("ca.pem holds no root of a hub: {why}")))?;
     let key = PrivateKeyDer::from_pem_slice(&identity.key_pem)
         .map_err(|_| rustls::Error::General("key.pem holds no private key".to_owned()))?;
     let mut config = ClientConfig::builder_with_provider(tls::provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(identity.chain.clone(), key)?;
     config.alpn_protocols = vec![b"mqtt".to_vec()];
     Ok(config)
@@ -302,7 +306,7 @@ fn of_io(what: &str, address: &str, error: io::Error) -> Complaint {
         Some(error) => Complaint::new(
             Exit::Unreachable,
             what,
-            format!("what answers at {address} does not prove to be your hub: {error}"),
+            format!("what answers at {address} does not prove to be your hub: {}", muster_trust::told(error)),
             "make sure that --mqtt is right, and that ca.pem of the identity is this hub's root",
         ),
         None if error.kind() == io::ErrorKind::UnexpectedEof => Complaint::new(
