@@ -319,7 +319,9 @@ impl Row {
             Self::Listed(listed) => format!("listed/{}", listed.chip).into_bytes(),
             Self::Held(held) => format!("held/{}", held.device).into_bytes(),
             Self::Profile(profile) => format!("profile/{}", profile.device).into_bytes(),
-            Self::Accepted(accepted) => format!("accepted/{}/{}", accepted.tenant, accepted.label).into_bytes(),
+            Self::Accepted(accepted) => {
+                format!("accepted/{}/{}", accepted.tenant, accepted.label).into_bytes()
+            }
             Self::Revocation(revocation) => {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::registry::{
     actor::RegistryActor,
+    alarm::AlarmKind,
     core::{Effect, Registry},
     limits::{HELD_KEPT_S, HELD_PER_TENANT_MAX},
     message::{Bound, FindOwner, OwnerRefusal, Ownership, Refusal, Title},
@@ -98,6 +99,7 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<Measured, OwnerRefusal> {
         let (measured, mode) = self.judge(now_s, &ownership.tenant, registers);
+        self.watch(now_s, (&ownership.tenant, &chip.device), &measured, effects);
         if mode == MeasurementMode::Enforce && measured.verdict == Verdict::Unknown {
             let indices = measured.registers.0.keys().copied().collect();
             self.hold(now_s, chip, ownership, measured, HeldReason::Measurements, effects)?;
@@ -110,6 +112,11 @@ impl Registry {
             return Ok(measured);
         };
         self.hold(now_s, chip, ownership, measured, reason.clone(), effects)?;
+        if matches!(reason, HeldReason::Identity { .. }) {
+            let of = (Some(ownership.tenant.clone()), Some(chip.device.clone()));
+            let detail = format!("{reason}; it is held until somebody looks: `muster device pending`");
+            self.raise(now_s, of, AlarmKind::IdentityHeld, detail, effects);
+        }
         Err(OwnerRefusal::Held(reason))
     }
 

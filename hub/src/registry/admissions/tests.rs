@@ -1,3 +1,4 @@
+use muster_schemas::DeviceId;
 use muster_tpm::{endorsement::TpmClass, verifier::device_id};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     authority::Serial,
     registry::{
+        alarm::{AlarmKind, ListAlarms},
         core::{Effect, Registry},
         limits::{HELD_KEPT_S, HELD_PER_TENANT_MAX},
         message::{
@@ -186,6 +188,11 @@ impl Story {
         held.into_iter().map(|held| (held.device.to_string(), held.reason, held.decision)).collect()
     }
 
+    fn alarms(&self) -> Vec<(AlarmKind, DeviceId)> {
+        let alarms = self.registry.alarms(&ListAlarms { of: Some(id("acme")), ..ListAlarms::default() });
+        alarms.into_iter().map(|alarm| (alarm.kind, alarm.device.expect("of a device"))).collect()
+    }
+
     /// Goes on with what a restart loads.
     fn restart(&mut self) {
         let mut rows = std::collections::BTreeMap::new();
@@ -197,7 +204,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
             }
         }
         let stored = rows.values().map(|row| Row::decode(&row.encode().expect("encodes")).expect("decodes"));
@@ -338,6 +345,7 @@ fn a_second_chip_that_claims_a_known_serial_number_is_held_and_the_first_goes_on
     let Err(OwnerRefusal::Held(HeldReason::Identity { holder, claims })) = held else { panic!("{held:?}") };
     assert_eq!(holder, Some(chip(1).device));
     assert!(claims.contains("PMP-17"), "{claims}");
+    assert_eq!(story.alarms(), [(AlarmKind::IdentityHeld, chip(2).device)]);
     // The first is what it was, also when it enrols again.
     story.restart();
     story.enrol(numbered(chip(1), "PMP-17")).expect("enrolled again");
@@ -414,6 +422,7 @@ fn measurements_are_judged_by_the_tenants_policy() {
     story.policy(|policy| policy.measurements = Some(MeasurementMode::Monitor));
     let monitored = story.enrol_measured(chip(1), known.clone()).expect("enrolled");
     assert_eq!(monitored.verdict, Verdict::Unknown);
+    assert_eq!(story.alarms(), [(AlarmKind::UnknownMeasurements, chip(1).device)]);
     story.accept_of(1, "release 5").expect("accepted");
     let accepted = story.enrol_measured(chip(1), known.clone()).expect("enrolled");
     assert_eq!(accepted.verdict, Verdict::Accepted("release 5".to_owned()));
