@@ -56,6 +56,7 @@ impl Request {
 }
 
 /// What to do next.
+#[expect(clippy::large_enum_variant, reason = "a step is carried out at once, and there is one")]
 #[derive(Debug)]
 pub enum Step {
     /// Send this and wait for the hub.

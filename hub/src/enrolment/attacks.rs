@@ -123,7 +123,7 @@ fn a_quote_of_an_earlier_boot_is_refused() {
     device.keys.extend(9, &[0xbd; 32]).expect("extended");
     let challenge = story.challenge(device.begin(), 1).expect("challenged");
     let now = device.finish(&challenge, &HERE);
-    let stale = Finish { quote: before.quote, pcrs: before.pcrs, event_log: before.event_log, ..now.clone() };
+    let stale = Finish { quote: before.quote, pcrs: before.pcrs, event_log: before.event_log, ..now };
     assert_eq!(code(story.core.finish(story.now, &HERE, &stale)), RefusalCode::WrongChannel);
     // Nor do the old values go with the new quote.
     let challenge = story.challenge(device.begin(), 1).expect("challenged");

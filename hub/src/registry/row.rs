@@ -277,7 +277,6 @@ impl fmt::Debug for ClaimCode {
 }
 
 /// Any row.
-#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "row", rename_all = "lowercase")]
 pub enum Row {

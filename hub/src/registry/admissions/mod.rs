@@ -44,7 +44,6 @@ pub struct Admissions {
 }
 
 /// A row of this part of the registry.
-#[expect(clippy::large_enum_variant, reason = "a row is passed on, and kept by its own type")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdmissionRow {
     /// A chip on a tenant's list.
@@ -73,7 +72,7 @@ impl Admissions {
     pub fn insert(&mut self, row: AdmissionRow) {
         match row {
             AdmissionRow::Listed(row) => {
-                self.remove_listed(&row.chip.clone());
+                self.remove_listed(&row.chip);
                 self.lists.entry(row.tenant.clone()).or_default().insert(row.chip.clone());
                 for identity in row.identities() {
                     self.bound.insert((row.tenant.clone(), identity), row.chip.clone());
@@ -81,12 +80,12 @@ impl Admissions {
                 self.listed.insert(row.chip.clone(), row);
             }
             AdmissionRow::Held(row) => {
-                self.remove_held(&row.device.clone());
+                self.remove_held(&row.device);
                 self.queues.entry(row.tenant.clone()).or_default().insert(row.device.clone());
                 self.held.insert(row.device.clone(), row);
             }
             AdmissionRow::Profile(row) => {
-                self.remove_profile(&row.device.clone());
+                self.remove_profile(&row.device);
                 for identity in row.identities() {
                     self.known.insert((row.tenant.clone(), identity), row.device.clone());
                 }
