@@ -221,7 +221,8 @@ impl Registry {
     /// Writes a renewal. The certificate that was presented stays valid until the new one has connected.
     ///
     /// # Errors
-    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not accept.
+    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not
+    /// accept.
     pub fn renewed(
         &mut self,
         now_s: u64,
