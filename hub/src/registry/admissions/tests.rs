@@ -372,6 +372,13 @@ fn an_approval_of_one_serial_number_is_none_of_the_next() {
     story.decide(3, true).expect("approved");
     assert!(story.enrol(numbered(chip(3), "PMP-18")).is_err());
     assert!(story.held().iter().all(|(_, _, decision)| *decision == Decision::Waiting), "{:?}", story.held());
+    // Nor is one of a claim: whoever was approved as one device does not enrol as the next.
+    let code = story.claim("acme", true);
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-40")).is_err());
+    story.decide(4, true).expect("approved");
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-41")).is_err());
+    story.decide(4, true).expect("approved");
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-41")).is_ok());
 }
 
 #[test]
