@@ -10,6 +10,8 @@ use muster_routing::Access;
 use muster_schemas::{Principal, TenantId};
 use rustls::pki_types::CertificateDer;
 
+use crate::quarantine::Quarantine;
+
 /// A peer that is let in.
 #[derive(Debug, Clone)]
 pub struct Admitted {
@@ -19,6 +21,8 @@ pub struct Admitted {
     pub access: Arc<Access>,
     /// When its certificate ends, and its session with it; never, for a peer that is let in without one.
     pub expires: Option<Instant>,
+    /// What it has to show before it may use any of it; nothing, for most.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// A peer that is not let in, and what it is told.
@@ -44,6 +48,7 @@ pub type Admission = Pin<Box<dyn Future<Output = Result<Admitted, NotAdmitted>> 
 
 /// Decides who comes in. Asked once per connection, after the TLS stack has verified the chain.
 pub trait Gate: Send + Sync {
-    /// Judges the peer by the leaf of its verified chain; none if it presented no certificate.
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission;
+    /// Judges the peer by the leaf of its verified chain; none if it presented no certificate. `exporter` is what both ends
+    /// can export of this very TLS connection (`muster_schemas::enrolment::EXPORTER_LABEL`), and nobody else.
+    fn admit(&self, leaf: Option<CertificateDer<'static>>, exporter: Option<[u8; 32]>) -> Admission;
 }

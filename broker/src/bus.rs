@@ -14,7 +14,7 @@ use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
-use muster_schemas::{Principal, TenantId, TopicFilter};
+use muster_schemas::{Kind, Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
 use tokio::{sync::watch, time::timeout};
 use tracing::debug;
@@ -243,8 +243,25 @@ impl Bus {
     /// Closes the sessions of one principal, such as one whose certificate was revoked.
     pub fn close_sessions(&self, principal: &Principal, code: ReasonCode, reason: &str) {
         let closing = CloseSession { code, reason: reason.to_owned() };
-        self.directory
-            .close(&principal.tenant, CloseMatching { principal: Some(principal.clone()), closing });
+        let message = CloseMatching { kind: None, principal: Some(principal.clone()), closing };
+        self.directory.close(&principal.tenant, message);
+    }
+
+    /// Closes the sessions of all of a tenant's principals of one kind.
+    pub fn close_kind(&self, tenant: &TenantId, kind: Kind, code: ReasonCode, reason: &str) {
+        let closing = CloseSession { code, reason: reason.to_owned() };
+        self.directory.close(tenant, CloseMatching { kind: Some(kind), principal: None, closing });
+    }
+
+    /// Lets nobody of a tenant in, whichever way they come, or lets them in again.
+    pub fn bar_tenant(&self, tenant: &TenantId, is_barred: bool) {
+        self.directory.bar(tenant, is_barred);
+    }
+
+    /// Closes every session of a tenant, such as one that was suspended.
+    pub fn close_tenant(&self, tenant: &TenantId, code: ReasonCode, reason: &str) {
+        let closing = CloseSession { code, reason: reason.to_owned() };
+        self.directory.close(tenant, CloseMatching { kind: None, principal: None, closing });
     }
 
     /// Looks into a tenant.
@@ -252,8 +269,8 @@ impl Bus {
     /// # Errors
     /// It is not served, or is about to start.
     pub fn inspector(&self, tenant: &TenantId) -> Result<Inspector, NotInspected> {
-        let found = self.directory.find(tenant);
-        found.map(|entry| entry.inspector.clone()).map_err(|_| NotInspected::NotRunning)
+        let found = self.directory.entry(tenant);
+        found.map(|entry| entry.inspector.clone()).ok_or(NotInspected::NotRunning)
     }
 
     /// What the listeners counted.

@@ -76,6 +76,14 @@ impl<S> Link<S> {
         let (stream, credits) = (RefCell::new(stream), [own, tenant, hub]);
         Box::new(Self { stream, opened, outbox, credits, surroundings })
     }
+
+    /// Ends the session: its peer is not let in after all.
+    pub(crate) fn dismiss(&self, refusal: NotAdmitted) {
+        self.surroundings.counters.not_admitted.add(1);
+        // A report: there is one of it per connection.
+        let arrived = Arrived::Dismissed(Box::new(refusal));
+        self.opened.session.do_send(Inbound { arrived, permit: None });
+    }
 }
 
 /// The way to a link; none if the peer was not let in, and was told so.

@@ -94,6 +94,12 @@ counters! {
         messages_expired: "muster_messages_expired_total", "counter";
         /// Publishes and subscriptions that were refused.
         refused: "muster_requests_refused_total", "counter";
+        /// Sessions that are in quarantine now: let in, and yet to attest.
+        quarantined: "muster_sessions_quarantined", "gauge";
+        /// Times that a session attested.
+        attested: "muster_sessions_attested_total", "counter";
+        /// Sessions that were to attest and did not, or not well.
+        unattested: "muster_sessions_unattested_total", "counter";
         /// Connections refused at a quota of connections.
         quota_connections: "muster_quota_connections_refused_total", "counter";
         /// Reads put off because a principal or the tenant was ahead of its rate of messages.

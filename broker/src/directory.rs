@@ -3,8 +3,11 @@
 //! An entry is an address to knock at, not a way in: what a connection gets from its tenant is a session of its own.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use actix::{ArbiterHandle, Recipient};
@@ -37,12 +40,18 @@ pub(crate) struct Entry {
 /// The tenants of this hub, and what all of them together may have under way.
 pub(crate) struct Directory {
     tenants: RwLock<Tenants>,
+    /// How often sessions were told to close.
+    endings: AtomicU64,
     hub: Credit,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { tenants: RwLock::default(), hub: Credit::new("hub", HUB_BATCHES_MAX, HUB_BYTES_MAX) }
+        Self {
+            tenants: RwLock::default(),
+            endings: AtomicU64::new(0),
+            hub: Credit::new("hub", HUB_BATCHES_MAX, HUB_BYTES_MAX),
+        }
     }
 }
 
@@ -50,6 +59,8 @@ impl Default for Directory {
 struct Tenants {
     /// None for a tenant that is about to start.
     entries: BTreeMap<TenantId, Option<Arc<Entry>>>,
+    /// Those that are suspended.
+    barred: BTreeSet<TenantId>,
     /// The hub shuts down: nobody is let in any more.
     closed: bool,
 }
@@ -75,6 +86,11 @@ impl Directory {
         self.write().entries.insert(tenant, Some(Arc::new(entry)));
     }
 
+    /// The tenant's address, whether or not anybody is let in.
+    pub(crate) fn entry(&self, tenant: &TenantId) -> Option<Arc<Entry>> {
+        self.read().entries.get(tenant)?.clone()
+    }
+
     /// The tenant's address, or what to tell its peer.
     pub(crate) fn find(&self, tenant: &TenantId) -> Result<Arc<Entry>, NotAdmitted> {
         let tenants = self.read();
@@ -83,6 +99,9 @@ impl Directory {
                 ReasonCode::ServerUnavailable,
                 "the hub is shutting down; connect again in a moment".to_owned(),
             ),
+            Some(_) if tenants.barred.contains(tenant) => {
+                (ReasonCode::Banned, format!("tenant {tenant} is suspended; ask the operator of the hub"))
+            }
             Some(Some(entry)) => return Ok(entry.clone()),
             Some(None) => return Err(NotAdmitted::restarting(tenant)),
             None => (
@@ -101,8 +120,24 @@ impl Directory {
         Some((arbiter.clone(), places.try_acquire(0)?))
     }
 
+    /// How often sessions were told to close. It is counted before they are told.
+    pub(crate) fn endings(&self) -> u64 {
+        self.endings.load(Ordering::SeqCst)
+    }
+
+    /// Lets nobody of a tenant in, or lets them in again: also those who come without a certificate.
+    pub(crate) fn bar(&self, tenant: &TenantId, is_barred: bool) {
+        let barred = &mut self.write().barred;
+        if is_barred {
+            barred.insert(tenant.clone());
+        } else {
+            barred.remove(tenant);
+        }
+    }
+
     /// Tells a tenant to close sessions, if it is served.
     pub(crate) fn close(&self, tenant: &TenantId, message: CloseMatching) {
+        self.endings.fetch_add(1, Ordering::SeqCst);
         if let Some(Some(entry)) = self.read().entries.get(tenant) {
             entry.closer.do_send(message);
         }
@@ -113,7 +148,7 @@ impl Directory {
         let mut tenants = self.write();
         tenants.closed = true;
         for entry in tenants.entries.values().flatten() {
-            entry.closer.do_send(CloseMatching { principal: None, closing: closing.clone() });
+            entry.closer.do_send(CloseMatching { kind: None, principal: None, closing: closing.clone() });
         }
     }
 

@@ -136,6 +136,8 @@ pub enum Whom {
 pub(crate) enum Inspect {
     /// Has its sessions tell about themselves. The channel has room for all that are asked.
     Sessions { after: Option<u64>, limit: usize, seen: mpsc::Sender<Described>, subscriptions: AskRouter },
+    /// Counts sessions.
+    Count { whom: Whom, counted: oneshot::Sender<usize> },
     /// Closes sessions, and tells how many.
     Close { whom: Whom, closing: CloseSession, closed: oneshot::Sender<usize> },
     /// Looks at its router.
@@ -218,6 +220,16 @@ impl Inspector {
             client.subscriptions = subscriptions.get(&client.session).copied().unwrap_or(0);
         }
         Ok((clients, last))
+    }
+
+    /// How many sessions somebody has.
+    ///
+    /// # Errors
+    /// The tenant does not answer.
+    pub async fn sessions(&self, whom: Whom) -> Result<usize, NotInspected> {
+        let (told, counted) = oneshot::channel();
+        self.look(Inspect::Count { whom, counted: told });
+        answer(counted).await
     }
 
     /// Closes sessions of a tenant with DISCONNECT 0x98 and these words, and says how many there were.
@@ -352,6 +364,11 @@ impl Handler<Inspect> for TenantSupervisor {
                     member.session.tell(Describe(seen.clone()));
                 }
                 self.ask_router(subscriptions);
+            }
+            Inspect::Count { whom, counted } => {
+                let theirs =
+                    self.seen_members(None).filter(|m| m.client.is_some() && whom.is(m.principal, m.client));
+                let _ = counted.send(theirs.count());
             }
             Inspect::Close { whom, closing, closed } => {
                 let mut count = 0;

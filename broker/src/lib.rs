@@ -24,6 +24,7 @@ pub mod limits;
 mod listener;
 mod outbox;
 mod pace;
+mod quarantine;
 mod quota;
 mod ration;
 mod refusal;
@@ -51,7 +52,8 @@ pub use listener::{
     Arrival, Bound, Entrance, Handshake, Listener, ListenerOptions, Place, Socket, bind, bind_unix,
 };
 pub use muster_mqtt::{ReasonCode, Version};
-pub use muster_routing::Access;
+pub use muster_routing::{Access, Rule};
+pub use quarantine::{Judge, Judgement, Quarantine};
 pub use quota::{PrincipalQuota, Quota, Quotas, TenantQuotas};
 pub use router::{LogGrew, LogWatch};
 pub use tls::{Accepted, Protocol};

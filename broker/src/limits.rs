@@ -34,6 +34,9 @@ pub const HUB_BATCHES_MAX: usize = COMMITS_WAITING_MAX - 1_024;
 /// Bytes of all tenants together that may be on their way.
 pub const HUB_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
+/// Longest answer of a peer that has to show something before it has its rights, in bytes: what an enrolment may say.
+pub const ATTEST_ANSWER_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_FRAME_BYTES_MAX;
+
 /// Bytes waiting for a peer's socket above which its session adds no deliveries: QoS 0 is dropped and counted, QoS 1 and
 /// 2 wait in the session's queue.
 pub const OUTBOX_DELIVERIES_BYTES_MAX: usize = 1_024 * 1_024;

@@ -59,7 +59,7 @@ pub(crate) fn admission(client_id: ClientId, assigned_client_id: bool, attached:
 /// The reason code that tells a refusal on the wire.
 pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
     match refusal {
-        Refusal::NotAuthorized { .. } => ReasonCode::NotAuthorized,
+        Refusal::NotAuthorized { .. } | Refusal::Quarantined => ReasonCode::NotAuthorized,
         Refusal::SubscriptionQuota { .. }
         | Refusal::TenantSubscriptionQuota { .. }
         | Refusal::PrincipalSubscriptionQuota { .. }

@@ -3,6 +3,8 @@
 //! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
 //! if it fails, its socket closes and the peer comes back.
 
+mod attesting;
+
 use std::{io, mem, sync::Arc, time::Instant};
 
 use actix::prelude::*;
@@ -15,6 +17,7 @@ use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
+use self::attesting::{Own, is_own, is_own_filter};
 use crate::{
     address::Caller,
     admission::NotAdmitted,
@@ -24,6 +27,7 @@ use crate::{
     lent::Lent,
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
+    quarantine::{Attesting, Quarantine},
     ration::Ration,
     refusal,
     router::{FromSession, ToSession},
@@ -48,6 +52,8 @@ pub(crate) enum Arrived {
         bytes: usize,
     },
     Malformed(DecodeError),
+    /// The peer was let in, and is not any longer.
+    Dismissed(Box<NotAdmitted>),
     /// The socket has caught up, after the session asked to hear of it.
     Drained,
     Closed(Option<io::Error>),
@@ -100,6 +106,8 @@ pub(crate) struct Session {
     admit: Option<Box<Admit>>,
     /// Messages that the client missed and that were counted: dropped, and expired.
     dropped: (u64, u64),
+    /// What it has to show, in a tenant that demands it.
+    attesting: Option<Box<Attesting>>,
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
     opened: Instant,
@@ -108,8 +116,16 @@ pub(crate) struct Session {
 const _: () = assert!(size_of::<Session>() <= 560, "thousands of sessions are idle at one time");
 
 impl Session {
-    pub(crate) fn new(parts: SessionParts, options: Arc<SessionOptions>) -> Self {
+    pub(crate) fn new(
+        parts: SessionParts,
+        options: Arc<SessionOptions>,
+        quarantine: Option<Quarantine>,
+    ) -> Self {
         let opened = parts.home.clock.now();
+        let attesting = quarantine.map(|quarantine| Box::new(Attesting::new(quarantine, opened)));
+        if attesting.is_some() {
+            parts.home.counters.quarantined.add(1);
+        }
         let core = Core::new(options, opened);
         parts.home.counters.sessions.add(1);
         let (lent, timer) = (Lent::default(), WakeUp::new());
@@ -122,6 +138,7 @@ impl Session {
             client: None,
             admit: None,
             dropped: (0, 0),
+            attesting,
             is_ahead: false,
             opened,
         }
@@ -148,13 +165,25 @@ impl Session {
         let mut inputs = Vec::with_capacity(self.lent.effects().requests.len());
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
+        let mut own = Vec::new();
         for request in self.lent.effects().requests.drain(..) {
             match request {
+                Request::Publish { packet_id, message }
+                    if self.attesting.is_some() && is_own(&message.topic) =>
+                {
+                    own.push(Own::Publish { packet_id, message });
+                }
                 Request::Publish { packet_id, message } => {
                     self.parts.home.counters.messages_received.add(1);
                     payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
+                }
+                Request::Subscribe { packet_id, filters }
+                    if self.attesting.is_some()
+                        && filters.iter().any(|wanted| is_own_filter(&wanted.filter)) =>
+                {
+                    own.push(Own::Subscribe { packet_id, filters });
                 }
                 Request::Subscribe { packet_id, filters } => {
                     let filters = filters.into_iter().map(refusal::subscription).collect();
@@ -178,8 +207,7 @@ impl Session {
                     self.admit = Some(admit);
                     self.parts.home.tenant.do_send(ClaimClientId { subscriber, client_id });
                 }
-                // No method is offered, so none is asked for.
-                Request::Authenticate(_) => {}
+                Request::Authenticate(authenticate) => own.push(Own::Authenticate(authenticate)),
                 Request::Close(close) => {
                     inputs.push(refusal::detach(subscriber, &close));
                     closing = Some(close);
@@ -204,7 +232,11 @@ impl Session {
         match closing {
             Some(closing) => self.close(ctx, &closing),
             None => {
-                let deadlines = [self.core.next_deadline(), self.parts.certificate_expires];
+                for asked in own {
+                    self.attest(ctx, asked);
+                }
+                let quarantine_ends = self.attesting.as_ref().and_then(|attesting| attesting.ends());
+                let deadlines = [self.core.next_deadline(), self.parts.certificate_expires, quarantine_ends];
                 self.timer.arm(ctx, deadlines.into_iter().flatten().min());
             }
         }
@@ -223,7 +255,8 @@ impl Session {
                     warn!(%tenant, %kind, %id, client = %client_id, missed, "messages were gone before their session asked");
                 }
                 let assigned_client_id = admit.client_id.is_none();
-                let admission = refusal::admission(client_id, assigned_client_id, *attached);
+                let mut admission = refusal::admission(client_id, assigned_client_id, *attached);
+                self.tell_of_quarantine(&mut admission);
                 self.input(Input::Admitted(admission));
             }
             Err(refusal) => {
@@ -341,6 +374,9 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.parts.home.counters.sessions.sub(1);
+        if self.is_quarantined() {
+            self.parts.home.counters.quarantined.sub(1);
+        }
     }
 }
 
@@ -370,6 +406,9 @@ impl Handler<Inbound> for Session {
                 }
             }
             Arrived::Malformed(error) => self.input(Input::Malformed(error)),
+            Arrived::Dismissed(refusal) => {
+                self.input(Input::Shutdown(refusal.code, Some(refusal.reason)));
+            }
             Arrived::Drained => {}
             Arrived::Closed(error) => {
                 if let Some(error) = error {
@@ -462,7 +501,7 @@ impl Handler<DeadlineReached> for Session {
         if self.parts.certificate_expires.is_some_and(|expires| now >= expires) {
             let reason = "the certificate of this session has expired; renew it and connect again".to_owned();
             self.input(Input::Shutdown(ReasonCode::NotAuthorized, Some(reason)));
-        } else {
+        } else if !self.ends_in_quarantine(now) {
             if let Some(until) = self.parts.outbox.not_read_until(now) {
                 self.input(Input::NotRead { until });
             }

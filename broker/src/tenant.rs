@@ -10,7 +10,7 @@ use actix::prelude::*;
 use muster_actors::{Child, ChildReport, Exit, Plan, Reach, SharedClock, Supervised, Verdict};
 use muster_mqtt::{PacketLimits, ReasonCode, SessionLimits, SessionOptions};
 use muster_routing::SubscriberId;
-use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, audit::Act};
+use muster_schemas::{ClientId, DeviceId, Kind, Principal, Publisher, TopicFilter, attest, audit::Act};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -64,10 +64,11 @@ pub(crate) struct ClaimClientId {
     pub(crate) client_id: Option<ClientId>,
 }
 
-/// Closes the sessions of one principal, or of all.
+/// Closes the sessions of one principal, or of all of one kind, or of all.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct CloseMatching {
+    pub(crate) kind: Option<Kind>,
     pub(crate) principal: Option<Principal>,
     pub(crate) closing: CloseSession,
 }
@@ -161,8 +162,8 @@ pub(crate) struct TenantSupervisor {
     principals: HashMap<PrincipalKey, Present>,
     pace: Pace,
     ration: Arc<Ration>,
-    /// What sessions offer their clients, for each kind of principal.
-    options: BTreeMap<Kind, Arc<SessionOptions>>,
+    /// What sessions offer their clients, for each kind of principal, and for those that have to attest.
+    options: BTreeMap<(Kind, bool), Arc<SessionOptions>>,
     /// The name of all sessions.
     session: Arc<str>,
     next_subscriber: u64,
@@ -192,7 +193,7 @@ impl TenantSupervisor {
         self.check_connections(&admitted.principal, peer)?;
         let subscriber = SubscriberId(self.next_subscriber);
         self.next_subscriber += 1;
-        let Admitted { principal, access, expires } = admitted;
+        let Admitted { principal, access, expires, quarantine } = admitted;
         let publisher = Publisher { kind: principal.kind, id: principal.id.clone() };
         let caller = Arc::new(Caller { principal, peer });
         let parts = SessionParts {
@@ -202,14 +203,15 @@ impl TenantSupervisor {
             outbox,
             home: router.home,
         };
-        let options = self.options(publisher.kind);
+        let options = self.options(publisher.kind, quarantine.is_some());
+        let confined = quarantine.as_ref().map(|quarantine| quarantine.access.clone());
         let tenant = router.ended;
         // Boxed, because the factory keeps the room for it as long as the session lives.
-        let mut parts = Some(Box::new((parts, options)));
+        let mut parts = Some(Box::new((parts, options, quarantine)));
         let once = move |_| match parts.take() {
             Some(parts) => {
-                let (parts, options) = *parts;
-                Session::new(parts, options)
+                let (parts, options, quarantine) = *parts;
+                Session::new(parts, options, quarantine)
             }
             None => unreachable!("the plan has no restart, so the factory is called once"),
         };
@@ -221,7 +223,8 @@ impl TenantSupervisor {
         };
         let throttle = self.comes(&caller);
         let pace = throttle.own();
-        router.members.do_send(Membership::Join { subscriber, publisher, access, outlet, pace });
+        let quarantine = confined;
+        router.members.do_send(Membership::Join { subscriber, publisher, access, quarantine, outlet, pace });
         self.members.insert(subscriber, Member { session: supervised, caller, client: None });
         Ok(Opened { session, throttle })
     }
@@ -242,16 +245,20 @@ impl TenantSupervisor {
     }
 
     /// What a session of such a principal offers its client.
-    fn options(&mut self, kind: Kind) -> Arc<SessionOptions> {
+    fn options(&mut self, kind: Kind, attests: bool) -> Arc<SessionOptions> {
         let (quota, packets) = (self.parts.quotas.of(kind), &self.parts.packets);
-        let options = self.options.entry(kind).or_insert_with(|| {
+        let options = self.options.entry((kind, attests)).or_insert_with(|| {
             let limits = SessionLimits {
                 outgoing_bytes_max: OUTBOX_DELIVERIES_BYTES_MAX,
                 queued_messages_max: quota.queue_messages_max,
                 queued_bytes_max: quota.queue_bytes_max,
                 ..SessionLimits::default()
             };
-            Arc::new(SessionOptions::new(limits, packets))
+            let mut options = SessionOptions::new(limits, packets);
+            if attests {
+                options.authentication_methods = Arc::new([attest::METHOD.into()]);
+            }
+            Arc::new(options)
         });
         options.clone()
     }
@@ -381,9 +388,12 @@ impl TenantSupervisor {
         }
     }
 
-    fn close(&self, principal: Option<&Principal>, closing: &CloseSession) {
+    fn close(&self, principal: Option<&Principal>, kind: Option<Kind>, closing: &CloseSession) {
         for member in self.members.values() {
-            if principal.is_none_or(|wanted| *wanted == member.caller.principal) {
+            let found = &member.caller.principal;
+            if principal.is_none_or(|wanted| wanted == found)
+                && kind.is_none_or(|wanted| wanted == found.kind)
+            {
                 member.session.tell(closing.clone());
             }
         }
@@ -475,8 +485,9 @@ impl Handler<ClaimClientId> for TenantSupervisor {
 impl Handler<CloseMatching> for TenantSupervisor {
     type Result = ();
 
-    fn handle(&mut self, CloseMatching { principal, closing }: CloseMatching, _: &mut Context<Self>) {
-        self.close(principal.as_ref(), &closing);
+    fn handle(&mut self, message: CloseMatching, _: &mut Context<Self>) {
+        let CloseMatching { kind, principal, closing } = message;
+        self.close(principal.as_ref(), kind, &closing);
     }
 }
 
@@ -525,7 +536,7 @@ impl Handler<ChildReport> for TenantSupervisor {
         // Their subscriptions went with the router: every one of them starts again.
         // A DISCONNECT has no code for an unavailable server.
         let code = if self.parked { ReasonCode::AdministrativeAction } else { ReasonCode::ServerBusy };
-        self.close(None, &CloseSession { code, reason: self.unavailable().reason });
+        self.close(None, None, &CloseSession { code, reason: self.unavailable().reason });
         self.parts.settled.send_replace(true);
     }
 }

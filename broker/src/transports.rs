@@ -5,6 +5,7 @@ use std::{io, pin::Pin, sync::Arc};
 use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
 use muster_actors::Permit;
+use muster_schemas::enrolment::EXPORTER_LABEL;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -41,8 +42,8 @@ impl Protocol for Mqtt {
     fn serve(&self, accepted: Accepted) -> Pin<Box<dyn Future<Output = ()>>> {
         let Accepted { stream, peer, place, handshake } = accepted;
         drop(handshake);
-        let admission = self.admission(&stream);
-        let introduction = Box::pin(introduce(stream, peer.into(), admission, self.surroundings.clone()));
+        let asked = self.ask(&stream);
+        let introduction = Box::pin(introduce(stream, peer.into(), asked, self.surroundings.clone()));
         Box::pin(connection::serve(introduction, place))
     }
 }
@@ -56,10 +57,27 @@ impl Mqtt {
         Self { gate, tls, surroundings }
     }
 
-    fn admission(&self, stream: &TlsStream<TcpStream>) -> Admission {
-        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        self.gate.admit(leaf.map(|leaf| leaf.clone().into_owned()))
+    fn ask(&self, stream: &TlsStream<TcpStream>) -> Asked {
+        let tls = stream.get_ref().1;
+        let leaf = tls.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.map(|leaf| leaf.clone().into_owned());
+        // It fails only before the handshake is complete; and then whoever needs it refuses.
+        let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None).ok();
+        let (gate, presented) = (self.gate.clone(), leaf.clone());
+        // Looked at before the gate is asked: what is ended from here on is seen.
+        let endings = self.surroundings.directory.endings();
+        let again = Box::new(move || gate.admit(presented, exporter));
+        Asked { endings, admission: self.gate.admit(leaf, exporter), again }
     }
+}
+
+/// A gate that was asked to let a peer in.
+struct Asked {
+    /// How often sessions had been ended before.
+    endings: u64,
+    admission: Admission,
+    /// Asks once more.
+    again: Box<dyn FnOnce() -> Admission>,
 }
 
 /// MQTT over WebSocket over TLS.
@@ -92,8 +110,8 @@ impl Protocol for MqttOverWebSocket {
             handshake.step(peer, "upgrade to WebSocket", upgrading).await?;
             drop(handshake);
             // Asked now and not before: the upgrade took the peer's time.
-            let admission = mqtt.admission(&stream);
-            introduce(Box::new(WebSocket::new(stream)), peer, admission, mqtt.surroundings.clone()).await
+            let asked = mqtt.ask(&stream);
+            introduce(Box::new(WebSocket::new(stream)), peer, asked, mqtt.surroundings.clone()).await
         });
         Box::pin(connection::serve(introduction, place))
     }
@@ -102,14 +120,24 @@ impl Protocol for MqttOverWebSocket {
 async fn introduce<S>(
     stream: S,
     peer: PeerAddress,
-    admission: Admission,
+    Asked { endings, admission, again }: Asked,
     surroundings: Arc<Surroundings>,
 ) -> Option<Box<Link<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match admission.await {
-        Ok(admitted) => connection::introduce(stream, peer, Box::new(admitted), surroundings).await,
+        Ok(admitted) => {
+            let link = connection::introduce(stream, peer, Box::new(admitted), surroundings.clone()).await?;
+            // A session that is ended while it is being opened is not there yet to be told. Whoever ends sessions counts
+            // first and tells them then, so either this one was told, or the count has changed.
+            if surroundings.directory.endings() != endings
+                && let Err(refusal) = again().await
+            {
+                link.dismiss(refusal);
+            }
+            Some(link)
+        }
         Err(refusal) => {
             connection::refuse(stream, peer, refusal, &surroundings).await;
             None

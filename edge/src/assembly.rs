@@ -11,7 +11,10 @@ use std::{io, rc::Rc, sync::Arc};
 
 use data_encoding::HEXLOWER;
 use muster_actors::{Child, Plan, Supervised, SystemClock};
-use muster_tpm::keys::KeyError;
+use muster_tpm::{
+    device::{FirmwareBinding, TpmThread},
+    keys::KeyError,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -28,6 +31,7 @@ use crate::{
     introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
     line::Line,
+    recovery::Recovery,
     relay::runtime_folder,
     sensors::{Machine, Schedule, Sensors},
     state::{StateDir, StateError},
@@ -87,7 +91,7 @@ pub fn check(config: &Config) -> Result<Checked, RunError> {
     let roots = read_roots(&config.root)?.len();
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     Introduction::read(&config.introduction)?;
-    let tpm = chip::open(&config.tpm, None, &state)?;
+    let tpm = chip::open(&config.tpm, None, config.firmware_bound.clone(), &state)?;
     let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
     Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots })
 }
@@ -133,14 +137,14 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     let roots = read_roots(&config.root)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     let introduction = Introduction::read(&config.introduction)?;
-    let tpm = chip::open(&config.tpm, Some(&config.measure), &state)?;
+    let tpm = chip::open(&config.tpm, Some(&config.measure), config.firmware_bound.clone(), &state)?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     let device = device?;
     info!(%device, keys, hub = config.hub, version = env!("CARGO_PKG_VERSION"), "muster-edge starts");
 
     let clock = SystemClock::shared();
     let credentials = Arc::new(Credentials::default());
-    let dialects = Dialects::new(roots, &credentials)?;
+    let dialects = Dialects::new(&roots, &credentials)?;
     let hub = Hub { address: config.hub.clone(), server_name: config.server_name.clone() };
     let seed = random()?;
     let (retry_first, retry_max) = (config.retry_first, config.retry_max);
@@ -149,10 +153,13 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     let (certificates, reports, readings, openings, finish) =
         (Line::new(), Line::new(), Line::new(), Line::new(), Line::new());
 
+    let recovery = recovery(&config, &hub, &dialects, &tpm)?;
     let uplink_parts = UplinkParts {
         device: device.clone(),
         hub: hub.clone(),
         config: Arc::clone(&dialects.session),
+        tpm: tpm.clone(),
+        recovery: recovery.clone(),
         runtime: runtime_folder(|name| std::env::var(name).ok()),
         clock: Arc::clone(&clock),
         enrolment: Line::clone(&reports),
@@ -202,6 +209,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         dialects,
         credentials,
         tpm,
+        recovery,
         state,
         clock,
         uplink: certificates,
@@ -215,6 +223,20 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     .start();
 
     Ok(Tree { enrolment, uplink, sensors, finish, finished })
+}
+
+/// The way back, if keys are bound to firmware.
+fn recovery(
+    config: &Config,
+    hub: &Hub,
+    dialects: &Dialects,
+    tpm: &TpmThread,
+) -> Result<Option<Arc<Recovery>>, KeyError> {
+    let Some(bound) = config.firmware_bound.clone() else { return Ok(None) };
+    let folder = bound.policies.clone();
+    let FirmwareBinding { authority, class, .. } = bound.binding()?;
+    let (hub, config, tpm) = (hub.clone(), Arc::clone(&dialects.enrolment), tpm.clone());
+    Ok(Some(Arc::new(Recovery { hub, config, tpm, authority, class, folder })))
 }
 
 impl Tree {

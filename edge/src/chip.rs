@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::{
     config::TpmChoice,
+    firmware::FirmwareBound,
     measure::{Measure, log_for, measure},
     state::StateDir,
 };
@@ -29,8 +30,10 @@ const SLOTS: &str = "simulated-slots.toml";
 pub fn open(
     choice: &TpmChoice,
     measured: Option<&Measure>,
+    bound: Option<FirmwareBound>,
     state: &Arc<StateDir>,
 ) -> Result<TpmThread, KeyError> {
+    let binding = bound.map(FirmwareBound::binding).transpose()?;
     let (measured, kept) = (measured.cloned(), Arc::clone(state));
     let begin = move |keys| match measured {
         Some(measured) => Ok(Box::new(MeasuredKeys::begin(keys, &kept, &measured)?) as Box<dyn DeviceKeys>),
@@ -39,7 +42,11 @@ pub fn open(
     match choice {
         TpmChoice::Tcti(tcti) => {
             let tcti = tcti.clone();
-            TpmThread::start(move || begin(Box::new(Chip::open(&tcti)?)))
+            TpmThread::start(move || begin(Box::new(Chip::open(&tcti)?.bound(binding))))
+        }
+        TpmChoice::SimulatedSoftwareKey if binding.is_some() => {
+            let why = "keys in plain memory sign under any firmware; configure a TPM".to_owned();
+            Err(KeyError::Invalid { what: "firmware_bound", why })
         }
         TpmChoice::SimulatedSoftwareKey => {
             warn!("the keys are simulated in software: they protect nothing");
@@ -228,7 +235,7 @@ mod tests {
         let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
         let open_in = |folder: &tempfile::TempDir| {
             let state = Arc::new(StateDir::open(folder.path()).expect("state"));
-            open(&TpmChoice::SimulatedSoftwareKey, None, &state).expect("keys")
+            open(&TpmChoice::SimulatedSoftwareKey, None, None, &state).expect("keys")
         };
         let first = {
             let tpm = open_in(&folders[0]);
@@ -241,7 +248,8 @@ mod tests {
         let again = loop {
             match StateDir::open(folders[0].path()) {
                 Ok(state) => {
-                    break open(&TpmChoice::SimulatedSoftwareKey, None, &Arc::new(state)).expect("keys");
+                    break open(&TpmChoice::SimulatedSoftwareKey, None, None, &Arc::new(state))
+                        .expect("keys");
                 }
                 Err(_) => std::thread::yield_now(),
             }

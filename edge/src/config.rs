@@ -12,6 +12,7 @@ use muster_schemas::limits::{ENROLMENT_ENDPOINT_BYTES_MAX, ENROLMENT_LABEL_BYTES
 use rustls::pki_types::ServerName;
 use toml::{Table, Value};
 
+use crate::firmware::FirmwareBound;
 use crate::limits::{
     CONFIG_BYTES_MAX, INTERVAL_MAX, INTERVAL_MIN, LABEL_NAME_BYTES_MAX, LABEL_TEXT_BYTES_MAX,
     LABELS_COUNT_MAX, MEASURED_FILES_MAX, RETRY_FIRST, RETRY_MAX,
@@ -50,6 +51,8 @@ pub struct Config {
     pub introduction: IntroductionSources,
     /// `[measure]`: what is measured into which register.
     pub measure: Measure,
+    /// `[firmware_bound]`: what identity keys are bound to, if they are.
+    pub firmware_bound: Option<FirmwareBound>,
     /// `[labels]`: fixed texts that are published in the stream `labels`.
     pub labels: BTreeMap<String, String>,
 }
@@ -170,7 +173,7 @@ impl Config {
         let root = keys.required("root", usize::MAX, "the file with the hub's root certificate")?.into();
         let tpm = keys.required("tpm", usize::MAX, "such as \"device:/dev/tpmrm0\"")?;
         let tpm = keys.tpm(tpm)?;
-        let config = Self {
+        let mut config = Self {
             hub,
             server_name,
             root,
@@ -187,12 +190,14 @@ impl Config {
             retry_max: keys.duration("retry_max_s", INTERVAL_MIN, INTERVAL_MAX, RETRY_MAX)?,
             introduction: keys.introduction()?,
             measure: keys.measure()?,
+            firmware_bound: None,
             labels: keys.labels()?,
         };
         if config.retry_first > config.retry_max {
             let found = format!("{} s", config.retry_max.as_secs_f64());
             return Err(keys.wrong("retry_max_s", "at least retry_first_s", &found));
         }
+        config.firmware_bound = keys.firmware_bound(&config.model, &config.state_dir)?;
         keys.end()?;
         Ok(config)
     }
@@ -339,6 +344,38 @@ impl Keys<'_> {
         }
     }
 
+    fn firmware_bound(
+        &mut self,
+        model: &str,
+        state_dir: &Path,
+    ) -> Result<Option<FirmwareBound>, ConfigError> {
+        let mut table = match self.take("firmware_bound") {
+            None => return Ok(None),
+            Some(Value::Table(table)) => table,
+            Some(other) => return Err(self.wrong("firmware_bound", "a table", other.type_str())),
+        };
+        let mut text = |name: &str| match table.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(other) => {
+                let found = other.type_str();
+                Err(self.wrong(&format!("firmware_bound.{name}"), "a text that is not empty", found))
+            }
+        };
+        let authority = text("authority")?;
+        let class = text("class")?.unwrap_or_else(|| model.to_owned());
+        let policies = text("policies")?.map_or_else(|| state_dir.join("approved"), PathBuf::from);
+        let Some(authority) = authority.map(PathBuf::from) else {
+            let (key, wanted) = ("firmware_bound.authority", "the file with the authority's public key");
+            return Err(ConfigError::Missing { path: self.path.to_owned(), key, wanted });
+        };
+        if let Some(key) = table.keys().next() {
+            let (path, key) = (self.path.to_owned(), format!("firmware_bound.{key}"));
+            return Err(ConfigError::Unknown { path, key, suggestion: None });
+        }
+        Ok(Some(FirmwareBound { authority, class, policies }))
+    }
+
     fn labels(&mut self) -> Result<BTreeMap<String, String>, ConfigError> {
         let table = match self.take("labels") {
             None => return Ok(BTreeMap::new()),
@@ -426,6 +463,22 @@ mod tests {
         assert_eq!(config.claim, None);
         assert_eq!(config.retry_first, Duration::from_millis(200));
         assert_eq!(config.labels.get("site").map(String::as_str), Some("north"));
+    }
+
+    #[test]
+    fn a_key_is_bound_to_the_authority_of_its_model() {
+        assert_eq!(parse(GOOD).expect("good").firmware_bound, None);
+        let with = |lines: &str| parse(&format!("{GOOD}\n[firmware_bound]\n{lines}"));
+        let bound = with("authority = \"fw.pub.pem\"").expect("good").firmware_bound.expect("bound");
+        assert_eq!((bound.class.as_str(), bound.authority), ("demo-board", "fw.pub.pem".into()));
+        assert_eq!(bound.policies, Path::new("/var/lib/muster-edge/approved"));
+        for (lines, expected) in [
+            ("", "firmware_bound.authority is missing"),
+            ("authority = 7", "firmware_bound.authority must be a text"),
+            ("authority = \"a\"\nclas = \"b\"", "there is no key \"firmware_bound.clas\""),
+        ] {
+            assert!(with(lines).expect_err("refused").contains(expected), "{lines}");
+        }
     }
 
     #[test]

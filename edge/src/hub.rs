@@ -13,7 +13,7 @@ use crate::limits::CONNECT_TIME_MAX;
 pub struct Hub {
     /// `host:port`.
     pub address: String,
-    /// The name that its certificate must have.
+    /// The name that it is asked for (SNI). Its certificate need not have it: names are not trusted.
     pub server_name: ServerName<'static>,
 }
 
@@ -41,8 +41,11 @@ pub enum Loss {
     #[error("speak TLS with the hub: it says {0:?}")]
     Alert(AlertDescription),
     /// We would not have the hub's certificate, or its TLS.
-    #[error("trust the hub: {0}; check `root` and `server_name`")]
+    #[error("trust the hub: {0}; check `root`, and whether that hub may serve this tenant")]
     Untrusted(rustls::Error),
+    /// Our own key would not sign.
+    #[error("show the hub who this device is: {0}")]
+    Unsigned(String),
     /// The connection broke.
     #[error("keep the connection to the hub: {0}")]
     Broken(io::Error),
@@ -58,6 +61,8 @@ impl Loss {
         let told = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match told {
             Some(rustls::Error::AlertReceived(alert)) => Self::of_alert(*alert),
+            // What our own signer says; rustls itself does not use it.
+            Some(rustls::Error::General(why)) => Self::Unsigned(why.clone()),
             Some(other) => Self::Untrusted(other.clone()),
             None if error.kind() == io::ErrorKind::UnexpectedEof => Self::Closed,
             None => Self::Broken(error),

@@ -98,3 +98,9 @@ const _: () = assert!(
     MEASURED_EVENTS_MAX <= muster_schemas::limits::ENROLMENT_EVENTS_MAX,
     "the agent's own log fits a frame"
 );
+/// Longest file with a firmware authority's public key, in bytes.
+pub const AUTHORITY_BYTES_MAX: u64 = 4 * 1_024;
+/// Longest staged approval of firmware, in bytes.
+pub const APPROVAL_BYTES_MAX: u64 = 1_024;
+/// Most approvals that are looked at for one signature. Two are needed: of this release, and of the next.
+pub const APPROVALS_MAX: usize = 16;

@@ -6,38 +6,44 @@
 //!  registry ─ enrolment ─ telemetry, each on an arbiter of its own          committer thread
 //! ```
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread::available_parallelism, time::Duration};
 
 use actix::{Actor, Context};
 use actix_rt::Arbiter;
-use arc_swap::ArcSwap;
-use muster_actors::{Child, Clock, ExitSlot, Plan, SharedClock, SystemClock};
+use muster_actors::{Child, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
     limits::RECOVERY_TIME_MAX,
     store::{RootKey, Store, StoreError, StoreOptions},
 };
-use muster_schemas::TenantId;
+use muster_schemas::{Principal, TenantId, TrustDomain};
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
-use rustls::ServerConfig;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing::info;
 
 use crate::{
     api::{Api, Https},
-    authority::{PemFileError, Role, TrustBundle, pem_certificates},
+    attest::AttestingGate,
+    authority::{PemFileError, pem_certificates, revocation_lists},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
-    limits::RELOAD_INTERVAL,
+    limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    people::{ClientCertificate, Providers},
+    pinned::{Peers, Pins},
     place::Place,
+    publication::{Publication, Publisher, PublisherError, PublisherParts},
     random,
-    registry::{RegistryActor, actor::RegistryOptions, message::ListTenants},
+    registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
     telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
-    tls::{self, HTTPS_ALPN, MQTT_ALPN, ServerIdentity, TlsError},
+    tls::{TlsConfigs, TlsError},
+    witness::Witness,
 };
 
 /// Why a hub did not start, or ended.
@@ -63,6 +69,9 @@ pub enum ServeError {
     /// The TLS configuration could not be made.
     #[error("configure TLS: {0}")]
     Tls(#[from] TlsError),
+    /// What is revoked could not be published for the first time.
+    #[error("publish what is revoked: {0}")]
+    Publisher(#[from] PublisherError),
     /// An address could not be bound.
     #[error("listen on {address}: {why}; stop what uses it, or set another with listeners.{key}.{setting}")]
     Bind {
@@ -86,6 +95,18 @@ pub enum ServeError {
         /// The tenant.
         tenant: TenantId,
     },
+    /// A listener without TLS leads to a tenant whose sessions have to attest.
+    #[error(
+        "let anybody in without TLS to tenant {tenant}, which listeners.{key} names: its sessions have to attest, and there \
+         is nothing to bind that to; take that section out, start the hub, and put it back only after `muster tenant attest \
+         --tenant {tenant} off`"
+    )]
+    Unattested {
+        /// The configuration's section.
+        key: &'static str,
+        /// The tenant.
+        tenant: TenantId,
+    },
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
@@ -94,36 +115,35 @@ pub enum ServeError {
     Actor(&'static str),
 }
 
-/// Runs the hub until it is told to stop (SIGTERM, SIGINT).
+/// Runs the hub until it is told to stop (SIGTERM, SIGINT). With `trust_clock`, a clock that is behind the time that the hub
+/// knew before is taken for right.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn serve(config: Config) -> Result<(), ServeError> {
+pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
     let clock: SharedClock = SystemClock::shared();
     let keyring = Keyring::open(&config, clock.unix_ms() / 1_000)?;
     let root = RootKey::from_bytes(*keyring.storage_key);
     let store = Store::open(&config.layout().store(), root, StoreOptions::default())?;
-    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, clock));
+    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, (clock, trust_clock)));
     // Last: what was acknowledged is on disk already, what was not is answered as closed.
     store.close();
     outcome
 }
 
-async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedClock) -> Result<(), ServeError> {
-    let Keyring { trust, device, client, server, .. } = keyring;
-    let trust = Arc::new(trust);
-    let tls = TlsConfigs::new(&trust, &server)?;
+async fn run(
+    config: &Config,
+    keyring: Keyring,
+    store: &Store,
+    (clock, trust_clock): (SharedClock, bool),
+) -> Result<(), ServeError> {
+    let (device, client) = (keyring.device.clone(), keyring.client.clone());
+    let pins = Pins::default();
+    let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
+    let witness = Witness::new(clock.clone());
+    let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
-    let registry = {
-        let options =
-            RegistryOptions { store: store.clone(), clock: clock.clone(), random: Arc::new(random::system) };
-        let registry = Place::new();
-        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
-            RegistryActor::new(&options, exit)
-        });
-        registry
-    };
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -137,9 +157,31 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
+    let registry = {
+        let options = RegistryOptions {
+            store: store.clone(),
+            clock: clock.clone(),
+            trust_clock,
+            trust_domain: trust.trust_domain().clone(),
+            ended: closer(&bus, trust.trust_domain().clone()),
+            random: Arc::new(random::system),
+            pins,
+        };
+        let registry = Place::new();
+        start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
+            RegistryActor::new(&options, exit)
+        });
+        registry
+    };
     let tenants = serve_tenants(&registry, store, &bus).await?;
-    if let Some((key, tenant)) = config.listeners.tenants().find(|(_, tenant)| !tenants.contains(tenant)) {
-        return Err(ServeError::NoTenant { key, tenant: tenant.clone() });
+    for (key, tenant) in config.listeners.tenants() {
+        match tenants.get(tenant) {
+            None => return Err(ServeError::NoTenant { key, tenant: tenant.clone() }),
+            Some(AttestSessions::Required) => {
+                return Err(ServeError::Unattested { key, tenant: tenant.clone() });
+            }
+            Some(AttestSessions::Off) => {}
+        }
     }
     let harvested = telemetry::Counters::default();
     {
@@ -160,11 +202,13 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         start(&Arbiter::new(), &telemetry, "telemetry", Plan::PARK, factory);
     }
 
+    let signs_devices = device.clone();
+    let device = Arc::new(device);
     let enrolments = enrolment::Counters::default();
     let enrolment = {
         let policy = Policy {
             roots: Arc::new(tpm_roots(config)?),
-            authority: Arc::new(device),
+            authority: device.clone(),
             certificate_life_s: config.certificates.device_validity_s,
             mqtt_endpoint: String::new(),
         };
@@ -175,6 +219,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
             clock: clock.clone(),
             random: Arc::new(random::system),
             counters: enrolments.clone(),
+            witness: witness.clone(),
             revoked: Arc::new(move |device| {
                 let reason = "another certificate took the place of this session's; connect with it";
                 sessions.close_sessions(device, ReasonCode::NotAuthorized, reason);
@@ -186,12 +231,29 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         });
         enrolment
     };
-    let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone());
+    let publication = Publication::default();
+    let mut publisher = Publisher::new(PublisherParts {
+        config: config.clone(),
+        trust: trust.clone(),
+        witness: witness.clone(),
+        keyring,
+        device: signs_devices,
+        client: client.clone(),
+        tls: tls.clone(),
+        publication: publication.clone(),
+        registry: registry.clone(),
+        clock: clock.clone(),
+    });
+    publisher.first().await?;
+    let reread = Arc::new(Notify::new());
+    actix_rt::spawn(publisher.run(Arc::clone(&reread)));
+    let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone(), witness.clone());
+    let gate = AttestingGate::new(gate, registry.clone(), &PCRS_QUOTED);
     let enroller = {
         let enrolment = enrolment.clone();
         let desk =
             EnrolmentHandle::new(move || enrolment.address().map(|a| a.recipient()), enrolments.clone());
-        Enroller::new(desk, trust.clone(), tls.mqtt.clone())
+        Enroller::new(desk, trust.clone(), tls.enrolment.clone())
     };
     let api = Api {
         registry,
@@ -199,13 +261,17 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
+        device_authority: device,
+        device_life_s: config.certificates.device_validity_s,
+        providers: Providers::new(vec![Arc::new(ClientCertificate)]),
         trust,
+        publication,
         enrolment: enrolments,
         harvested,
+        witness,
+        plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
     };
-    let reloaded = Reloaded { trust: api.trust.clone(), tls: tls.clone() };
-    let reload_clock = api.clock.clone();
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
@@ -218,7 +284,7 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(config, &reloaded, &*reload_clock).await?;
+    until_told_to_stop(&reread).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
@@ -226,6 +292,22 @@ async fn run(config: &Config, keyring: Keyring, store: &Store, clock: SharedCloc
     doors::close(config);
     bus.close_all().await;
     Ok(())
+}
+
+/// Closes the sessions that have lost what they rest on.
+fn closer(bus: &Arc<Bus>, trust_domain: TrustDomain) -> Arc<dyn Fn(&Ended) + Send + Sync> {
+    let bus = bus.clone();
+    Arc::new(move |Ended { tenant, whom, reason }| match whom {
+        Some((kind, id)) => {
+            let (trust_domain, tenant) = (trust_domain.clone(), tenant.clone());
+            let principal = Principal { trust_domain, tenant, kind: *kind, id: id.clone() };
+            bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
+        }
+        None => {
+            bus.bar_tenant(tenant, true);
+            bus.close_tenant(tenant, ReasonCode::NotAuthorized, reason);
+        }
+    })
 }
 
 /// Starts a supervised actor on an arbiter, and keeps its place told.
@@ -252,12 +334,12 @@ fn start<A>(
     });
 }
 
-/// Lets the bus serve every tenant that the registry has, and says which.
+/// Lets the bus serve every tenant that the registry has, and says which, and what each demands of its sessions.
 async fn serve_tenants(
     registry: &Place<RegistryActor>,
     store: &Store,
     bus: &Bus,
-) -> Result<BTreeSet<TenantId>, ServeError> {
+) -> Result<BTreeMap<TenantId, AttestSessions>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
     for tenant in &tenants {
@@ -266,23 +348,15 @@ async fn serve_tenants(
         if !matches!(served, Some(Ok(()))) {
             tracing::error!(tenant = %tenant.id, "the tenant is not served: its keys are missing, or the hub is full");
         }
+        bus.bar_tenant(&tenant.id, tenant.state != State::Active);
     }
-    Ok(tenants.into_iter().map(|tenant| tenant.id).collect())
+    Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
 }
 
-/// What a reload changes: connections that are open keep what they were made with.
-struct Reloaded {
-    trust: Arc<TrustBundle>,
-    tls: TlsConfigs,
-}
-
-/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, the hub's own certificate is read anew, or issued
-/// anew when it is in the last third of its life.
-async fn until_told_to_stop(
-    config: &Config,
-    reloaded: &Reloaded,
-    clock: &dyn Clock,
-) -> Result<(), ServeError> {
+/// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
+/// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
+/// of its life.
+async fn until_told_to_stop(reread: &Notify) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -295,46 +369,7 @@ async fn until_told_to_stop(
             _ = hangup.recv() => {}
             _ = daily.tick() => {}
         }
-        match reload(config, reloaded, clock.unix_ms() / 1_000) {
-            Ok(()) => info!("the hub's certificate was read anew"),
-            Err(error) => {
-                tracing::error!(%error, "failed to read the hub's certificate anew; the old one stays")
-            }
-        }
-    }
-}
-
-fn reload(config: &Config, reloaded: &Reloaded, now_s: u64) -> Result<(), ServeError> {
-    let Keyring { server, .. } = Keyring::open(config, now_s)?;
-    let TlsConfigs { mqtt, wss, https } = TlsConfigs::new(&reloaded.trust, &server)?;
-    reloaded.tls.mqtt.store(mqtt.load_full());
-    reloaded.tls.wss.store(wss.load_full());
-    reloaded.tls.https.store(https.load_full());
-    Ok(())
-}
-
-type SharedTls = Arc<ArcSwap<ServerConfig>>;
-
-/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
-/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
-#[derive(Clone)]
-struct TlsConfigs {
-    mqtt: SharedTls,
-    wss: SharedTls,
-    https: SharedTls,
-}
-
-impl TlsConfigs {
-    fn new(trust: &TrustBundle, server: &ServerIdentity) -> Result<Self, ServeError> {
-        let config = |roles: &[Role], alpn: &[&[u8]]| -> Result<SharedTls, ServeError> {
-            let verifier = tls::client_verifier(trust, roles, true)?;
-            Ok(Arc::new(ArcSwap::from_pointee(tls::server_tls_config(server, verifier, alpn)?)))
-        };
-        Ok(Self {
-            mqtt: config(&[Role::Device, Role::Client], &MQTT_ALPN)?,
-            wss: config(&[Role::Device, Role::Client], &HTTPS_ALPN)?,
-            https: config(&[Role::Client], &HTTPS_ALPN)?,
-        })
+        reread.notify_one();
     }
 }
 
@@ -345,5 +380,10 @@ fn tpm_roots(config: &Config) -> Result<EndorsementRoots, ServeError> {
             .map_err(|source| ServeError::TpmRootFile { file: root.file.clone(), source })?;
         roots.extend(certificates.into_iter().map(|der| (der.as_ref().to_vec(), root.class)));
     }
-    Ok(EndorsementRoots::new(roots)?)
+    let mut lists = Vec::new();
+    for file in &config.tpm_crls {
+        let read = revocation_lists(file);
+        lists.extend(read.map_err(|source| ServeError::TpmRootFile { file: file.clone(), source })?);
+    }
+    Ok(EndorsementRoots::new(roots)?.with_revocation_lists(lists)?)
 }

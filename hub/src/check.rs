@@ -2,10 +2,10 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use crate::{
-    authority::{Role, own_principal, pem_certificates},
+    authority::{Role, own_principal, pem_certificates, revocation_lists},
     causes::causes,
     config::{Config, Layout, LocalApp, MqttPlain, MqttUnix},
     keyring,
@@ -65,6 +65,7 @@ pub fn check(config: &Config, now_s: u64) -> Vec<Finding> {
     report.vault(config, &layout);
     report.operator(&layout);
     report.tpm_roots(config);
+    report.tpm_crls(config);
     report.findings
 }
 
@@ -165,7 +166,12 @@ impl Report {
             }
         };
         self.add(Severity::Ok, &shown(&layout.vault()), "the passphrase opens it", "");
-        for role in [Role::Root, Role::Server, Role::Device, Role::Client] {
+        for role in Role::ALL {
+            if Role::LATER.contains(&role) && layout.authority_certificate(role).symlink_metadata().is_err() {
+                let next = "put authorities/root.key back for one start of the hub; it makes it";
+                self.add(Severity::Warning, &format!("{role} authority"), "it is missing", next);
+                continue;
+            }
             match keyring::open_authority(layout, &vault, role) {
                 Ok(authority) => {
                     let next = "make a new authority under the root before then";
@@ -192,8 +198,12 @@ impl Report {
         let Some(trust) = trust else { return };
         let what = shown(&layout.server_certificate());
         match keyring::stored_server(layout, &vault, &trust) {
-            Some((_, leaf)) if keyring::still_serves(&leaf, config, self.now_s) => {
-                self.expiry(&what, leaf.not_after_s, "restart the hub: it issues its certificate anew");
+            Some(stored) if stored.still_serves(config, self.now_s) => {
+                self.expiry(
+                    &what,
+                    stored.leaf.not_after_s,
+                    "restart the hub: it issues its certificate anew",
+                );
             }
             Some(_) => {
                 let why = "its names or its life differ from what the configuration wants";
@@ -250,6 +260,37 @@ impl Report {
         }
     }
 
+    fn tpm_crls(&mut self, config: &Config) {
+        for file in &config.tpm_crls {
+            let what = shown(file);
+            let found = revocation_lists(file).map_err(|error| causes(&error));
+            let next_update = found.and_then(|lists| {
+                let due =
+                    lists.iter().map(|der| next_update(der).ok_or("it is no revocation list".to_owned()));
+                Ok(due.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min())
+            });
+            match next_update {
+                Err(why) => {
+                    self.add(Severity::Error, &what, &why, "put the list back, or take it out of tpm_crls")
+                }
+                Ok(end) => {
+                    // It still counts: what was revoked stays revoked.
+                    let end = end.filter(|end| *end <= self.now_s);
+                    let (severity, state) = match end {
+                        Some(end) => (Severity::Warning, format!("a newer one was due on {}", date(end))),
+                        None => (Severity::Ok, "current".to_owned()),
+                    };
+                    self.add(
+                        severity,
+                        &what,
+                        &state,
+                        "get the manufacturer's current list, and start the hub again",
+                    );
+                }
+            }
+        }
+    }
+
     fn expiry(&mut self, what: &str, not_after_s: u64, next: &str) {
         let date = date(not_after_s);
         match not_after_s.saturating_sub(self.now_s) / DAY_S {
@@ -267,6 +308,12 @@ impl Report {
 fn end_of_life(certificate: &rustls::pki_types::CertificateDer<'_>) -> Option<u64> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
+/// When a revocation list's next one is due, Unix seconds, if it says; none if it is no list.
+fn next_update(der: &[u8]) -> Option<Option<u64>> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    Some(list.next_update().and_then(|next| u64::try_from(next.timestamp()).ok()))
 }
 
 fn date(unix_s: u64) -> String {

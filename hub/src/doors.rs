@@ -55,6 +55,7 @@ impl Doors {
             principal: app.principal(&config.trust_domain),
             access: Arc::new(Access::app()),
             expires: None,
+            quarantine: None,
         };
         let mut wss = None;
         if let Some((socket, address)) = self.mqtt_wss {

@@ -6,25 +6,26 @@ use std::{pin::Pin, sync::Arc};
 use arc_swap::ArcSwap;
 use muster_broker::{Accepted, Protocol};
 use muster_schemas::enrolment::{ALPN, EXPORTER_LABEL};
+use muster_trust::Expect;
 use rustls::ServerConfig;
 use tracing::debug;
 
 use crate::{
-    authority::TrustBundle,
     enrolment::{self, EnrolmentHandle},
     gate::leaf_of,
+    pinned::Peers,
 };
 
 /// The enrolment in front of the listener.
 pub struct Enroller {
     enrolment: EnrolmentHandle,
-    trust: Arc<TrustBundle>,
+    trust: Arc<Peers>,
     tls: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl Enroller {
     /// Enrols over these.
-    pub fn new(enrolment: EnrolmentHandle, trust: Arc<TrustBundle>, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
+    pub fn new(enrolment: EnrolmentHandle, trust: Arc<Peers>, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
         Self { enrolment, trust, tls }
     }
 }
@@ -42,7 +43,7 @@ impl Protocol for Enroller {
         let Accepted { stream, peer, place, handshake } = accepted;
         drop(handshake);
         let tls = stream.get_ref().1;
-        let leaf = leaf_of(&self.trust, tls.peer_certificates());
+        let leaf = leaf_of(&self.trust, &Expect::ENROLMENT, tls.peer_certificates());
         let exporter = tls.export_keying_material([0; 32], EXPORTER_LABEL, None);
         let enrolment = self.enrolment.clone();
         Box::pin(async move {

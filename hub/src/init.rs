@@ -151,11 +151,13 @@ pub fn init(options: &Options, now_s: u64) -> Result<Made, InitError> {
                 let leaf = create_operator(&layout, options, &root, &authority, now_s)?;
                 register_operator(&layout, &vault, &leaf)?;
             }
-            Role::Root | Role::Device => {}
+            Role::Root | Role::Device | Role::Relay | Role::Software => {}
         }
     }
-    made.files
-        .push((layout.authorities(), "root, server, device and client authorities; their keys are sealed"));
+    made.files.push((
+        layout.authorities(),
+        "root, server, device, relay, client and software authorities; their keys are sealed",
+    ));
     made.files.push((layout.authority_certificate(Role::Root), "the root that devices and apps pin"));
     made.files.push((layout.server_certificate(), "the hub's own certificate; its key is sealed beside it"));
     made.files
@@ -196,7 +198,7 @@ fn create_operator(
     now_s: u64,
 ) -> Result<Leaf, InitError> {
     let (key, chain, leaf) = issue_operator(client, now_s)?;
-    let ca = pem(std::slice::from_ref(root.certificate()));
+    let ca = pem(&[root.certificate()]);
     let name = options.server_names.first().map(|name| name.to_str().into_owned()).unwrap_or_default();
     let host = if name.contains(':') { format!("[{name}]") } else { name.clone() };
     let hub = hub_file(&format!("https://{host}:{}", options.https_port), (&name, options.mqtt_port));
@@ -222,6 +224,7 @@ fn register_operator(layout: &Layout, vault: &Vault, leaf: &Leaf) -> Result<(), 
         kind: ClientKind::User,
         id: leaf.principal.id.clone(),
         certificate: Certificate::of(leaf),
+        pinned: None,
         state: State::Active,
     };
     let registered = register_first(&store, vec![operator]);
@@ -240,7 +243,7 @@ fn issue_operator(client: &Authority, now_s: u64) -> Result<(Zeroizing<String>, 
         id: "operator".parse().unwrap_or_else(|_| unreachable!("the constant is a label")),
     };
     let issued = client.issue_client(&public, &principal, now_s, CLIENT_VALIDITY_S)?;
-    let chain = pem(&[issued.certificate, client.certificate().clone()]);
+    let chain = pem(&[issued.certificate, client.certificate()]);
     Ok((Zeroizing::new(key.serialize_pem()), chain, issued.leaf))
 }
 

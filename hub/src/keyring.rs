@@ -1,6 +1,8 @@
 //! What a hub holds once its vault is open: the authorities that it signs with, its own certificate, the storage root
 //! key. The root's private key is not among them; only `muster init` and a new authority need it.
 
+mod authorities;
+
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
@@ -9,8 +11,8 @@ use muster_schemas::{Kind, Principal, TrustDomain};
 
 use crate::{
     authority::{
-        Authority, AuthorityError, InvalidPublicKey, Leaf, PemFileError, PublicKey, Role, TrustBundle,
-        is_signed_by, pem_certificates,
+        Authority, AuthorityError, InvalidPublicKey, Leaf, PemFileError, PublicKey, Role, Tenants,
+        TrustBundle, pem_certificates,
     },
     config::{Config, Layout},
     limits::SERVER_VALIDITY_S,
@@ -18,6 +20,8 @@ use crate::{
     tls::ServerIdentity,
     vault::{Passphrase, Vault, VaultError},
 };
+
+pub(crate) use authorities::{create_authority, open_authorities, open_authority, read_trust};
 
 /// The name of the storage root key in the vault.
 const STORAGE_KEY_NAME: &str = "storage";
@@ -71,6 +75,8 @@ pub enum KeyringError {
 pub struct Keyring {
     /// The certificates that trust is built from.
     pub trust: TrustBundle,
+    /// Every authority below the root that is here, the older of a role first.
+    pub authorities: Vec<Authority>,
     /// Signs devices.
     pub device: Authority,
     /// Signs apps and users.
@@ -89,6 +95,15 @@ impl Keyring {
     pub fn open(config: &Config, now_s: u64) -> Result<Self, KeyringError> {
         let layout = config.layout();
         let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
+        let missing = authorities::complete(&layout, &vault, now_s)?;
+        if !missing.is_empty() {
+            let missing: Vec<&str> = missing.iter().map(|role| role.as_str()).collect();
+            tracing::warn!(
+                missing = missing.join(" "),
+                next = "put authorities/root.key back for one start; it makes them",
+                "authorities are missing; devices are not told of revoked hubs, and no relay or software is certified"
+            );
+        }
         let trust = read_trust(&layout)?;
         if *trust.trust_domain() != config.trust_domain {
             return Err(KeyringError::TrustDomain {
@@ -97,8 +112,8 @@ impl Keyring {
             });
         }
         let stored = stored_server(&layout, &vault, &trust);
-        let (server, server_leaf) = match stored.filter(|(_, leaf)| still_serves(leaf, config, now_s)) {
-            Some(server) => server,
+        let (server, server_leaf) = match stored.filter(|stored| stored.still_serves(config, now_s)) {
+            Some(StoredServer { identity, leaf, .. }) => (identity, leaf),
             None => {
                 let authority = open_authority(&layout, &vault, Role::Server)?;
                 let (server, leaf) = issue_server(&authority, config, now_s)?;
@@ -107,6 +122,7 @@ impl Keyring {
             }
         };
         Ok(Self {
+            authorities: open_authorities(&layout, &vault)?,
             device: open_authority(&layout, &vault, Role::Device)?,
             client: open_authority(&layout, &vault, Role::Client)?,
             storage_key: open_storage_key(&layout, &vault)?,
@@ -125,35 +141,6 @@ pub fn node_principal(config: &Config) -> Principal {
         kind: Kind::Node,
         id: config.node.clone(),
     }
-}
-
-/// The certificates of the authorities, read and checked against their root.
-pub(crate) fn read_trust(layout: &Layout) -> Result<TrustBundle, KeyringError> {
-    let root = read_certificate(layout, Role::Root)?;
-    let mut below = Vec::new();
-    for role in Role::INTERMEDIATES {
-        below.push((role, read_certificate(layout, role)?));
-    }
-    TrustBundle::new(root, below).map_err(|(role, why)| KeyringError::Bundle { role, why })
-}
-
-/// An authority with its private key.
-pub(crate) fn open_authority(layout: &Layout, vault: &Vault, role: Role) -> Result<Authority, KeyringError> {
-    let key = vault.read_secret(&layout.authority_key(role), role.as_str())?;
-    Ok(Authority::from_stored(role, read_certificate(layout, role)?, &key)?)
-}
-
-/// Writes an authority to its new files.
-pub(crate) fn create_authority(
-    layout: &Layout,
-    vault: &Vault,
-    authority: &Authority,
-) -> Result<(), KeyringError> {
-    let role = authority.role();
-    vault.create_secret(&layout.authority_key(role), role.as_str(), &authority.private_key_pkcs8())?;
-    let pem = pem(std::slice::from_ref(authority.certificate()));
-    private_file::create_public(&layout.authority_certificate(role), pem.as_bytes())
-        .map_err(KeyringError::Write)
 }
 
 /// Draws the storage root key and writes it to its new file.
@@ -181,9 +168,10 @@ pub(crate) fn issue_server(
 ) -> Result<(ServerIdentity, Leaf), KeyringError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(AuthorityError::Library)?;
     let public = PublicKey::from_sec1(key.der_bytes())?;
-    let names = &config.server_names;
-    let issued = authority.issue_server(&public, &node_principal(config), names, now_s, SERVER_VALIDITY_S)?;
-    let chain = vec![issued.certificate, authority.certificate().clone()];
+    let served = (config.server_names.as_slice(), &config.certificates.tenants);
+    let issued =
+        authority.issue_server(&public, &node_principal(config), served, now_s, SERVER_VALIDITY_S)?;
+    let chain = vec![issued.certificate, authority.certificate()];
     Ok((ServerIdentity { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }, issued.leaf))
 }
 
@@ -199,57 +187,72 @@ pub(crate) fn store_server(
         .map_err(KeyringError::Write)
 }
 
+/// The hub's own key and certificate as they lie on disk.
+pub(crate) struct StoredServer {
+    /// What the hub would present.
+    pub(crate) identity: ServerIdentity,
+    /// What its certificate says.
+    pub(crate) leaf: Leaf,
+    /// Whom it entitles the hub to serve; nothing in one of the first version.
+    tenants: Option<Tenants>,
+    /// Whether the present server authority signed it, and not one that it followed.
+    newest: bool,
+}
+
+impl StoredServer {
+    /// Whether the certificate says what the configuration says, and is not in the last third of its life.
+    pub(crate) fn still_serves(&self, config: &Config, now_s: u64) -> bool {
+        let leaf = &self.leaf;
+        let third = leaf.not_after_s.saturating_sub(leaf.not_before_s) / 3;
+        self.newest
+            && leaf.is_valid_at(now_s)
+            && now_s < leaf.not_after_s.saturating_sub(third)
+            && leaf.principal == node_principal(config)
+            && leaf.server_names == config.server_names
+            && self.tenants.as_ref() == Some(&config.certificates.tenants)
+    }
+}
+
 /// The hub's own key and certificate as stored; nothing when they are not there or do not belong together.
-pub(crate) fn stored_server(
-    layout: &Layout,
-    vault: &Vault,
-    trust: &TrustBundle,
-) -> Option<(ServerIdentity, Leaf)> {
+pub(crate) fn stored_server(layout: &Layout, vault: &Vault, trust: &TrustBundle) -> Option<StoredServer> {
     let chain = pem_certificates(&layout.server_certificate()).ok()?;
     let key = vault.read_secret(&layout.server_key(), SERVER_KEY_NAME).ok()?;
-    let leaf = trust.leaf(chain.first()?).ok()?;
-    let signed = is_signed_by(chain.first()?, trust.authority(Role::Server)?);
+    let certificate = chain.first()?;
+    let leaf = trust.leaf(certificate).ok()?;
+    let tenants = Tenants::of_certificate(certificate).ok()?;
+    let (role, signer) = trust.signer(certificate)?;
+    let newest = trust.authority(Role::Server)? == signer;
     let pair = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key.as_slice())).ok()?;
     let ours = PublicKey::from_sec1(pair.der_bytes()).ok()?.spki_sha256() == leaf.spki_sha256;
     let key = PrivatePkcs8KeyDer::from(key.to_vec()).into();
-    (signed && ours).then_some((ServerIdentity { chain, key }, leaf))
-}
-
-/// Whether the hub's own certificate says what the configuration says, and is not in the last third of its life.
-pub(crate) fn still_serves(leaf: &Leaf, config: &Config, now_s: u64) -> bool {
-    let third = leaf.not_after_s.saturating_sub(leaf.not_before_s) / 3;
-    leaf.is_valid_at(now_s)
-        && now_s < leaf.not_after_s.saturating_sub(third)
-        && leaf.principal == node_principal(config)
-        && leaf.server_names == config.server_names
+    let identity = ServerIdentity { chain, key };
+    (role == Role::Server && ours).then_some(StoredServer { identity, leaf, tenants, newest })
 }
 
 /// Certificates as PEM, one after the other.
 pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let base64 = data_encoding::BASE64.encode(certificate);
-        // Lines of 64 characters (RFC 7468 §2).
-        let mut rest = base64.as_str();
-        while let Some((line, after)) = rest.split_at_checked(64) {
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        if !rest.is_empty() {
-            text.push_str(rest);
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+    certificates.iter().map(|certificate| armoured("CERTIFICATE", certificate)).collect()
 }
 
-fn read_certificate(layout: &Layout, role: Role) -> Result<CertificateDer<'static>, KeyringError> {
-    let path = layout.authority_certificate(role);
-    let first = pem_certificates(&path)?.into_iter().next();
-    Ok(first.ok_or(PemFileError::Empty { path })?)
+/// DER as PEM, with this label (RFC 7468).
+pub(crate) fn armoured(label: &str, der: &[u8]) -> String {
+    let base64 = data_encoding::BASE64.encode(der);
+    let mut text = String::with_capacity(base64.len() + base64.len() / 64 + 64);
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    // Lines of 64 characters (RFC 7468 §2).
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
 }
 
 #[cfg(test)]

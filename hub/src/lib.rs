@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod assembly;
+pub mod attest;
 pub mod authority;
 pub mod causes;
 pub mod check;
@@ -21,10 +22,14 @@ pub mod gate;
 pub mod init;
 pub mod keyring;
 pub mod limits;
+pub mod people;
+pub mod pinned;
 pub mod place;
 pub mod private_file;
+pub mod publication;
 pub mod random;
 pub mod registry;
 pub mod telemetry;
 pub mod tls;
 pub mod vault;
+pub mod witness;

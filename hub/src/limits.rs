@@ -10,6 +10,20 @@ pub const AUTHORITY_VALIDITY_S: u64 = 5 * YEAR_S;
 pub const SERVER_VALIDITY_S: u64 = YEAR_S;
 /// Life of an app's or a user's certificate, in seconds.
 pub const CLIENT_VALIDITY_S: u64 = YEAR_S;
+/// Life of a service's certificate, in seconds: a service asks for the next one by itself.
+pub const SERVICE_VALIDITY_S: u64 = DAY_S;
+/// Life of a relay's certificate, in seconds.
+pub const RELAY_VALIDITY_S: u64 = 90 * DAY_S;
+/// Life of a certificate that signs software or the trust object, in seconds.
+pub const SOFTWARE_VALIDITY_S: u64 = YEAR_S;
+/// Life of a revocation list, in seconds: how long a stock client may go by one that it fetched.
+pub const LIST_VALIDITY_S: u64 = 7 * DAY_S;
+/// Age at which revocation lists are made anew when nothing was revoked, in seconds.
+pub const LIST_REFRESH_S: u64 = DAY_S / 2;
+/// How often the registry is asked whether anything was revoked.
+pub const PUBLICATION_POLL_TIME: Duration = Duration::from_millis(500);
+/// A publication is followed by a pause this many times as long, so that it takes at most a tenth of a core.
+pub const PUBLICATION_PAUSE_FACTOR: u32 = 10;
 /// Default life of a device's certificate, in seconds: a lease on an attestation.
 pub const DEVICE_VALIDITY_S: u64 = 7 * DAY_S;
 /// Shortest life of a device's certificate that may be configured, in seconds.
@@ -20,10 +34,8 @@ pub const DEVICE_VALIDITY_S_MAX: u64 = 90 * DAY_S;
 pub const NOT_BEFORE_SKEW_S: u64 = 300;
 /// Latest instant a certificate may name, Unix seconds: 9999-12-31T23:59:59Z (RFC 5280 §4.1.2.5).
 pub const CERTIFICATE_TIME_S_MAX: u64 = 253_402_300_799;
-/// Length of a serial number that our authorities give, in bytes (RFC 5280 §4.1.2.2 allows 20).
-pub const SERIAL_BYTES: usize = 16;
-/// Largest certificate that is read, in bytes.
-pub const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+/// Length of a serial number that our authorities give, in bytes; largest certificate that is read, in bytes.
+pub use muster_trust::limits::{CERTIFICATE_BYTES_MAX, SERIAL_BYTES};
 /// Largest certificate signing request that is read, in bytes.
 pub const CSR_BYTES_MAX: usize = 8 * 1024;
 /// Longest text of a distinguished name's attribute, in bytes (RFC 5280 appendix A, ub-common-name).
@@ -127,10 +139,20 @@ pub const EXPIRY_WARNING_DAYS: u64 = 30;
 
 /// Largest body of a call to the API, in bytes.
 pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of a call to EST, in bytes: the largest signing request in base64, and room for line ends.
+pub const EST_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Characters of base64 in a line of an answer of EST.
+pub const EST_LINE_CHARS: usize = 64;
+/// After how long whoever could not be served by EST is to come back, in seconds.
+pub const EST_RETRY_S: u64 = 10;
 /// Largest body of a call that lists chips, in bytes.
 pub const API_LIST_BYTES_MAX: usize = 1024 * 1024;
 /// How long a caller has to send the head of its request.
 pub const API_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody who is being streamed to still may act.
+pub const RIGHTS_LOOK_TIME: Duration = Duration::from_secs(2);
+/// Longest words about why a command was given, in bytes.
+pub const WHY_BYTES_MAX: usize = 256;
 /// How long an idle connection to the API stays open.
 pub const API_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long an actor that everything rests on may take to start.
@@ -139,6 +161,8 @@ pub const START_TIME_MAX: Duration = Duration::from_secs(30);
 pub const START_POLL_TIME: Duration = Duration::from_millis(1);
 /// How often the hub looks at its own certificate by itself.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(DAY_S);
+/// How long a session has to attest, in a tenant that demands it, and how long a challenge is good for.
+pub const ATTEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// The registers that a quote covers unless the tenant's policy says otherwise: application support, which only the agent
 /// extends.
 pub const PCRS_QUOTED: [u8; 1] = [23];

@@ -5,19 +5,23 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer},
-    server::{
-        NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier,
-    },
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer},
+    server::{NoServerSessionStorage, VerifierBuilderError, danger::ClientCertVerifier},
     version::TLS13,
 };
 
 use muster_schemas::enrolment;
+use muster_trust::{ClientVerifier, Expect, Role};
 
-use crate::authority::{Role, TrustBundle};
+use crate::{
+    pinned::{OrPinned, Peers},
+    publication::List,
+    witness::{Witness, WitnessedVerifier},
+};
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
 pub const MQTT_ALPN: [&[u8]; 2] = [b"mqtt", enrolment::ALPN];
@@ -44,22 +48,29 @@ pub struct ServerIdentity {
     pub key: PrivateKeyDer<'static>,
 }
 
+impl Clone for ServerIdentity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
 /// The one cryptographic provider of this program.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Accepts certificates that the authorities of these roles signed, and no others: not even those of the same root.
+/// Accepts certificates that are what this end expects: of an authority that it takes, and of no other of the same root.
 /// When `optional`, a peer without a certificate is let in too; what it may then do is the caller's matter. A peer with
-/// a wrong certificate is refused in both cases.
+/// a wrong certificate is refused in both cases. The lists are of all those authorities, or there are none.
 pub fn client_verifier(
-    trust: &TrustBundle,
-    roles: &[Role],
+    trust: &Peers,
+    expect: &Expect,
     optional: bool,
+    lists: Vec<CertificateRevocationListDer<'static>>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let anchors = Arc::new(trust.anchors(roles));
-    let builder = WebPkiClientVerifier::builder_with_provider(anchors, provider());
-    Ok(if optional { builder.allow_unauthenticated() } else { builder }.build()?)
+    let verifier = Arc::new(ClientVerifier::new(trust, expect.clone(), optional, lists, provider())?);
+    // Clients may also show a certificate of their own making that was pinned for them.
+    Ok(if expect.roles.contains(&Role::Client) { OrPinned::over(verifier, trust.pins()) } else { verifier })
 }
 
 /// The configuration of a listener.
@@ -77,6 +88,58 @@ pub fn server_tls_config(
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     Ok(config)
+}
+
+/// The configuration of a door, which changes while it is open: for handshakes that begin from then on.
+pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
+
+/// The configurations of the listeners with TLS. Those of MQTT let peers without a certificate in: a device that enrols has
+/// none yet, and whoever else has none is told by the gate behind it. The API demands one at each call that needs one.
+#[derive(Clone)]
+pub struct TlsConfigs {
+    /// MQTT.
+    pub mqtt: SharedTls,
+    /// Enrolment, on the same port.
+    pub enrolment: SharedTls,
+    /// MQTT over WebSocket.
+    pub wss: SharedTls,
+    /// The HTTPS API.
+    pub https: SharedTls,
+}
+
+impl TlsConfigs {
+    /// With this certificate of the hub's own, and what is revoked. Slow with long lists.
+    ///
+    /// # Errors
+    /// The library refuses.
+    pub fn new(
+        trust: &Arc<Peers>,
+        witness: &Witness,
+        server: &ServerIdentity,
+        lists: &[List],
+    ) -> Result<Self, TlsError> {
+        let config = |expect: &Expect, alpn: &[&[u8]]| -> Result<SharedTls, TlsError> {
+            let lists = lists.iter().filter(|list| expect.roles.contains(&list.role));
+            let lists = lists.map(|list| list.der.to_vec().into()).collect();
+            let verifier = client_verifier(trust, expect, true, lists)?;
+            let verifier = Arc::new(WitnessedVerifier::new(verifier, trust.clone(), witness.clone()));
+            Ok(Arc::new(ArcSwap::from_pointee(server_tls_config(server, verifier, alpn)?)))
+        };
+        Ok(Self {
+            mqtt: config(&Expect::MQTT, &MQTT_ALPN)?,
+            enrolment: config(&Expect::ENROLMENT, &MQTT_ALPN)?,
+            wss: config(&Expect::MQTT, &HTTPS_ALPN)?,
+            https: config(&Expect::API, &HTTPS_ALPN)?,
+        })
+    }
+
+    /// From the next handshake on, what `other` says. Nothing is resumed, so nothing of the old ones survives.
+    pub fn replace(&self, other: &Self) {
+        self.mqtt.store(other.mqtt.load_full());
+        self.enrolment.store(other.enrolment.load_full());
+        self.wss.store(other.wss.load_full());
+        self.https.store(other.https.load_full());
+    }
 }
 
 #[cfg(test)]

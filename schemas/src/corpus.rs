@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
+    attest::{self, Answer, Challenge, Outcome},
     enrolment::{DeviceFrame, HubFrame, frame_length, samples},
     senml::Pack,
 };
@@ -33,6 +34,14 @@ fn enrolment(input: &[u8]) -> bool {
     device.is_ok() || hub.is_ok()
 }
 
+/// What the fuzz target `attest` runs: what is read is written as it was.
+fn attest(input: &[u8]) -> bool {
+    let challenge = Challenge::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let answer = Answer::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let outcome = Outcome::decode(input).map(|read| assert_eq!(read.encode(), input));
+    challenge.is_ok() || answer.is_ok() || outcome.is_ok()
+}
+
 /// What the fuzz target `senml` runs: what is read can be written, and then means the same.
 fn senml(input: &[u8]) -> bool {
     let Ok(pack) = Pack::parse(input) else { return false };
@@ -43,7 +52,8 @@ fn senml(input: &[u8]) -> bool {
 
 #[test]
 fn the_corpus_never_panics() {
-    for (target, run) in [("enrolment", enrolment as fn(&[u8]) -> bool), ("senml", senml)] {
+    for (target, run) in [("enrolment", enrolment as fn(&[u8]) -> bool), ("attest", attest), ("senml", senml)]
+    {
         for (path, seed) in seeds(target) {
             let accepted = run(&seed);
             let file = path.rsplit('/').next().unwrap_or_default();
@@ -71,6 +81,12 @@ fn write_the_seeds() {
             write("enrolment", &format!("truncated-{place:02}"), &frame[4..frame.len() - 3]);
         }
     }
+    let (challenge, answer) = (attest::tests::challenge().encode(), attest::tests::answer().encode());
+    write("attest", "truncated-answer", &answer[..answer.len() - 3]);
+    write("attest", "valid-answer", &answer);
+    write("attest", "valid-challenge", &challenge);
+    write("attest", "valid-attested", &Outcome::Attested.encode());
+    write("attest", "valid-refused", &Outcome::Refused { detail: "another boot".into() }.encode());
     let framed = samples::device_frames()[0].encode();
     write("enrolment", "valid-with-length", &framed);
     let mut wrong_type = framed[4..].to_vec();

@@ -154,6 +154,24 @@ mod tests {
         assert_eq!("a".repeat(65).parse::<TenantId>(), Err(InvalidId::TooLong { max: 64 }));
     }
 
+    /// Attack: names that mean something to a file system or to a C library.
+    #[test]
+    fn path_traversal_and_nuls_are_no_ids() {
+        for text in
+            ["..", "../x", "a/../b", "a\\b", "a\0", "\0", "a\0b", "%2e%2e", "a b", ".", "a.b", "~", "-"]
+        {
+            assert!(text.parse::<TenantId>().is_err(), "{text:?}");
+            assert!(text.parse::<DeviceId>().is_err(), "{text:?}");
+            let uri = format!("spiffe://muster.example/t/{text}/device/x");
+            assert!(uri.parse::<crate::Principal>().is_err(), "{text:?}");
+            let uri = format!("spiffe://muster.example/t/x/device/{text}");
+            assert!(uri.parse::<crate::Principal>().is_err(), "{text:?}");
+        }
+        for text in ["a\0", "\0", "a\nb"] {
+            assert_eq!(text.parse::<ClientId>(), Err(InvalidId::Control), "{text:?}");
+        }
+    }
+
     #[test]
     fn a_client_id_refuses_control_characters() {
         assert!("Ünïcode client/1".parse::<ClientId>().is_ok());

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod api;
+pub mod attest;
 pub mod audit;
 pub mod cbor;
 pub mod enrolment;

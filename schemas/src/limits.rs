@@ -46,6 +46,10 @@ pub const ENROLMENT_EVENT_KIND_BYTES_MAX: usize = 32;
 pub const ENROLMENT_EVENT_TEXT_BYTES_MAX: usize = 128;
 /// Longest `host:port`, in bytes.
 pub const ENROLMENT_ENDPOINT_BYTES_MAX: usize = 262;
+/// Most approvals of firmware in one answer.
+pub const ENROLMENT_APPROVALS_MAX: usize = 8;
+/// Longest approval of firmware, in bytes. With the longest names it has about 260.
+pub const ENROLMENT_APPROVAL_BYTES_MAX: usize = 512;
 /// Longest detail of a refusal, in bytes.
 pub const ENROLMENT_DETAIL_BYTES_MAX: usize = 512;
 

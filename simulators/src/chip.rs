@@ -9,7 +9,7 @@ use muster_tpm::{
         manufacture::endorse_simulated,
         swtpm::{Swtpm, SwtpmError},
     },
-    keys::KeyError,
+    keys::{DeviceKeys as _, KeyError},
     manufacturer::SimulatedManufacturer,
 };
 
@@ -46,6 +46,30 @@ impl Chip {
     /// swtpm is not installed or did not start.
     pub fn power_on(folder: &Path) -> Result<Self, ChipError> {
         Ok(Self { swtpm: Swtpm::start(folder)? })
+    }
+
+    /// Measures something into a register, as a boot does. Not while somebody else is connected to the chip.
+    ///
+    /// # Errors
+    /// The chip fails.
+    pub fn measure(&self, pcr: u8, digest: &[u8; 32]) -> Result<(), ChipError> {
+        Ok(Tpm::open(&self.swtpm.tcti())?.extend(pcr, digest)?)
+    }
+
+    /// The values of these registers, ascending. Not while somebody else is connected to the chip.
+    ///
+    /// # Errors
+    /// The chip fails.
+    pub fn registers(&self, selection: &[u8]) -> Result<Vec<[u8; 32]>, ChipError> {
+        Ok(Tpm::open(&self.swtpm.tcti())?.pcrs(selection)?)
+    }
+
+    /// Cuts its power and puts it back: registers at zero.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub fn power_cycle(&mut self) -> Result<(), ChipError> {
+        Ok(self.swtpm.power_cycle()?)
     }
 
     /// How the edge agent reaches it.

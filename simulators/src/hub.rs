@@ -219,6 +219,19 @@ impl Hub {
         self.run(&self.operator(), arguments)
     }
 
+    /// Asks the hub something as the operator, and gives the answer also when it is no.
+    ///
+    /// # Errors
+    /// It printed no JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Value, HubError> {
+        let (operator, api) = (self.operator(), self.api());
+        let mut command = Command::new(&self.program);
+        command.arg("--identity").arg(operator).args(["--hub", &api, "-o", "json"]).args(arguments);
+        let stdout = String::from_utf8_lossy(&command.output()?.stdout).into_owned();
+        let command = arguments.join(" ");
+        serde_json::from_str(&stdout).map_err(|_| HubError::Output { command, stdout })
+    }
+
     /// A number from the hub's metrics that has no labels. None if it cannot be had: it needs `curl`.
     pub fn metric(&self, name: &str) -> Option<u64> {
         let operator = self.operator();

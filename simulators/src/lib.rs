@@ -10,6 +10,7 @@ pub mod bench;
 pub mod chip;
 pub mod demo;
 pub mod edge;
+pub mod fleet;
 pub mod gauge;
 pub mod hub;
 pub mod limits;

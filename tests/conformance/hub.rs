@@ -96,7 +96,8 @@ impl Hub {
         };
         let expires = SystemClock.now() + Duration::from_secs(86_400);
         let (leaf, config) = self.authority.client();
-        self.doors.open(leaf, Admitted { principal, access: Arc::new(access), expires: Some(expires) });
+        let (access, expires) = (Arc::new(access), Some(expires));
+        self.doors.open(leaf, Admitted { principal, access, expires, quarantine: None });
         config
     }
 }
@@ -112,7 +113,7 @@ impl Doors {
 }
 
 impl Gate for Doors {
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
+    fn admit(&self, leaf: Option<CertificateDer<'static>>, _: Option<[u8; 32]>) -> Admission {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = leaf.and_then(|leaf| known.get(&*leaf).cloned());
         let reason = "not known here".to_owned();

@@ -4,7 +4,10 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
 
 mod admission;
+mod attest;
 mod durability;
+mod explain;
+mod firmware;
 mod identity;
 mod isolation;
 mod operation;

@@ -12,15 +12,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-mqtt", &["muster-schemas"]),
     ("muster-routing", &["muster-schemas"]),
     ("muster-tpm", &["muster-schemas"]),
+    ("muster-trust", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
         "muster-hub",
-        &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm", "muster-broker"],
+        &[
+            "muster-schemas",
+            "muster-mqtt",
+            "muster-routing",
+            "muster-actors",
+            "muster-tpm",
+            "muster-trust",
+            "muster-broker",
+        ],
     ),
     (
         "muster-edge",
-        &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm", "muster-broker"],
+        &[
+            "muster-schemas",
+            "muster-mqtt",
+            "muster-routing",
+            "muster-actors",
+            "muster-tpm",
+            "muster-trust",
+            "muster-broker",
+        ],
     ),
     (
         "muster-simulators",
@@ -30,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-routing",
             "muster-actors",
             "muster-tpm",
+            "muster-trust",
             "muster-broker",
             "muster-hub",
             "muster-edge",
@@ -38,7 +56,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that hold cores: bytes in, bytes out. The TPM's device side is behind a feature and may block a thread.
-const PURE: &[&str] = &["muster-schemas", "muster-mqtt", "muster-routing", "muster-tpm"];
+const PURE: &[&str] = &["muster-schemas", "muster-mqtt", "muster-routing", "muster-tpm", "muster-trust"];
 
 /// What a pure crate must not import: runtimes and I/O.
 const RUNTIMES: &[&str] =

@@ -4,6 +4,7 @@
 
 mod arrows;
 mod files;
+mod threats;
 
 use std::{
     fs,

@@ -1,17 +1,20 @@
 //! Endorsement certificates: does a manufacturer we trust say that this key is inside one of its TPMs? Checks the chain
 //! and the certificate (TCG EK Credential Profile); that the device holds the key is the credential's business.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{
+    ALL_VERIFICATION_ALGS, CertRevocationList, EndEntityCert, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+};
 use x509_parser::{
     oid_registry::{Oid, asn1_rs::oid},
     prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate},
 };
 
 use crate::{
-    limits::{CERTIFICATE_BYTES_MAX, CHAIN_COUNT_MAX, ROOTS_COUNT_MAX},
+    limits::{CERTIFICATE_BYTES_MAX, CHAIN_COUNT_MAX, REVOCATION_LISTS_MAX, ROOTS_COUNT_MAX},
     name::sha256,
     spki::{SEQUENCE, cut_certificate, spki_der, value},
     wire::{PublicKey, TpmtPublic},
@@ -31,6 +34,9 @@ pub enum TpmClass {
     Virtual,
     /// A simulator: proves nothing. Only tenants that accept it explicitly may use it.
     Simulated,
+    /// No TPM at all: nobody knows where the key is. No root vouches for this, and no configuration names it; it is what
+    /// the registry says of devices that came another way.
+    None,
 }
 
 impl TpmClass {
@@ -41,6 +47,7 @@ impl TpmClass {
             Self::Firmware => "firmware",
             Self::Virtual => "virtual",
             Self::Simulated => "simulated",
+            Self::None => "none",
         }
     }
 }
@@ -116,6 +123,22 @@ pub enum InvalidRoots {
         /// Position in the list, from 0.
         index: usize,
     },
+    /// Not a revocation list.
+    #[error("read the revocation list {index} of TPM manufacturers: {cause}")]
+    RevocationList {
+        /// Position in the list, from 0.
+        index: usize,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Too many revocation lists.
+    #[error("use {count} revocation lists of TPM manufacturers: at most {max} are supported")]
+    TooManyLists {
+        /// How many there are.
+        count: usize,
+        /// The bound.
+        max: usize,
+    },
     /// Too many.
     #[error("use {count} TPM roots: at most {max} are supported")]
     TooMany {
@@ -131,6 +154,7 @@ pub enum InvalidRoots {
 pub struct EndorsementRoots {
     anchors: Vec<TrustAnchor<'static>>,
     classes: Vec<TpmClass>,
+    revoked: Arc<[CertRevocationList<'static>]>,
 }
 
 impl EndorsementRoots {
@@ -156,6 +180,25 @@ impl EndorsementRoots {
             trusted.classes.push(class);
         }
         Ok(trusted)
+    }
+
+    /// The same roots with revocation lists (CRLs, DER) of the manufacturers: what one of them names, at any place of a
+    /// chain, endorses nothing any more. A certificate whose issuer has no list here is taken as good, and a list counts
+    /// beyond its next update: most manufacturers publish none, and the hub fetches nothing.
+    ///
+    /// # Errors
+    /// When one is no revocation list, or there are too many.
+    pub fn with_revocation_lists(self, lists: Vec<Vec<u8>>) -> Result<Self, InvalidRoots> {
+        if lists.len() > REVOCATION_LISTS_MAX {
+            return Err(InvalidRoots::TooManyLists { count: lists.len(), max: REVOCATION_LISTS_MAX });
+        }
+        let read = |(index, der): (usize, Vec<u8>)| {
+            OwnedCertRevocationList::from_der(&der)
+                .map(CertRevocationList::from)
+                .map_err(|error| InvalidRoots::RevocationList { index, cause: error.to_string() })
+        };
+        let revoked = lists.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        Ok(Self { revoked, ..self })
     }
 
     /// Whether there is none, so that no device can enrol by certificate.
@@ -219,8 +262,11 @@ impl EndorsementRoots {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now_unix_s));
         // Intermediates lack the usage, so it can only be required if present here; `check_usage` requires it of the leaf.
         let usage = KeyUsage::required_if_present(EK_CERTIFICATE_USAGE);
+        let lists: Vec<_> = self.revoked.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        let revocation = revocation.map(|lists| lists.with_status_policy(UnknownStatusPolicy::Allow).build());
         let path = leaf
-            .verify_for_usage(ALL_VERIFICATION_ALGS, &self.anchors, &chain, now, usage, None, None)
+            .verify_for_usage(ALL_VERIFICATION_ALGS, &self.anchors, &chain, now, usage, revocation, None)
             .map_err(|error| EndorsementProblem::Untrusted(error.to_string()))?;
         let issuer_spki = match path.intermediate_certificates().next() {
             Some(intermediate) => intermediate.subject_public_key_info().to_vec(),

@@ -58,6 +58,12 @@ pub enum KeyError {
         /// Why not.
         why: String,
     },
+    /// The identity key is bound to approved firmware, and this is none: the TPM does not sign.
+    #[error("sign with the identity key: it is bound to approved firmware, and {why}")]
+    Unapproved {
+        /// What was found.
+        why: String,
+    },
     /// The queue of the TPM's thread is full.
     #[error("queue a TPM operation: {0} are already waiting; try again later")]
     Busy(usize),

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod limits;
 pub mod manufacturer;
 pub mod name;
+pub mod policy;
 pub mod soft;
 pub mod spki;
 pub mod templates;

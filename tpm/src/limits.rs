@@ -41,6 +41,8 @@ pub const CHAIN_INDICES_MAX: u32 = 8;
 pub const CSR_BYTES_MAX: usize = 2_048;
 /// Most endorsement roots a hub trusts.
 pub const ROOTS_COUNT_MAX: usize = 512;
+/// Most revocation lists of manufacturers that a hub looks at.
+pub const REVOCATION_LISTS_MAX: usize = 512;
 
 /// Tries for a random scalar below the curve's order; one try fails with a chance of 2^-32.
 pub const SCALAR_TRIES_MAX: usize = 8;
@@ -58,3 +60,10 @@ pub const SWTPM_ADDRESSES_MAX: u32 = 64;
 
 const _: () = assert!(PCR_BITMAP_BYTES_MAX * 8 >= PCR_COUNT, "every register has a bit");
 const _: () = assert!(PUBLIC_BYTES_MAX > RSA_MODULUS_BYTES_MAX + 2 * DIGEST_BYTES_MAX, "an RSA public fits");
+
+/// Longest name of a device class, in bytes: that of a model.
+pub const CLASS_BYTES_MAX: usize = 64;
+/// Longest name of a release, in bytes.
+pub const RELEASE_BYTES_MAX: usize = 64;
+/// The last register that only a reset of the machine resets; those above any program resets, or a late launch.
+pub const PCR_STATIC_LAST: u8 = 15;

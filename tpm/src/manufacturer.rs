@@ -4,9 +4,9 @@
 
 use p256::ecdsa::{Signature, SigningKey, signature::Signer};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 
 use crate::{
@@ -83,6 +83,29 @@ impl SimulatedManufacturer {
         let issuer = Issuer::new(root_parameters(), &self.key);
         let certificate = parameters.signed_by(&Point(*ek_sec1), &issuer).map_err(|error| invalid(&error))?;
         Ok(certificate.der().to_vec())
+    }
+
+    /// A revocation list in DER that names the certificates of these endorsement keys.
+    ///
+    /// # Errors
+    /// When the certificate library refuses its own input.
+    pub fn revoke(&self, ek_sec1s: &[[u8; 65]]) -> Result<Vec<u8>, KeyError> {
+        let revoked = |sec1: &[u8; 65]| RevokedCertParams {
+            serial_number: serial(sec1),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(2022, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: ek_sec1s.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::new(root_parameters(), &self.key);
+        Ok(list.signed_by(&issuer).map_err(|error| invalid(&error))?.der().to_vec())
     }
 }
 

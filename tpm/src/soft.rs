@@ -76,6 +76,19 @@ impl SimulatedSoftwareKeys {
         &self.ak
     }
 
+    /// The private identity key of a slot, SEC 1 in DER: what a TPM never shows, for clients that cannot sign with it.
+    pub fn stolen_ldevid(&self, slot: Slot) -> Option<Vec<u8>> {
+        const BEFORE: [u8; 7] = [0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20];
+        // The curve, prime256v1, and then the point.
+        const BETWEEN: [u8; 17] = [
+            0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0xa1, 0x44, 0x03, 0x42,
+            0x00,
+        ];
+        let key = self.ldevid(slot)?;
+        let point = sec1_of(key.verifying_key());
+        Some([&BEFORE[..], &key.to_bytes(), &BETWEEN, &point].concat())
+    }
+
     fn ldevid(&self, slot: Slot) -> Option<SigningKey> {
         let counter = match slot {
             Slot::A => self.slots[0],
@@ -211,6 +224,13 @@ pub fn sign_statement(ak: &SigningKey, statement: &TpmsAttest) -> Result<Attesta
     let (r, s) = sign_digest(ak, &sha256(&[&attest]))?.split_bytes();
     let signature = TpmtSignature { hash: Hash::Sha256, r: r.to_vec(), s: s.to_vec() }.marshal();
     Ok(Attestation { attest, signature })
+}
+
+/// A signature over a message with ECDSA and SHA-256, in DER: for tests that approve and forge.
+pub fn p256_sign(key: &SigningKey, message: &[u8]) -> Vec<u8> {
+    sign_digest(key, &sha256(&[message]))
+        .map(|signature| signature.to_der().as_bytes().to_vec())
+        .unwrap_or_default()
 }
 
 /// A private scalar that follows from a seed and a purpose.

@@ -9,6 +9,8 @@ pub const AK_ATTRIBUTES: Attributes = LDEVID_ATTRIBUTES.and(Attributes::RESTRICT
 /// would count as a failed try and in the end lock the device out.
 pub const LDEVID_ATTRIBUTES: Attributes =
     RESIDENT.and(Attributes::USER_WITH_AUTH).and(Attributes::NO_DA).and(Attributes::SIGN);
+/// Attributes of an identity key that only its policy authorizes to sign: `0x40432`.
+pub const BOUND_LDEVID_ATTRIBUTES: Attributes = RESIDENT.and(Attributes::NO_DA).and(Attributes::SIGN);
 /// What makes a key the TPM's own: made inside, and staying there.
 pub const RESIDENT: Attributes =
     Attributes::FIXED_TPM.and(Attributes::FIXED_PARENT).and(Attributes::SENSITIVE_DATA_ORIGIN);
@@ -122,6 +124,13 @@ pub fn identity_key(unique: [u8; 32]) -> TpmtPublic {
     signing_key(LDEVID_ATTRIBUTES, unique.to_vec(), Vec::new())
 }
 
+/// An identity key's template that only a policy authorizes to sign. To certify it takes no more than before: that is
+/// administration, which the policy does not govern.
+pub fn bound_identity_key(unique: [u8; 32], auth_policy: [u8; 32]) -> TpmtPublic {
+    let template = signing_key(BOUND_LDEVID_ATTRIBUTES, unique.to_vec(), Vec::new());
+    TpmtPublic { auth_policy: auth_policy.to_vec(), ..template }
+}
+
 /// The public area of a P-256 key that signs with ECDSA and SHA-256; `x` and `y` are its point, or what makes a
 /// template unique.
 pub fn signing_key(attributes: Attributes, x: Vec<u8>, y: Vec<u8>) -> TpmtPublic {
@@ -162,6 +171,7 @@ mod tests {
         assert_eq!(EK_HIGH.0, 0x300f2);
         assert_eq!(AK_ATTRIBUTES.0, 0x50472);
         assert_eq!(LDEVID_ATTRIBUTES.0, 0x40472);
+        assert_eq!(BOUND_LDEVID_ATTRIBUTES.0, 0x40432);
     }
 
     #[test]

@@ -81,11 +81,19 @@ impl Access {
     /// # Errors
     /// The rule that forbids it. Topics that begin with `$` are always forbidden, by [`RESERVED_TOPICS`].
     pub fn check_publish(&self, topic: &TopicName) -> Result<(), Denial> {
+        self.publish_rule(topic).map(drop)
+    }
+
+    /// The name of the rule by which a message may be published to `topic`.
+    ///
+    /// # Errors
+    /// As [`Access::check_publish`].
+    pub fn publish_rule(&self, topic: &TopicName) -> Result<&str, Denial> {
         if topic.is_reserved() {
             return Err(Denial { rule: ByteString::from_static(RESERVED_TOPICS) });
         }
         match self.publish.iter().find(|rule| rule.filter.matches(topic)) {
-            Some(rule) if rule.allows => Ok(()),
+            Some(rule) if rule.allows => Ok(&rule.name),
             Some(rule) => Err(Denial { rule: rule.name.clone() }),
             None => Err(Denial { rule: self.name.clone() }),
         }
@@ -97,9 +105,17 @@ impl Access {
     /// # Errors
     /// The rule that forbids it.
     pub fn check_subscribe(&self, wanted: &TopicFilter) -> Result<(), Denial> {
+        self.subscribe_rule(wanted).map(drop)
+    }
+
+    /// The name of the rule by which `wanted` may be subscribed to.
+    ///
+    /// # Errors
+    /// As [`Access::check_subscribe`].
+    pub fn subscribe_rule(&self, wanted: &TopicFilter) -> Result<&str, Denial> {
         for rule in &self.subscribe {
             if rule.allows && rule.filter.covers(wanted) {
-                return Ok(());
+                return Ok(&rule.name);
             }
             if !rule.allows && overlap(&rule.filter, wanted) {
                 return Err(Denial { rule: rule.name.clone() });
@@ -203,6 +219,14 @@ mod tests {
         ] {
             assert_eq!(access.check_subscribe(&filter(wanted)), expected, "subscribe {wanted}");
         }
+    }
+
+    #[test]
+    fn whoever_may_is_told_by_which_rule() {
+        let access = Access::app();
+        assert_eq!(access.publish_rule(&name("devices/7/commands/reboot")), Ok("app-commands"));
+        assert_eq!(access.publish_rule(&name("alerts")), Ok("app-own-topics"));
+        assert_eq!(access.subscribe_rule(&filter("$SYS/#")), Ok("app-subscribes-to-numbers"));
     }
 
     proptest! {

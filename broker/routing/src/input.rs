@@ -34,6 +34,19 @@ pub enum Input {
         /// What it may do.
         access: Arc<Access>,
     },
+    /// A session that has joined has yet to show something: until [`Input::Clear`] it may publish only what this list
+    /// allows, subscribes to nothing, gets nothing, and leaves no will.
+    Quarantine {
+        /// Its number.
+        subscriber: SubscriberId,
+        /// What it may do meanwhile.
+        access: Arc<Access>,
+    },
+    /// It has shown it: it has the rights that it joined with, its durable session is fed, and its will holds.
+    Clear {
+        /// Its number.
+        subscriber: SubscriberId,
+    },
     /// A connection's CONNECT: take up its durable session, begin one, or none. Answered with
     /// [`Effect::Attached`](crate::Effect::Attached).
     Attach {

@@ -12,6 +12,9 @@ pub enum Refusal {
         /// The rule that forbids it, or the name of the list when no rule of it allows it.
         rule: ByteString,
     },
+    /// The session has yet to show what its tenant demands.
+    #[error("quarantined: attest first")]
+    Quarantined,
     /// Topics that begin with `$` are the hub's own.
     #[error("topics that begin with '$' are reserved for the hub")]
     TopicReserved,

@@ -4,6 +4,7 @@ mod commits;
 mod durable;
 pub(crate) mod model;
 mod no_local;
+mod quarantine;
 mod quotas;
 mod shared;
 mod slices;

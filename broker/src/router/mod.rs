@@ -65,6 +65,8 @@ pub(crate) enum Membership {
         subscriber: SubscriberId,
         publisher: Publisher,
         access: Arc<Access>,
+        /// What it may do until it is cleared, if that is to come.
+        quarantine: Option<Arc<Access>>,
         outlet: Reach<ToSession>,
         /// Its principal's, which pays for what takes the router long.
         pace: Pace,
@@ -499,10 +501,13 @@ impl Handler<Membership> for Router {
 
     fn handle(&mut self, membership: Membership, ctx: &mut Context<Self>) {
         match membership {
-            Membership::Join { subscriber, publisher, access, outlet, pace } => {
+            Membership::Join { subscriber, publisher, access, quarantine, outlet, pace } => {
                 let outlet = Outlet { session: outlet, pace, pending: Vec::new(), expected: 0 };
                 self.outlets.insert(subscriber, outlet);
                 self.input(Input::Join { subscriber, publisher, access });
+                if let Some(access) = quarantine {
+                    self.input(Input::Quarantine { subscriber, access });
+                }
             }
             Membership::Leave { subscriber } => {
                 self.outlets.remove(&subscriber);

@@ -112,7 +112,7 @@ pub(super) struct Guard {
 }
 
 impl Gate for Guard {
-    fn admit(&self, leaf: Option<CertificateDer<'static>>) -> Admission {
+    fn admit(&self, leaf: Option<CertificateDer<'static>>, _: Option<[u8; 32]>) -> Admission {
         assert!(!self.panics.load(Ordering::SeqCst), "broken by a test");
         Box::pin(async move {
             let reason = "no certificate".to_owned();

@@ -86,6 +86,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self
     }
 
+    /// Names a method of enhanced authentication.
+    pub(super) fn proves_by(mut self, method: &str) -> Self {
+        self.connect.properties.authentication_method = Some(method.into());
+        self
+    }
+
     /// Wants its session to outlive the connection, and to go on with an earlier one.
     pub(super) fn stays(mut self, expiry_s: u32) -> Self {
         self.connect.clean_start = false;
@@ -105,6 +111,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.send_connect().await;
         let present = self.is_let_in().await.session_present;
         (self, present)
+    }
+
+    /// Says CONNECT, and says whether there was any answer before the end.
+    pub(super) async fn is_answered(&mut self) -> bool {
+        let connect = self.bytes(&Packet::Connect(Box::new(self.connect.clone())));
+        // It may be closed already, and that is an answer to us.
+        let _ = self.stream.write_all(&connect).await;
+        let read = timeout(PATIENCE, self.stream.read(&mut [0; 64])).await.expect("in time");
+        matches!(read, Ok(1..))
     }
 
     /// Says CONNECT.

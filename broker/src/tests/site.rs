@@ -224,7 +224,7 @@ pub(super) fn admitted(tenant: &str, kind: Kind, name: &str, access: Access) -> 
         id: name.parse().unwrap(),
     };
     let expires = Some(SystemClock.now() + Duration::from_secs(7 * 86_400));
-    Admitted { principal, access: Arc::new(access), expires }
+    Admitted { principal, access: Arc::new(access), expires, quarantine: None }
 }
 
 fn address() -> PeerAddress {

@@ -23,6 +23,7 @@ use crate::{
     hub::Hub,
     introduction::Introduction,
     line::Line,
+    recovery::Recovery,
     state::{Saved, StateDir},
     tls::{Credentials, Dialects},
     uplink::CertificateChanged,
@@ -68,6 +69,8 @@ pub struct EnrolmentParts {
     pub credentials: Arc<Credentials>,
     /// The keys.
     pub tpm: TpmThread,
+    /// The way back, where keys are bound to firmware.
+    pub recovery: Option<Arc<Recovery>>,
     /// What is kept.
     pub state: Arc<StateDir>,
     /// The time.
@@ -162,14 +165,15 @@ impl Enrolment {
     }
 
     fn attempt(&self, purpose: Purpose, slot: Slot, ctx: &mut Context<Self>) {
-        let EnrolmentParts { claim, model, introduction, hub, dialects, tpm, .. } = self.parts.clone();
+        let EnrolmentParts { claim, model, introduction, hub, dialects, tpm, recovery, .. } =
+            self.parts.clone();
         let (config, request) = match purpose {
             Purpose::First => (dialects.enrolment, Request::First { slot, claim, model, introduction }),
             Purpose::Next => (dialects.renewal, Request::Next { slot }),
         };
         let ended = ctx.address();
         // On the runtime, not on the arbiter: the TPM signs during the handshake, and that blocks its thread.
-        let attempt = tokio::spawn(attempt::run(hub, config, tpm, request));
+        let attempt = tokio::spawn(attempt::run(hub, config, tpm, request, recovery));
         tokio::spawn(async move {
             // A panic of the attempt is a failure of it.
             let result = attempt.await.unwrap_or(Err(AttemptError::Key(KeyError::Gone)));

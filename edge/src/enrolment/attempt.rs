@@ -16,6 +16,7 @@ use super::exchange::{Exchange, ExchangeError, Outcome, Request, Step};
 use crate::{
     hub::{Hub, Loss},
     limits::FRAME_TIME_MAX,
+    recovery::Recovery,
 };
 
 /// Why an attempt did not come to a decision.
@@ -39,13 +40,43 @@ pub enum AttemptError {
     /// The TPM.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The hub may not serve the tenant that it enrolled this device for.
+    #[error("use the certificate that the hub issued: {0}")]
+    Entitlement(#[from] muster_trust::NotAHub),
     /// TLS gives no exporter.
     #[error("bind the attestation to the connection: {0}")]
     Exporter(rustls::Error),
 }
 
+impl AttemptError {
+    /// Whether our own key would not sign, because what booted is not approved.
+    fn is_unapproved(&self) -> bool {
+        let key = match self {
+            Self::Key(key) | Self::Exchange(ExchangeError::Key(key)) => Some(key),
+            _ => None,
+        };
+        matches!(key, Some(KeyError::Unapproved { .. })) || matches!(self, Self::Loss(Loss::Unsigned(_)))
+    }
+}
+
 /// Runs an attempt. The TPM signs during the handshake, which blocks a worker: for a task of a multi-thread runtime.
 pub async fn run(
+    hub: Hub,
+    config: Arc<ClientConfig>,
+    tpm: TpmThread,
+    request: Request,
+    recovery: Option<Arc<Recovery>>,
+) -> Result<Outcome, AttemptError> {
+    let outcome = run_once(hub, config, tpm, request).await;
+    if let (Err(error), Some(recovery)) = (&outcome, recovery)
+        && error.is_unapproved()
+    {
+        recovery.ask().await;
+    }
+    outcome
+}
+
+async fn run_once(
     hub: Hub,
     config: Arc<ClientConfig>,
     tpm: TpmThread,
@@ -55,10 +86,31 @@ pub async fn run(
     let (_, session) = stream.get_ref();
     let exporter =
         session.export_keying_material([0; 32], EXPORTER_LABEL, None).map_err(AttemptError::Exporter)?;
-    let outcome = converse(&mut stream, &tpm, request, exporter).await;
+    let certificate =
+        session.peer_certificates().and_then(<[_]>::first).map(|leaf| leaf.clone().into_owned());
+    let outcome = converse(&mut stream, &tpm, request, exporter).await.and_then(|outcome| {
+        // A first enrolment takes any hub below the root; now it is known whose this device is.
+        if let (Outcome::Issued(grant), Some(certificate)) = (&outcome, &certificate) {
+            muster_trust::entitled(certificate, &grant.tenant)?;
+        }
+        Ok(outcome)
+    });
     // The decision has been made; that the hub hears our good-bye does not matter.
     let _ = stream.shutdown().await;
     outcome
+}
+
+/// Says one frame on a connection of its own, and hears the answer.
+pub(crate) async fn ask_once(
+    hub: &Hub,
+    config: Arc<ClientConfig>,
+    frame: &DeviceFrame,
+) -> Result<HubFrame, AttemptError> {
+    let mut stream = hub.connect(config).await?;
+    send(&mut stream, frame).await?;
+    let heard = timeout(FRAME_TIME_MAX, receive(&mut stream)).await.map_err(|_| AttemptError::Silent)?;
+    let _ = stream.shutdown().await;
+    heard
 }
 
 async fn converse<S: AsyncRead + AsyncWrite + Unpin>(

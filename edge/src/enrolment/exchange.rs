@@ -56,7 +56,7 @@ impl Request {
 }
 
 /// What to do next.
-#[expect(clippy::large_enum_variant, reason = "a step is carried out at once, and there is one")]
+#[expect(clippy::large_enum_variant, reason = "an exchange has two of them in its life")]
 #[derive(Debug)]
 pub enum Step {
     /// Send this and wait for the hub.
@@ -311,6 +311,7 @@ fn name_of(frame: &HubFrame) -> &'static str {
         HubFrame::Issued(_) => "certificate",
         HubFrame::Pending(_) => "delay",
         HubFrame::Refused(_) => "refusal",
+        HubFrame::Quarantined(_) => "way back",
     }
 }
 

@@ -17,5 +17,7 @@ mod exchange;
 mod lifecycle;
 
 pub use actor::{Enrolment, EnrolmentParts, SessionReport};
+pub use attempt::AttemptError;
+pub(crate) use attempt::ask_once;
 pub use exchange::{Exchange, ExchangeError, Grant, Outcome, Request, Step, own_hash, own_id};
 pub use lifecycle::{Effect, Found, Input, Lifecycle, Purpose};

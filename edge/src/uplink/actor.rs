@@ -5,6 +5,7 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use muster_actors::{DeadlineReached, SharedClock, WakeUp};
 use muster_schemas::DeviceId;
+use muster_tpm::device::TpmThread;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
@@ -17,6 +18,7 @@ use crate::{
     enrolment::SessionReport,
     hub::Hub,
     line::Line,
+    recovery::Recovery,
     sensors::{Reading, Said, SessionOpened},
 };
 
@@ -50,6 +52,10 @@ pub struct UplinkParts {
     pub hub: Hub,
     /// How to speak TLS.
     pub config: Arc<ClientConfig>,
+    /// The keys, for sessions that have to attest.
+    pub tpm: TpmThread,
+    /// The way back, where keys are bound to firmware.
+    pub recovery: Option<Arc<Recovery>>,
     /// Where the relay's socket may be.
     pub runtime: PathBuf,
     /// The time.
@@ -136,12 +142,12 @@ impl Uplink {
     }
 
     fn connect(&mut self, session: u64, ctx: &mut Context<Self>) {
-        let UplinkParts { device, mut hub, config, runtime, .. } = self.parts.clone();
+        let UplinkParts { device, mut hub, config, tpm, recovery, runtime, .. } = self.parts.clone();
         // Every second attempt goes where the configuration says, should the hub have been mistaken about itself.
         if !self.mqtt_endpoint.is_empty() && session % 2 == 1 {
             hub.address.clone_from(&self.mqtt_endpoint);
         }
-        let opening = Opening { session, hub, config, device, runtime };
+        let opening = Opening { session, hub, config, tpm, recovery, device, runtime };
         let events = ctx.address().recipient();
         match Session::open(opening, events.clone()) {
             Ok(opened) => self.session = Some(opened),
@@ -189,6 +195,10 @@ impl Handler<SessionEvent> for Uplink {
     fn handle(&mut self, SessionEvent { session, news }: SessionEvent, ctx: &mut Context<Self>) {
         let input = match news {
             News::Opened { window } => Input::Opened { session, window },
+            News::Quarantined { seconds } => {
+                info!(device = %self.parts.device, seconds, "quarantined; the hub wants this session to attest");
+                return;
+            }
             News::Sent { packet } => Input::Sent { session, packet },
             News::Answered { packet, verdict, reason } => {
                 if verdict != PubackVerdict::Stored {

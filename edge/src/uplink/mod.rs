@@ -11,6 +11,7 @@
 //! list: what was not acknowledged comes from the spool, once.
 
 mod actor;
+mod attester;
 mod core;
 mod session;
 mod spool;

@@ -4,24 +4,36 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use actix::{Message, Recipient};
-use muster_schemas::{DeviceId, senml::Encoding};
+use muster_schemas::{
+    DeviceId,
+    attest::{ANSWER_TOPIC, CHALLENGE_TOPIC, Outcome, QUARANTINE_PROPERTY, REQUEST_TOPIC, RESULT_TOPIC},
+    senml::Encoding,
+};
+use muster_tpm::device::TpmThread;
 use rumqttc::{
     Outgoing, Transport,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError,
         mqttbytes::{
             QoS,
-            v5::{ConnectReturnCode, DisconnectReasonCode, Packet, PubAck, PubAckReason, PublishProperties},
+            v5::{
+                ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish,
+                PublishProperties,
+            },
         },
     },
 };
 use rustls::ClientConfig;
 use tokio::{pin, task::AbortHandle, time::timeout};
 
-use super::core::{Cause, PubackVerdict};
+use super::{
+    attester::{AttestError, Attester},
+    core::{Cause, PubackVerdict},
+};
 use crate::{
     hub::{Hub, Loss},
     limits::{CONNACK_TIME_MAX, IN_FLIGHT_READINGS_MAX, KEEP_ALIVE, LAST_WORDS_TIME_MAX},
+    recovery::Recovery,
     relay::{Relay, carry},
     sensors::Reading,
 };
@@ -49,6 +61,11 @@ pub enum News {
     Opened {
         /// How many unacknowledged readings the hub takes.
         window: u16,
+    },
+    /// CONNACK, and the hub wants to see an attestation before anything else. `Opened` follows when it has.
+    Quarantined {
+        /// How long it waits for that.
+        seconds: String,
     },
     /// The next of the readings that were published went out.
     Sent {
@@ -87,6 +104,10 @@ pub struct Opening {
     pub hub: Hub,
     /// How to speak TLS.
     pub config: Arc<ClientConfig>,
+    /// The keys, should the session have to attest.
+    pub tpm: TpmThread,
+    /// The way back, should our key not sign.
+    pub recovery: Option<Arc<Recovery>>,
     /// Who we are: also the client identifier.
     pub device: DeviceId,
     /// Where the relay's socket may be.
@@ -123,10 +144,11 @@ impl Session {
             .set_outgoing_inflight_upper_limit(IN_FLIGHT_READINGS_MAX);
         let (client, eventloop) = AsyncClient::new(options, REQUESTS_MAX);
         let device = opening.device.clone();
+        let speaker = client.clone();
         // On the runtime, not on the arbiter: the TPM signs during the handshake, and that blocks its thread.
         let task = tokio::spawn(Box::pin(async move {
             let session = opening.session;
-            let (cause, detail) = run(&opening, relay, eventloop, &events).await;
+            let (cause, detail) = run(&opening, relay, (speaker, eventloop), &events).await;
             events.do_send(SessionEvent { session, news: News::Closed { cause, detail } });
         }));
         Ok(Self { client, device, task: task.abort_handle() })
@@ -161,12 +183,21 @@ impl Session {
 async fn run(
     opening: &Opening,
     relay: Relay,
-    eventloop: EventLoop,
+    client: (AsyncClient, EventLoop),
     events: &Recipient<SessionEvent>,
 ) -> (Cause, String) {
     let stream = match opening.hub.connect(Arc::clone(&opening.config)).await {
         Ok(stream) => stream,
-        Err(loss) => return of_loss(&loss),
+        Err(loss) => {
+            if let (Loss::Unsigned(_), Some(recovery)) = (&loss, &opening.recovery) {
+                recovery.ask().await;
+            }
+            return of_loss(&loss);
+        }
+    };
+    let attester = match Attester::of(opening.tpm.clone(), stream.get_ref().1) {
+        Ok(attester) => attester,
+        Err(error) => return (Cause::Lost, format!("failed to bind the session to its connection: {error}")),
     };
     let carrying = async {
         let client = relay.accept().await.map_err(Loss::Broken);
@@ -175,7 +206,7 @@ async fn run(
             Err(loss) => Some(loss),
         }
     };
-    let driving = drive(opening.session, eventloop, events);
+    let driving = drive(opening.session, client, &attester, events);
     pin!(carrying, driving);
     // Neither is cut off by the other: what is between them still arrives.
     let (ended, loss) = tokio::select! {
@@ -216,16 +247,45 @@ enum Ended {
     Broken(String),
 }
 
-async fn drive(session: u64, mut eventloop: EventLoop, events: &Recipient<SessionEvent>) -> Ended {
+async fn drive(
+    session: u64,
+    (client, mut eventloop): (AsyncClient, EventLoop),
+    attester: &Attester,
+    events: &Recipient<SessionEvent>,
+) -> Ended {
+    let say = |news| events.do_send(SessionEvent { session, news });
     let tell = |event: &Event| {
         if let Some(news) = news_of(event) {
-            events.do_send(SessionEvent { session, news });
+            say(news);
         }
     };
+    // What is told once the quarantine is over.
+    let mut opened = None;
     loop {
         match eventloop.poll().await {
             // It is on the wire when it is told.
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ended::GoodBye,
+            Ok(Event::Incoming(Packet::ConnAck(connack))) if quarantine_of(&connack).is_some() => {
+                let seconds = quarantine_of(&connack).unwrap_or_default();
+                opened = news_of(&Event::Incoming(Packet::ConnAck(connack)));
+                say(News::Quarantined { seconds });
+                if client.try_publish(REQUEST_TOPIC, QoS::AtMostOnce, false, Vec::new()).is_err() {
+                    return Ended::Broken("the client does not take a request to attest".to_owned());
+                }
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => match shown(&publish, attester).await {
+                Ok(Shown::Answer(answer)) => {
+                    if client.try_publish(ANSWER_TOPIC, QoS::AtMostOnce, false, answer).is_err() {
+                        return Ended::Broken("the client does not take an answer".to_owned());
+                    }
+                }
+                Ok(Shown::Attested) => opened.take().into_iter().for_each(say),
+                // The hub ends the session, and says why.
+                Ok(Shown::Nothing) => {}
+                Err(error) => {
+                    return Ended::Broken(format!("failed to attest this session: failed to {error}"));
+                }
+            },
             Ok(event) => tell(&event),
             Err(error) => {
                 // What came before the end still counts.
@@ -236,6 +296,28 @@ async fn drive(session: u64, mut eventloop: EventLoop, events: &Recipient<Sessio
     }
 }
 
+/// How long the hub keeps this session in quarantine, if it does.
+fn quarantine_of(connack: &ConnAck) -> Option<String> {
+    let said = &connack.properties.as_ref()?.user_properties;
+    said.iter().find(|(name, _)| name == QUARANTINE_PROPERTY).map(|(_, seconds)| seconds.clone())
+}
+
+/// What follows from a message of the hub to this session.
+enum Shown {
+    Answer(Vec<u8>),
+    Attested,
+    Nothing,
+}
+
+async fn shown(publish: &Publish, attester: &Attester) -> Result<Shown, AttestError> {
+    if publish.topic == CHALLENGE_TOPIC.as_bytes() {
+        return Ok(Shown::Answer(attester.answer(&publish.payload).await?));
+    }
+    let is_well = publish.topic == RESULT_TOPIC.as_bytes()
+        && matches!(Outcome::decode(&publish.payload), Ok(Outcome::Attested));
+    Ok(if is_well { Shown::Attested } else { Shown::Nothing })
+}
+
 fn news_of(event: &Event) -> Option<News> {
     match event {
         Event::Incoming(Packet::ConnAck(connack)) => {
@@ -243,7 +325,8 @@ fn news_of(event: &Event) -> Option<News> {
             // MQTT 5 §3.2.2.3.3: 65,535 when the hub says nothing.
             Some(News::Opened { window: window.unwrap_or(u16::MAX) })
         }
-        Event::Outgoing(Outgoing::Publish(packet)) => Some(News::Sent { packet: *packet }),
+        // At QoS 0 there is no packet identifier: that was no reading.
+        Event::Outgoing(Outgoing::Publish(packet)) if *packet > 0 => Some(News::Sent { packet: *packet }),
         Event::Incoming(Packet::PubAck(puback)) => {
             let reason = puback.properties.as_ref().and_then(|properties| properties.reason_string.clone());
             let verdict = verdict_of(puback);

@@ -28,9 +28,11 @@ use muster_tpm::{
     },
     wire::TpmtPublic,
 };
+use muster_trust::{TENANTS_OID, Tenants};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType,
+    SerialNumber, SignatureAlgorithm,
 };
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned, crypto::aws_lc_rs,
@@ -101,7 +103,9 @@ impl PublicKeyData for Point {
 
 fn authority(name: &str, above: Option<&Authority>) -> Authority {
     let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, name);
+    parameters.subject_alt_names = vec![SanType::URI("spiffe://muster.example".try_into().unwrap())];
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
@@ -115,20 +119,22 @@ impl ScriptedHub {
     /// Starts on a free port.
     pub fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let root = authority("root", None);
-        let server = authority("server authority", Some(&root));
+        let root = authority("muster root", None);
+        let server = authority("muster server authority", Some(&root));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         leaf.subject_alt_names
             .push(SanType::URI("spiffe://muster.example/t/operator/node/hub".try_into().unwrap()));
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        leaf.serial_number = Some(SerialNumber::from_slice(&[0x40; 16]));
+        leaf.custom_extensions = vec![CustomExtension::from_oid_content(&TENANTS_OID, Tenants::All.to_der())];
         let leaf = leaf.signed_by(&key, &server).unwrap();
         let hub = Self(Arc::new(Inner {
             script,
             address: listener.local_addr().unwrap(),
             server_chain: vec![leaf.der().to_vec(), server.der().to_vec()],
             server_key: key.serialize_der(),
-            device_authority: Mutex::new(authority("device authority", Some(&root))),
+            device_authority: Mutex::new(authority("muster device authority", Some(&root))),
             root,
             seen: Mutex::default(),
         }));

@@ -203,6 +203,10 @@ fn classes_of(names: &[String]) -> Result<AcceptedClasses, ApiError> {
             TpmClass::Firmware => &mut classes.firmware,
             TpmClass::Virtual => &mut classes.r#virtual,
             TpmClass::Simulated => &mut classes.simulated,
+            TpmClass::None => {
+                let next = "name some of hardware, firmware, virtual, simulated; `muster tenant est` is for devices without";
+                return Err(ApiError::malformed("the policy was not set", "`none` is no class of TPM", next));
+            }
         } = true;
     }
     Ok(classes)

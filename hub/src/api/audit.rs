@@ -5,7 +5,7 @@ use actix_web::{
     http::StatusCode,
     web::{Data, Json, Path, Query, block},
 };
-use muster_broker::{AuditTrail, Numbered, limits::AUDIT_PAGE_MAX};
+use muster_broker::{AuditPage, AuditTrail, Numbered, limits::AUDIT_PAGE_MAX};
 use muster_schemas::{
     TenantId,
     api::{Audit, Audited},
@@ -44,14 +44,7 @@ pub(super) async fn audit(
             "ask for fewer and go on with `next_after`",
         ));
     }
-    let (store, named) = (api.store.clone(), tenant.clone());
-    let read = block(move || {
-        let Some(keys) = store.tenant(&named).map_err(|error| causes(&error))? else { return Ok(None) };
-        let trail = AuditTrail::open(&store, keys).map_err(|error| causes(&error))?;
-        trail.page(after, limit).map(Some).map_err(|error| causes(&error))
-    });
-    let page = read.await.map_err(|_| ApiError::unavailable("the audit trail"))?.map_err(unreadable)?;
-    let page = page.ok_or_else(|| ApiError::tenant_unknown(&tenant))?;
+    let page = page(&api, &tenant, after, limit).await?;
     let (first, last) = page.kept.map(|kept| kept.into_inner()).unzip();
     let behind = page.entries.last().map(|(number, _)| *number);
     Ok(Json(Audit {
@@ -61,6 +54,22 @@ pub(super) async fn audit(
         first,
         last,
     }))
+}
+
+/// The newest entries of a tenant's trail.
+pub(super) async fn newest(api: &Api, tenant: &TenantId, limit: usize) -> Result<AuditPage, ApiError> {
+    page(api, tenant, None, limit).await
+}
+
+async fn page(api: &Api, tenant: &TenantId, after: Option<u64>, limit: usize) -> Result<AuditPage, ApiError> {
+    let (store, named) = (api.store.clone(), tenant.clone());
+    let read = block(move || {
+        let Some(keys) = store.tenant(&named).map_err(|error| causes(&error))? else { return Ok(None) };
+        let trail = AuditTrail::open(&store, keys).map_err(|error| causes(&error))?;
+        trail.page(after, limit).map(Some).map_err(|error| causes(&error))
+    });
+    let page = read.await.map_err(|_| ApiError::unavailable("the audit trail"))?.map_err(unreadable)?;
+    page.ok_or_else(|| ApiError::tenant_unknown(tenant))
 }
 
 fn shown((number, entry): Numbered, with_subject: bool) -> Audited {

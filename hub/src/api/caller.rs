@@ -1,12 +1,16 @@
-//! Who calls: the client certificate of the connection, looked up in the registry at every request.
+//! Who calls: whom the providers find proved by the request, looked up in the registry at every request.
 
-use std::{pin::Pin, sync::Arc};
+use std::{future::ready, pin::Pin, sync::Arc};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web::Data};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
 use muster_schemas::{Kind, Principal, TenantId};
 
 use super::{Api, error::ApiError};
-use crate::{authority::Leaf, registry::message::Admit};
+use crate::{
+    authority::Leaf,
+    people::{Evidence, Proof},
+    registry::{AdmitReason, message::Admit, people::AdmitNamed},
+};
 
 /// The verified certificate of a connection, put there when it was opened.
 #[derive(Debug, Clone)]
@@ -72,19 +76,50 @@ impl Caller {
     }
 }
 
+/// For asking what a principal might do.
+impl From<Principal> for Caller {
+    fn from(principal: Principal) -> Self {
+        Self(principal)
+    }
+}
+
 impl FromRequest for Caller {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let leaf = request.conn_data::<PeerLeaf>().and_then(|peer| peer.0.clone());
-        let api = request.app_data::<Data<Api>>().map(|api| Arc::clone(api));
+        let Some(api) = request.app_data::<Data<Api>>().map(|api| Arc::clone(api)) else {
+            return Box::pin(ready(Err(ApiError::no_certificate())));
+        };
+        let evidence = Evidence {
+            leaf: request.conn_data::<PeerLeaf>().and_then(|peer| peer.0.as_ref()),
+            bearer: bearer(request),
+        };
+        let proof = match api.providers.prove(api.now_s(), &evidence) {
+            Some(Ok(proof)) => proof,
+            Some(Err(unproved)) => return Box::pin(ready(Err(ApiError::unproved(unproved)))),
+            None => return Box::pin(ready(Err(ApiError::no_certificate()))),
+        };
         Box::pin(async move {
-            let (Some(leaf), Some(api)) = (leaf, api) else { return Err(ApiError::no_certificate()) };
-            let admitted = api.registry(Admit(leaf)).await?;
+            let admitted = match proof {
+                // Devices speak MQTT. What they do over HTTPS, they do elsewhere.
+                Proof::Certificate(leaf) if leaf.principal.kind == Kind::Device => {
+                    return Err(ApiError::not_admitted(AdmitReason::Kind));
+                }
+                Proof::Certificate(leaf) => api.registry(Admit(leaf)).await?,
+                Proof::Named(principal) => api.registry(AdmitNamed(principal)).await?,
+            };
             admitted
                 .map(|admitted| Self(admitted.principal))
                 .map_err(|refusal| ApiError::not_admitted(refusal.reason))
         })
     }
+}
+
+/// What stands after `Authorization: Bearer`, if there is exactly one such header.
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let mut all = request.headers().get_all(header::AUTHORIZATION);
+    let (one, None) = (all.next()?, all.next()) else { return None };
+    let (scheme, token) = one.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

@@ -6,7 +6,7 @@ use actix_web::{
 };
 use muster_broker::ReasonCode;
 use muster_schemas::{
-    Kind, Principal, TenantId,
+    DeviceId, Principal, TenantId,
     api::{App, Claim, NewApp, NewClaim},
 };
 
@@ -46,28 +46,52 @@ pub(super) async fn create_app(
 ) -> Result<HttpResponse, ApiError> {
     caller.operator()?;
     let (tenant, NewApp { app, csr_pem, replace }) = (tenant.into_inner(), body.into_inner());
+    let (certificate_pem, ca_pem) = issue(&api, tenant, ClientKind::App, &app, &csr_pem, replace).await?;
+    Ok(HttpResponse::Created().json(App { app, certificate_pem, ca_pem }))
+}
+
+/// Gives an app or a user a certificate. Returns that, with its authority's, and the root, PEM.
+pub(super) async fn issue(
+    api: &Api,
+    tenant: TenantId,
+    kind: ClientKind,
+    id: &DeviceId,
+    csr_pem: &str,
+    replace: bool,
+) -> Result<(String, String), ApiError> {
     // Of the signing request only the key is taken, after its signature has proved that the caller has it.
-    let key = PublicKey::from_csr_pem(&csr_pem).map_err(|error| {
+    let key = PublicKey::from_csr_pem(csr_pem).map_err(|error| {
         let next = "send a PKCS #10 request for a P-256 key, signed with that key";
         ApiError::malformed("the signing request was refused", format!("it {error}"), next)
     })?;
-    let trust_domain = api.trust.trust_domain().clone();
-    let principal = Principal { trust_domain, tenant: tenant.clone(), kind: Kind::App, id: app.clone() };
+    let principal = api.principal(&tenant, kind, id);
     let issued = api.client_authority.issue_client(&key, &principal, api.now_s(), CLIENT_VALIDITY_S);
     let issued = issued.map_err(|error| {
         tracing::error!(%error, "failed to issue a certificate");
         ApiError::unavailable("the client authority")
     })?;
     let certificate = Certificate::of(&issued.leaf);
-    let kind = ClientKind::App;
     let command =
-        message::RegisterClient { tenant: tenant.clone(), kind, id: app.clone(), certificate, replace };
+        message::RegisterClient { tenant: tenant.clone(), kind, id: id.clone(), certificate, replace };
     api.registry(command).await??;
     if replace {
-        let reason = "another certificate took the place of this session's; connect with it";
-        api.bus.close_sessions(&principal, ReasonCode::NotAuthorized, reason);
+        api.close_replaced(&principal);
     }
-    tracing::info!(%tenant, %app, serial = %issued.leaf.serial, "app registered");
+    tracing::info!(%tenant, kind = %kind.kind(), %id, serial = %issued.leaf.serial, "client registered");
     let certificate_pem = pem(&[issued.certificate, api.client_authority.certificate().clone()]);
-    Ok(HttpResponse::Created().json(App { app, certificate_pem, ca_pem: pem(&[api.trust.root().clone()]) }))
+    Ok((certificate_pem, pem(&[api.trust.root().clone()])))
+}
+
+impl Api {
+    /// The principal of an app or a user.
+    pub(super) fn principal(&self, tenant: &TenantId, kind: ClientKind, id: &DeviceId) -> Principal {
+        let trust_domain = self.trust.trust_domain().clone();
+        Principal { trust_domain, tenant: tenant.clone(), kind: kind.kind(), id: id.clone() }
+    }
+
+    /// Closes the sessions that a certificate opened which is no longer the one.
+    pub(super) fn close_replaced(&self, principal: &Principal) {
+        let reason = "another certificate took the place of this session's; connect with it";
+        self.bus.close_sessions(principal, ReasonCode::NotAuthorized, reason);
+    }
 }

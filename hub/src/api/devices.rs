@@ -2,7 +2,10 @@
 
 use actix_web::web::{Data, Json, Path, Query};
 use data_encoding::HEXLOWER;
-use muster_schemas::{DeviceId, TenantId, api::Device};
+use muster_schemas::{
+    DeviceId, TenantId,
+    api::{Device, life::DeviceLife},
+};
 use serde::Deserialize;
 
 use super::{Api, caller::Caller, error::ApiError, tenants::state};
@@ -41,7 +44,7 @@ pub(super) async fn show(
     Ok(Json(shown(&found)))
 }
 
-fn shown(device: &registry::Device) -> Device {
+pub(super) fn shown(device: &registry::Device) -> Device {
     Device {
         device: device.id.clone(),
         tenant: device.tenant.clone(),
@@ -54,5 +57,25 @@ fn shown(device: &registry::Device) -> Device {
         enrolled_at_s: device.enrolled_at_s,
         boots: device.reset_count,
         agent_version: device.agent_version.clone(),
+        life: life_of(device),
+    }
+}
+
+fn life_of(device: &registry::Device) -> DeviceLife {
+    let registry::life::Life { changed, compromised_since_s, replaces, replaced_by, quoted_at_s, .. } =
+        device.life.clone();
+    let (changed_at_s, changed_by, changed_why) = match changed {
+        Some(change) => (Some(change.at_s), Some(change.by), Some(change.why).filter(|why| !why.is_empty())),
+        None => (None, None, None),
+    };
+    DeviceLife {
+        changed_at_s,
+        changed_by,
+        changed_why,
+        compromised_since_s,
+        replaces,
+        replaced_by,
+        quoted_at_s: Some(quoted_at_s).filter(|at_s| *at_s > 0),
+        clock_ms: device.clock_ms,
     }
 }

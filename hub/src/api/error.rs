@@ -6,7 +6,10 @@ use muster_schemas::{
     api::{ErrorBody, ErrorDetail},
 };
 
-use crate::registry::{AdmitReason, Refusal};
+use crate::{
+    people::Unproved,
+    registry::{AdmitReason, Refusal},
+};
 
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,11 @@ impl ApiError {
         Self { status, detail: ErrorDetail { code, what, why, next } }
     }
 
+    /// Why, and what to do next.
+    pub(super) fn why_and_next(&self) -> (&str, &str) {
+        (&self.detail.why, &self.detail.next)
+    }
+
     /// Nobody in particular asks.
     pub(super) fn no_certificate() -> Self {
         Self::new(
@@ -36,6 +44,12 @@ impl ApiError {
             "no client certificate was presented",
             "present the certificate of an operator or an app, such as with `muster --identity DIR` or `curl --cert`",
         )
+    }
+
+    /// Who asks did not prove to be whom it says.
+    pub(super) fn unproved(unproved: Unproved) -> Self {
+        let Unproved { code, why, next } = unproved;
+        Self::new(StatusCode::UNAUTHORIZED, code, "the caller was not admitted", why, next)
     }
 
     /// The registry does not let the caller act.
@@ -69,6 +83,11 @@ impl ApiError {
         )
     }
 
+    /// There is no such thing.
+    pub(super) fn not_found(why: &str, next: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "nothing was found there", why, next)
+    }
+
     /// An actor did not answer.
     pub(super) fn unavailable(what: &str) -> Self {
         Self::new(
@@ -100,13 +119,51 @@ impl From<Refusal> for ApiError {
             Refusal::DeviceUnknown { .. } => {
                 (StatusCode::NOT_FOUND, "device_unknown", "`muster device list` shows the ids")
             }
+            Refusal::ApprovalUnsigned(_) => (
+                StatusCode::BAD_REQUEST,
+                "approval_unsigned",
+                "approve it with the key of an authority that `muster firmware authority list` shows",
+            ),
+            Refusal::FirmwareAuthorityUnknown(_) => (
+                StatusCode::NOT_FOUND,
+                "authority_unknown",
+                "`muster firmware authority list` shows those there are",
+            ),
             Refusal::ClientExists { .. } => (StatusCode::CONFLICT, "client_exists", "choose another name"),
+            Refusal::ClientUnknown { .. } => (
+                StatusCode::NOT_FOUND,
+                "client_unknown",
+                "`muster app list` and `muster user list` show the ids",
+            ),
+            Refusal::PinTaken => {
+                (StatusCode::CONFLICT, "pin_taken", "make a certificate of its own for each app and user")
+            }
             Refusal::ClaimLife(_) => {
                 (StatusCode::BAD_REQUEST, "claim_life", "choose a life within the bounds")
             }
             Refusal::Model => (StatusCode::BAD_REQUEST, "model", "choose a shorter model name"),
             Refusal::NotItsCertificate => {
                 (StatusCode::CONFLICT, "not_its_certificate", "enrol the device again")
+            }
+            Refusal::ClientRevoked { .. } => (
+                StatusCode::CONFLICT,
+                "client_revoked",
+                "issue another certificate to it: `muster app create --replace`",
+            ),
+            Refusal::DeviceState { .. } => {
+                (StatusCode::CONFLICT, "device_state", "`muster device show` says how it came to be so")
+            }
+            Refusal::SuccessorTaken(_) => {
+                (StatusCode::CONFLICT, "successor_taken", "check the hash of the new chip's endorsement key")
+            }
+            Refusal::Replaced { .. } => {
+                (StatusCode::CONFLICT, "replaced", "replace the successor, if it is that which broke")
+            }
+            Refusal::CompromiseAhead => {
+                (StatusCode::BAD_REQUEST, "compromise_ahead", "give a time that has passed, or none")
+            }
+            Refusal::ClockBehind => {
+                (StatusCode::SERVICE_UNAVAILABLE, "clock_behind", "set the clock of the hub's machine right")
             }
             Refusal::ClaimUnknown(_) => {
                 (StatusCode::NOT_FOUND, "claim_unknown", "`muster claim list` shows the ids")

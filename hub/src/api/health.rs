@@ -7,7 +7,10 @@ use muster_broker::store;
 use muster_schemas::api::Health;
 
 use super::{Api, caller::Caller, error::ApiError};
-use crate::enrolment::Counted;
+use crate::{
+    enrolment::Counted,
+    registry::{AlarmKind, alarm::CountAlarms},
+};
 
 /// The process runs.
 pub(super) async fn live() -> HttpResponse {
@@ -72,6 +75,12 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     }
     let rejected = harvested.rejected.into_iter().map(|(why, value)| (format!("{{why=\"{why}\"}}"), value));
     metric(&mut text, "muster_telemetry_rejected_total", "counter", rejected);
+    let alarms = api.registry(CountAlarms).await.unwrap_or_default();
+    let label = |kind: &AlarmKind| format!("{{kind=\"{kind}\"}}");
+    let standing = alarms.iter().map(|(kind, standing, _)| (label(kind), *standing));
+    metric(&mut text, "muster_alarms_standing", "gauge", standing);
+    let raised = alarms.iter().map(|(kind, _, raised)| (label(kind), *raised));
+    metric(&mut text, "muster_alarms_raised_total", "counter", raised);
     let stats = api.store.stats();
     metric(&mut text, "muster_store_batches_total", "counter", [(String::new(), stats.batches)]);
     metric(&mut text, "muster_store_commits_total", "counter", [(String::new(), stats.commits)]);

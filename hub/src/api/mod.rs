@@ -1,39 +1,54 @@
 //! The HTTPS API: the one way in for people, programs and our own command line. There is no side door, and no HTTP.
 //!
-//! Every call is made by a principal: the client certificate, looked up in the registry for each request. What a caller
-//! may not see does not exist for it (404); what it may see and not do is forbidden (403).
+//! Every call is made by a principal: whom its client certificate or its token proves, looked up in the registry for each
+//! request. What a caller may not see does not exist for it (404); what it may see and not do is forbidden (403).
 
 mod admission;
+mod alarms;
 mod allowed;
+mod attest;
 mod audit;
+mod authority;
 mod caller;
+mod can;
 mod clients;
 mod devices;
 mod error;
+mod est;
+mod firmware;
 mod health;
 mod inspection;
+mod life;
+mod people;
 mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod ways_in;
+mod why;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix::{Actor, Context, Handler, Message};
 use actix_web::web;
 use muster_actors::SharedClock;
 use muster_broker::{Bus, store::Store};
+use muster_schemas::TenantId;
 
 use error::ApiError;
 pub use server::Https;
 
 use crate::{
-    authority::{Authority, TrustBundle},
+    authority::Authority,
     enrolment,
     limits::API_BODY_BYTES_MAX,
+    people::Providers,
+    pinned::Peers,
     place::Place,
+    publication::Publication,
     registry::RegistryActor,
     telemetry::{self, TelemetryActor},
+    witness::Witness,
 };
 
 /// What the API works on.
@@ -48,12 +63,24 @@ pub struct Api {
     pub store: Store,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
+    /// Signs devices that come by EST.
+    pub device_authority: Arc<Authority>,
+    /// How long a device's certificate lives, in seconds.
+    pub device_life_s: u64,
+    /// Who believes whom.
+    pub providers: Providers,
     /// Reads certificates.
-    pub trust: Arc<TrustBundle>,
+    pub trust: Arc<Peers>,
+    /// What is revoked, for anybody.
+    pub publication: Publication,
     /// What the enrolment counts.
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// Who was refused, and why.
+    pub witness: Witness,
+    /// Tenants that a listener without TLS leads to.
+    pub plain_tenants: BTreeSet<TenantId>,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -100,10 +127,20 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/live", web::get().to(health::live))
         .route("/health/ready", web::get().to(health::ready))
         .route("/metrics", web::get().to(health::metrics))
+        .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
+        .configure(est::routes)
+        .route("/crl/{file}", web::get().to(authority::list))
+        .route("/api/v1/alarms", web::get().to(alarms::list))
+        .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .service(
             web::scope("/api/v1/tenants")
                 .route("", web::get().to(tenants::list))
                 .route("", web::post().to(tenants::create))
+                .route("/{tenant}/attestation", web::post().to(attest::set))
+                .route("/{tenant}/firmware/authorities", web::get().to(firmware::list))
+                .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
+                .route("/{tenant}/firmware/approvals", web::post().to(firmware::publish))
+                .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/claims", web::get().to(admission::claims))
                 .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))
@@ -119,8 +156,23 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/measurements/remove", web::post().to(admission::remove_measurement))
                 .route("/{tenant}/devices/{device}/profile", web::get().to(admission::profile))
                 .route("/{tenant}/apps", web::post().to(clients::create_app))
+                .route("/{tenant}/users", web::post().to(people::create_user))
+                .service(
+                    web::scope("/{tenant}/{kind:apps|users}")
+                        .route("", web::get().to(people::list))
+                        .route("/{id}", web::delete().to(people::remove))
+                        .route("/{id}/pinned", web::put().to(people::pin))
+                        .route("/{id}/{command}", web::post().to(life::client)),
+                )
+                .route("/{tenant}/ways-in", web::get().to(ways_in::show))
+                .route("/{tenant}/ways-in", web::put().to(ways_in::set))
                 .route("/{tenant}/devices", web::get().to(devices::list))
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
+                .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))
+                .route("/{tenant}/can", web::get().to(can::can))
+                .route("/{tenant}/devices/{device}/{command}", web::post().to(life::device))
+                .route("/{tenant}/precautions", web::post().to(life::precautions))
+                .route("/{tenant}/{command:suspend|resume}", web::post().to(life::tenant))
                 .route("/{tenant}/clients", web::get().to(inspection::clients))
                 .route("/{tenant}/clients/kick", web::post().to(inspection::kick))
                 .route("/{tenant}/topics/retained", web::get().to(inspection::retained))

@@ -7,6 +7,7 @@ use actix_service::{IntoServiceFactory as _, Service as _, ServiceFactory as _, 
 use actix_web::{App, dev::AppConfig, web::Data};
 use arc_swap::ArcSwap;
 use muster_broker::{Accepted, Protocol};
+use muster_trust::Expect;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -50,7 +51,8 @@ impl Protocol for Https {
                 .client_request_timeout(API_REQUEST_TIME_MAX)
                 .keep_alive(API_IDLE_TIME_MAX)
                 .on_connect_ext(move |stream: &TlsStream<TcpStream>, extensions| {
-                    extensions.insert(PeerLeaf(leaf_of(&trust, stream.get_ref().1.peer_certificates())));
+                    let shown = stream.get_ref().1.peer_certificates();
+                    extensions.insert(PeerLeaf(leaf_of(&trust, &Expect::API, shown)));
                 })
                 .h1(map_config(app.into_factory(), |()| AppConfig::default()));
             match http.new_service(()).await {

@@ -5,7 +5,7 @@ use actix_web::{
     http::StatusCode,
     web::{Data, Json},
 };
-use muster_schemas::api::{NewTenant, State, Tenant};
+use muster_schemas::api::{NewTenant, State, Tenant, life};
 
 use super::{Api, caller::Caller, error::ApiError};
 use crate::registry::{self, message};
@@ -40,18 +40,24 @@ pub(super) async fn list(api: Data<Api>, caller: Caller) -> Result<Json<Vec<Tena
     Ok(Json(tenants.iter().map(shown).collect()))
 }
 
-fn shown(tenant: &registry::Tenant) -> Tenant {
+pub(super) fn shown(tenant: &registry::Tenant) -> Tenant {
     Tenant {
         tenant: tenant.id.clone(),
         created_at_s: tenant.created_at_s,
         state: state(tenant.state),
         accept_simulated_tpms: tenant.tpm_classes.simulated,
+        precautions: {
+            let registry::life::Precautions { suspend_clones, approve_cleared } = tenant.precautions;
+            life::Precautions { suspend_clones, approve_cleared }
+        },
     }
 }
 
 pub(super) fn state(state: registry::State) -> State {
     match state {
         registry::State::Active => State::Active,
-        registry::State::Suspended | registry::State::Retired => State::Suspended,
+        registry::State::Suspended => State::Suspended,
+        registry::State::Revoked => State::Revoked,
+        registry::State::Retired => State::Retired,
     }
 }

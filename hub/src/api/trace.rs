@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
     web::{Bytes, Data, Path, Query},
 };
@@ -20,7 +20,7 @@ use muster_schemas::{TenantId, api::TraceLine};
 use serde::Deserialize;
 use tokio::time::{Interval, Sleep, interval, sleep};
 
-use super::{Api, caller::Caller, error::ApiError, inspection::filter_of};
+use super::{Api, caller::Caller, error::ApiError, inspection::filter_of, life::Watched};
 use crate::limits::{TRACE_PIECE_LINES_MAX, TRACE_SIGN_OF_LIFE_TIME, TRACE_TIME_MAX};
 
 /// The parameters of `trace`.
@@ -38,6 +38,7 @@ pub(super) async fn trace(
     caller: Caller,
     tenant: Path<TenantId>,
     query: Query<TraceQuery>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     caller.member(&tenant)?;
     let TraceQuery { client, topic, payload } = query.into_inner();
@@ -51,8 +52,13 @@ pub(super) async fn trace(
     };
     let tracing = api.inspector(&tenant)?.trace(target.clone(), payload)?;
     tracing::info!(tenant = %tenant, by = %caller.principal(), ?target, payload, "trace begun");
-    let lines =
-        Lines { tracing, alive: interval(TRACE_SIGN_OF_LIFE_TIME), over: Box::pin(sleep(TRACE_TIME_MAX)) };
+    let watched = Watched::new(request);
+    let lines = Lines {
+        watched,
+        tracing,
+        alive: interval(TRACE_SIGN_OF_LIFE_TIME),
+        over: Box::pin(sleep(TRACE_TIME_MAX)),
+    };
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines))
 }
 
@@ -61,6 +67,7 @@ struct Lines {
     tracing: Tracing,
     alive: Interval,
     over: Pin<Box<Sleep>>,
+    watched: Watched,
 }
 
 impl MessageBody for Lines {
@@ -72,6 +79,10 @@ impl MessageBody for Lines {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
         if pin!(&mut self.over).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(reason) = self.watched.poll(cx) {
+            tracing::info!(%reason, "trace ended: whoever asked for it may not any longer");
             return Poll::Ready(None);
         }
         let mut piece = Vec::new();

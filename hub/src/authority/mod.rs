@@ -2,86 +2,36 @@
 //! another. Not for deciding who deserves a certificate: that is enrolment's and the API's matter.
 //!
 //! ```text
-//!            root (20 years, its key is opened only by `muster init`)
-//!       _______|__________________
-//!    server        device       client      (5 years; relay and software join them in time)
-//!      |              |            |
-//!  hub's own       devices     apps, users  (each: one SAN URI, the principal)
+//!            root (20 years; its key is opened only to make an authority)
+//!       _______|__________________________________________
+//!    server      device      relay         client          software       (5 years each)
+//!      |            |          |             |                 |
+//!  hub's own     devices   gateways   apps, users, services   releases    (each: one SAN URI, the principal)
 //! ```
 
-mod bundle;
-mod leaf;
+mod certs_only;
 mod profile;
 mod public_key;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SanType,
+    SerialNumber,
 };
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer, ServerName};
 use zeroize::Zeroizing;
 
 use muster_schemas::{Kind, Principal, TrustDomain};
 
 use crate::limits::{AUTHORITY_VALIDITY_S, NAME_TEXT_BYTES_MAX, ROOT_VALIDITY_S, SERIAL_BYTES};
 
-pub use bundle::TrustBundle;
-pub use leaf::{InvalidLeaf, Leaf, Serial, own_principal};
-pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates};
-
-/// What an authority is for. Relay and software authorities will be further variants: the compiler then names every
-/// place that must know them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Signs the other authorities, and nothing else.
-    Root,
-    /// Signs hubs.
-    Server,
-    /// Signs devices that proved their TPM.
-    Device,
-    /// Signs apps and users.
-    Client,
-}
-
-impl Role {
-    /// The authorities below the root.
-    pub const INTERMEDIATES: [Self; 3] = [Self::Server, Self::Device, Self::Client];
-
-    /// The name, as in file names and certificates.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "root",
-            Self::Server => "server",
-            Self::Device => "device",
-            Self::Client => "client",
-        }
-    }
-
-    /// Whether this authority may sign principals of that kind.
-    pub fn issues(self, kind: Kind) -> bool {
-        match self {
-            Self::Root => false,
-            Self::Server => kind == Kind::Node,
-            Self::Device => kind == Kind::Device,
-            Self::Client => matches!(kind, Kind::App | Kind::User),
-        }
-    }
-
-    fn extended_key_usages(self) -> Vec<ExtendedKeyUsagePurpose> {
-        match self {
-            Self::Root => Vec::new(),
-            Self::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Self::Device | Self::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        }
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use certs_only::certs_only;
+pub use muster_trust::{InvalidLeaf, Leaf, Role, Serial, Tenants, TrustBundle, is_signed_by, own_principal};
+pub use profile::PROFILES;
+pub use public_key::{InvalidPublicKey, PemFileError, PublicKey, pem_certificates, revocation_lists};
 
 /// Why an authority could not be made, loaded, or would not sign.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +89,17 @@ pub enum AuthorityError {
     Random,
 }
 
+/// What stands in a leaf beside its principal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Served<'a> {
+    /// The names of a hub.
+    names: &'a [ServerName<'static>],
+    /// The tenants that a hub may serve.
+    tenants: Option<&'a Tenants>,
+    /// Whether it signs the trust object.
+    signs_trust: bool,
+}
+
 /// A certificate as signed, and what it says.
 #[derive(Debug, Clone)]
 pub struct Issued {
@@ -148,11 +109,19 @@ pub struct Issued {
     pub leaf: Leaf,
 }
 
-/// An authority that can sign: its certificate and its private key.
-#[derive(Debug)]
+/// An authority that can sign: its certificate and its private key. Clones sign with the same key, also after it was
+/// [replaced](Authority::replace).
+#[derive(Debug, Clone)]
 pub struct Authority {
     role: Role,
     trust_domain: TrustDomain,
+    signer: Arc<ArcSwap<Signer>>,
+}
+
+/// One generation of an authority.
+#[derive(Debug)]
+struct Signer {
+    generation: u32,
     certificate: CertificateDer<'static>,
     not_before_s: u64,
     not_after_s: u64,
@@ -164,13 +133,18 @@ impl Authority {
     pub fn new_root(trust_domain: &TrustDomain, now_s: u64) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let params =
-            authority_params(Role::Root, trust_domain, now_s, now_s.saturating_add(ROOT_VALIDITY_S))?;
+            authority_params(Role::Root, 1, trust_domain, now_s, now_s.saturating_add(ROOT_VALIDITY_S))?;
         let certificate = params.self_signed(&key)?.der().clone();
         Self::load(Role::Root, certificate, key)
     }
 
     /// Makes an authority below this root: a new P-256 key and a certificate that the root signs.
     pub fn new_intermediate(&self, role: Role, now_s: u64) -> Result<Self, AuthorityError> {
+        self.new_generation(role, 1, now_s)
+    }
+
+    /// Makes an authority of a role that has had `generation - 1` before: a new key, and a name that tells it from them.
+    pub fn new_generation(&self, role: Role, generation: u32, now_s: u64) -> Result<Self, AuthorityError> {
         if self.role != Role::Root || role == Role::Root {
             return Err(AuthorityError::Stored {
                 role,
@@ -178,9 +152,10 @@ impl Authority {
             });
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let not_after_s = now_s.saturating_add(AUTHORITY_VALIDITY_S).min(self.not_after_s);
-        let params = authority_params(role, &self.trust_domain, now_s, not_after_s)?;
-        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
+        let root = self.signer.load();
+        let not_after_s = now_s.saturating_add(AUTHORITY_VALIDITY_S).min(root.not_after_s);
+        let params = authority_params(role, generation, &self.trust_domain, now_s, not_after_s)?;
+        let certificate = params.signed_by(&key, &root.issuer)?.der().clone();
         Self::load(role, certificate, key)
     }
 
@@ -194,6 +169,49 @@ impl Authority {
         Self::load(role, certificate, key)
     }
 
+    /// From now on signs with the key of `other`, an authority of the same role and installation: for all clones.
+    pub fn replace(&self, other: &Self) -> Result<(), AuthorityError> {
+        if self.role != other.role || self.trust_domain != other.trust_domain {
+            return Err(AuthorityError::Stored { role: other.role, why: "it is another authority" });
+        }
+        self.signer.store(other.signer.load_full());
+        Ok(())
+    }
+
+    /// Signs a principal of any kind that this authority issues, other than a hub. `validity_s` is cut at the
+    /// authority's own end.
+    pub fn issue_principal(
+        &self,
+        key: &PublicKey,
+        principal: &Principal,
+        now_s: u64,
+        validity_s: u64,
+    ) -> Result<Issued, AuthorityError> {
+        self.expect_role(Role::of(principal.kind), principal)?;
+        self.issue(key, principal, Served::default(), now_s, validity_s)
+    }
+
+    /// Signs what may sign the trust object: a software certificate of the operator's with a usage of its own.
+    pub fn issue_trust_signer(
+        &self,
+        key: &PublicKey,
+        principal: &Principal,
+        now_s: u64,
+        validity_s: u64,
+    ) -> Result<Issued, AuthorityError> {
+        self.expect_role(Role::Software, principal)?;
+        let served = Served { signs_trust: true, ..Served::default() };
+        self.issue(key, principal, served, now_s, validity_s)
+    }
+
+    /// Signs a revocation list.
+    pub fn sign_list(
+        &self,
+        list: &CertificateRevocationListParams,
+    ) -> Result<CertificateRevocationListDer<'static>, AuthorityError> {
+        Ok(list.signed_by(&self.signer.load().issuer)?.der().clone())
+    }
+
     /// Signs a device that proved its TPM. `validity_s` is cut at the authority's own end.
     pub fn issue_device(
         &self,
@@ -203,7 +221,7 @@ impl Authority {
         validity_s: u64,
     ) -> Result<Issued, AuthorityError> {
         self.expect_role(Role::Device, principal)?;
-        self.issue(key, principal, &[], now_s, validity_s)
+        self.issue(key, principal, Served::default(), now_s, validity_s)
     }
 
     /// Signs an app or a user. `validity_s` is cut at the authority's own end.
@@ -215,20 +233,22 @@ impl Authority {
         validity_s: u64,
     ) -> Result<Issued, AuthorityError> {
         self.expect_role(Role::Client, principal)?;
-        self.issue(key, principal, &[], now_s, validity_s)
+        self.issue(key, principal, Served::default(), now_s, validity_s)
     }
 
-    /// Signs a hub, reachable under these names. `validity_s` is cut at the authority's own end.
+    /// Signs a hub, reachable under these names and entitled to serve these tenants. `validity_s` is cut at the
+    /// authority's own end.
     pub fn issue_server(
         &self,
         key: &PublicKey,
         principal: &Principal,
-        names: &[ServerName<'static>],
+        (names, tenants): (&[ServerName<'static>], &Tenants),
         now_s: u64,
         validity_s: u64,
     ) -> Result<Issued, AuthorityError> {
         self.expect_role(Role::Server, principal)?;
-        self.issue(key, principal, names, now_s, validity_s)
+        let served = Served { names, tenants: Some(tenants), signs_trust: false };
+        self.issue(key, principal, served, now_s, validity_s)
     }
 
     /// What it is for.
@@ -237,8 +257,13 @@ impl Authority {
     }
 
     /// Its certificate, DER.
-    pub fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.signer.load().certificate.clone()
+    }
+
+    /// Which of its role it is, from 1.
+    pub fn generation(&self) -> u32 {
+        self.signer.load().generation
     }
 
     /// The installation it belongs to.
@@ -248,31 +273,32 @@ impl Authority {
 
     /// When it ends, Unix seconds.
     pub fn not_after_s(&self) -> u64 {
-        self.not_after_s
+        self.signer.load().not_after_s
     }
 
     /// Its private key, PKCS #8, to be sealed at once.
     pub fn private_key_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(self.issuer.key().serialize_der())
+        Zeroizing::new(self.signer.load().issuer.key().serialize_der())
     }
 
     fn load(role: Role, certificate: CertificateDer<'static>, key: KeyPair) -> Result<Self, AuthorityError> {
         let wrong = |why| AuthorityError::Stored { role, why };
-        let parsed = bundle::read_authority(role, &certificate).map_err(wrong)?;
+        let parsed = muster_trust::read_authority(role, &certificate).map_err(wrong)?;
         if key.subject_public_key_info() != parsed.spki {
             return Err(wrong("its certificate belongs to another private key"));
         }
         let mut params = CertificateParams::default();
-        params.distinguished_name = authority_name(role, &parsed.trust_domain);
+        params.distinguished_name = authority_name(role, parsed.generation, &parsed.trust_domain);
         params.key_identifier_method = KeyIdMethod::Sha256;
-        Ok(Self {
-            role,
-            trust_domain: parsed.trust_domain,
+        let signer = Signer {
+            generation: parsed.generation,
             certificate,
             not_before_s: parsed.not_before_s,
             not_after_s: parsed.not_after_s,
             issuer: Issuer::new(params, key),
-        })
+        };
+        let signer = Arc::new(ArcSwap::from_pointee(signer));
+        Ok(Self { role, trust_domain: parsed.trust_domain, signer })
     }
 
     fn expect_role(&self, role: Role, principal: &Principal) -> Result<(), AuthorityError> {
@@ -292,54 +318,40 @@ impl Authority {
         &self,
         key: &PublicKey,
         principal: &Principal,
-        names: &[ServerName<'static>],
+        served: Served<'_>,
         now_s: u64,
         validity_s: u64,
     ) -> Result<Issued, AuthorityError> {
-        if now_s < self.not_before_s || now_s >= self.not_after_s {
-            return Err(AuthorityError::NotValidNow {
-                role: self.role,
-                not_before_s: self.not_before_s,
-                not_after_s: self.not_after_s,
-            });
+        let signer = self.signer.load();
+        let Signer { not_before_s, not_after_s, .. } = **signer;
+        if now_s < not_before_s || now_s >= not_after_s {
+            return Err(AuthorityError::NotValidNow { role: self.role, not_before_s, not_after_s });
         }
         if validity_s == 0 {
             return Err(AuthorityError::Validity);
         }
-        let not_after_s = now_s.saturating_add(validity_s).min(self.not_after_s);
-        let params = profile::leaf_params(self.role, principal, names, now_s, not_after_s)?;
-        let certificate = params.signed_by(key, &self.issuer)?.der().clone();
+        let not_after_s = now_s.saturating_add(validity_s).min(not_after_s);
+        let params = profile::leaf_params(principal, served, now_s, not_after_s)?;
+        let certificate = params.signed_by(key, &signer.issuer)?.der().clone();
         let leaf = Leaf::read_as(&certificate, self.role, &self.trust_domain)?;
         Ok(Issued { certificate, leaf })
     }
 }
 
-/// Checks a certificate's signature against the authority that it names as its issuer. For what is read from our own
-/// disk; a peer's chain is rustls' matter.
-pub fn is_signed_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
-    let Ok((_, issuer)) = X509Certificate::from_der(issuer) else { return false };
-    let algorithm = &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1;
-    let key = &issuer.public_key().subject_public_key.data;
-    certificate.issuer().as_raw() == issuer.subject().as_raw()
-        && aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, key)
-            .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
-            .is_ok()
-}
-
 fn authority_params(
     role: Role,
+    generation: u32,
     trust_domain: &TrustDomain,
     now_s: u64,
     not_after_s: u64,
 ) -> Result<CertificateParams, AuthorityError> {
     let mut params = CertificateParams::default();
-    params.distinguished_name = authority_name(role, trust_domain);
+    params.distinguished_name = authority_name(role, generation, trust_domain);
     profile::set_validity(&mut params, now_s, not_after_s)?;
     params.serial_number = Some(serial_number()?);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(u8::from(role == Role::Root)));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.extended_key_usages = role.extended_key_usages();
+    params.extended_key_usages = profile::authority_usages(role);
     params.use_authority_key_identifier_extension = role != Role::Root;
     // The trust domain without a path: what SPIFFE asks of a signing certificate (X509-SVID §3.2).
     params.subject_alt_names = vec![SanType::URI(profile::ascii(&format!("spiffe://{trust_domain}"))?)];
@@ -347,12 +359,16 @@ fn authority_params(
 }
 
 /// O is the trust domain, for humans; CN tells the authorities apart, and chains are built on the whole name.
-fn authority_name(role: Role, trust_domain: &TrustDomain) -> DistinguishedName {
+fn authority_name(role: Role, generation: u32, trust_domain: &TrustDomain) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     let organization = trust_domain.as_str();
     name.push(DnType::OrganizationName, organization.get(..NAME_TEXT_BYTES_MAX).unwrap_or(organization));
-    let kind = if role == Role::Root { "" } else { " authority" };
-    name.push(DnType::CommonName, format!("muster {role}{kind}"));
+    let common_name = match (role, generation) {
+        (Role::Root, _) => format!("muster {role}"),
+        (_, 1) => format!("muster {role} authority"),
+        (_, later) => format!("muster {role} authority {later}"),
+    };
+    name.push(DnType::CommonName, common_name);
     name
 }
 

@@ -7,7 +7,9 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey},
 };
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject as _};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, pem::PemObject as _,
+};
 use x509_parser::{
     oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY},
     prelude::{FromDer as _, SubjectPublicKeyInfo, X509CertificationRequest},
@@ -155,6 +157,16 @@ pub fn pem_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Pem
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(PemFileError::Empty { path: path.to_owned() }),
+    }
+}
+
+/// Every revocation list of a file, in DER: a PEM file has one or more, any other is taken for one in DER.
+pub fn revocation_lists(path: &Path) -> Result<Vec<Vec<u8>>, PemFileError> {
+    let bytes = private_file::read_public(path, PEM_BYTES_MAX)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    match lists {
+        Ok(lists) if !lists.is_empty() => Ok(lists.into_iter().map(|der| der.as_ref().to_vec()).collect()),
+        _ => Ok(vec![bytes]),
     }
 }
 

@@ -98,3 +98,21 @@ fn ways_in_without_certificates_are_told() {
     assert_eq!(unix.severity, Severity::Warning);
     assert!(unix.why.contains("every process on this machine may open "), "{}", unix.why);
 }
+
+#[test]
+fn a_revocation_list_that_is_old_is_a_warning_and_what_is_none_an_error() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut config = hub(dir.path());
+    let manufacturer = muster_tpm::manufacturer::SimulatedManufacturer::well_known().expect("manufacturer");
+    let list = dir.path().join("vendor.crl");
+    std::fs::write(&list, manufacturer.revoke(&[]).expect("list")).expect("write");
+    config.tpm_crls.push(list.clone());
+    let of_list = |config: &Config| {
+        let found =
+            check(config, NOW_S).into_iter().find(|f| f.what.ends_with("vendor.crl")).expect("looked at");
+        (found.severity, found.why)
+    };
+    assert_eq!(of_list(&config), (Severity::Warning, "a newer one was due on 2022-01-01".to_owned()));
+    std::fs::write(&list, b"no list").expect("write");
+    assert_eq!(of_list(&config), (Severity::Error, "it is no revocation list".to_owned()));
+}

@@ -1,11 +1,11 @@
-//! Creating an app: its private key is made here and never leaves this machine; the hub sees a signing request.
+//! Creating an app or a user: its private key is made here and never leaves this machine; the hub sees a signing request.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use clap::Subcommand;
+use clap::Args;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde::Serialize;
@@ -13,49 +13,55 @@ use zeroize::Zeroizing;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{App, NewApp},
+    api::{App, NewApp, NewUser, User},
 };
 
 use super::{
     Call, Complaint, Exit, Output,
     identity::{host_port, hub_file},
 };
-use crate::{private_file, tls};
+use crate::{private_file, registry::ClientKind, tls};
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Apps {
-    /// Create an app, and write its key, its certificate and what else it needs into a directory.
-    Create {
-        /// The tenant it belongs to.
-        #[arg(long, short)]
-        tenant: TenantId,
-        /// Its id within the tenant: 1 to 64 of a-z, 0-9 and '-'.
-        app: DeviceId,
-        /// Give an app that exists a new key and certificate; the ones it has end at once.
-        #[arg(long)]
-        replace: bool,
-        /// The directory to write to [default: <TENANT>-<APP>].
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-        /// Where MQTT answers, host and port [default: `mqtt` in hub.toml of the identity].
-        #[arg(long, value_name = "HOST:PORT", value_parser = mqtt)]
-        mqtt: Option<(String, u16)>,
-    },
+/// What `create` takes, of an app and of a user.
+#[derive(Debug, Args)]
+pub(super) struct Creation {
+    /// The tenant it belongs to.
+    #[arg(long, short)]
+    pub(super) tenant: TenantId,
+    /// Its id within the tenant: 1 to 64 of a-z, 0-9 and '-'.
+    pub(super) id: DeviceId,
+    /// Give one that exists a new key and certificate; the ones it has end at once.
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Register this certificate, which it made itself, instead of giving it one. The key stays where it is.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pin: Option<PathBuf>,
+    /// The directory to write to [default: <TENANT>-<ID>; with --pin nothing is written without it].
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Where MQTT answers, host and port [default: `mqtt` in hub.toml of the identity].
+    #[arg(long, value_name = "HOST:PORT", value_parser = mqtt)]
+    pub(super) mqtt: Option<(String, u16)>,
 }
 
 /// What was made, for a program.
 #[derive(Serialize)]
 struct Created<'a> {
     tenant: &'a TenantId,
-    app: &'a DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a DeviceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a DeviceId>,
     directory: String,
-    subscribe: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscribe: Option<&'a str>,
 }
 
-pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Apps::Create { tenant, app, replace, out, mqtt } = command;
-    let what = format!("create the app {app} of {tenant}");
-    let dir = out.unwrap_or_else(|| PathBuf::from(format!("{tenant}-{app}")));
+/// Creates an app or a user with a new key of its own, which stays here.
+pub(super) fn create(kind: ClientKind, command: Creation, call: &mut Call<'_>) -> Result<Exit, Complaint> {
+    let Creation { tenant, id, replace, pin: _, out, mqtt } = command;
+    let what = format!("create the {} {id} of {tenant}", kind.kind());
+    let dir = out.unwrap_or_else(|| PathBuf::from(format!("{tenant}-{id}")));
     for name in ["key.pem", "cert.pem", "ca.pem", "hub.toml"] {
         if dir.join(name).symlink_metadata().is_ok() {
             let why =
@@ -74,9 +80,8 @@ pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint>
     let key_path = dir.join("key.pem");
     let key_pem = Zeroizing::new(key.serialize_pem());
     private_file::create(&key_path, key_pem.as_bytes()).map_err(|error| failed(&key_path, error))?;
-    let signed = signing_request(&app, &key, &what).and_then(|csr_pem| {
-        request(&tenant, &NewApp { app: app.clone(), csr_pem, replace }, &key, &what, call)
-    });
+    let signed = signing_request(&id, &key, &what)
+        .and_then(|csr_pem| request(kind, &tenant, &id, csr_pem, replace, &key, &what, call));
     let created = signed.inspect_err(|_| {
         // Nothing was made, so nothing stays. What cannot be removed is a key that opens nothing.
         let _ = std::fs::remove_file(&key_path);
@@ -92,20 +97,25 @@ pub(super) fn app(command: Apps, call: &mut Call<'_>) -> Result<Exit, Complaint>
         private_file::create_public(&path, contents.as_bytes()).map_err(|error| failed(&path, error))?;
     }
 
+    let is_app = kind == ClientKind::App;
     let subscribe = subscribe_line(&dir, &mqtt);
+    let subscribe = is_app.then_some(subscribe.as_str());
     if call.output == Output::Json {
-        let directory = dir.display().to_string();
-        return call.json(&Created { tenant: &tenant, app: &app, directory, subscribe: &subscribe });
+        let (directory, app, user) =
+            (dir.display().to_string(), is_app.then_some(&id), (!is_app).then_some(&id));
+        return call.json(&Created { tenant: &tenant, app, user, directory, subscribe });
     }
     writeln!(
         call.out,
-        "Created the app {app} of {tenant}: key.pem, cert.pem, ca.pem and hub.toml in {}.",
+        "Created the {} {id} of {tenant}: key.pem, cert.pem, ca.pem and hub.toml in {}.",
+        kind.kind(),
         dir.display()
     )?;
-    writeln!(
-        call.out,
-        "The private key was made here; the hub has not seen it. Subscribe with:\n\n{subscribe}"
-    )?;
+    writeln!(call.out, "The private key was made here; the hub has not seen it.")?;
+    match subscribe {
+        Some(line) => writeln!(call.out, "Subscribe with:\n\n{line}")?,
+        None => writeln!(call.out, "Call the hub with:\n\nmuster --identity {} device list", dir.display())?,
+    }
     Ok(Exit::Ok)
 }
 
@@ -126,17 +136,40 @@ fn signing_request(app: &DeviceId, key: &KeyPair, what: &str) -> Result<String, 
     })
 }
 
+/// What the hub made.
+struct Made {
+    certificate_pem: String,
+    ca_pem: String,
+}
+
 /// Has the hub sign the key, and makes sure that it signed this one.
+#[expect(clippy::too_many_arguments, reason = "it is called once, with what its caller has at hand")]
 fn request(
+    kind: ClientKind,
     tenant: &TenantId,
-    body: &NewApp,
+    id: &DeviceId,
+    csr_pem: String,
+    replace: bool,
     key: &KeyPair,
     what: &str,
     call: &Call<'_>,
-) -> Result<App, Complaint> {
+) -> Result<Made, Complaint> {
     let odd =
         |why: &str| Complaint::new(Exit::Failure, what, why, "use a muster of the same version as the hub");
-    let created: App = call.hub.post(what, &format!("/api/v1/tenants/{tenant}/apps"), body)?;
+    let created = match kind {
+        ClientKind::App => {
+            let body = NewApp { app: id.clone(), csr_pem, replace };
+            let App { certificate_pem, ca_pem, .. } =
+                call.hub.post(what, &format!("/api/v1/tenants/{tenant}/apps"), &body)?;
+            Made { certificate_pem, ca_pem }
+        }
+        ClientKind::User => {
+            let body = NewUser { user: id.clone(), csr_pem: Some(csr_pem), replace };
+            let User { certificate_pem, ca_pem, .. } =
+                call.hub.post(what, &format!("/api/v1/tenants/{tenant}/users"), &body)?;
+            Made { certificate_pem: certificate_pem.unwrap_or_default(), ca_pem }
+        }
+    };
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(created.certificate_pem.as_bytes()).collect();
     let chain = chain.map_err(|_| odd("the hub's answer holds no certificate"))?;
@@ -149,7 +182,7 @@ fn request(
 }
 
 /// The line that works when it is copied.
-fn subscribe_line(dir: &Path, (host, port): &(String, u16)) -> String {
+pub(super) fn subscribe_line(dir: &Path, (host, port): &(String, u16)) -> String {
     let file = |name: &str| quoted(&dir.join(name).display().to_string());
     format!(
         "mosquitto_sub -h {host} -p {port} --cafile {} --cert {} --key {} -t 'devices/+/telemetry/#' -v",

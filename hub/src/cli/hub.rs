@@ -93,6 +93,21 @@ impl Hub {
         self.answer(what, self.agent.post(format!("{}{path}", self.api)).send_json(body))
     }
 
+    /// `what` reads after "cannot".
+    pub(super) fn put<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Complaint> {
+        self.answer(what, self.agent.put(format!("{}{path}", self.api)).send_json(body))
+    }
+
+    /// `what` reads after "cannot".
+    pub(super) fn delete<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T, Complaint> {
+        self.answer(what, self.agent.delete(format!("{}{path}", self.api)).call())
+    }
+
     /// The lines of an answer that has no end of its own, empty ones left out. `what` reads after "cannot". It ends when
     /// the hub ends it, and after `time`, if there is one.
     pub(super) fn lines(

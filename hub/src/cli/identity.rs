@@ -29,6 +29,8 @@ const MQTT_PORT_DEFAULT: u16 = 8883;
 struct HubFile {
     api: Option<String>,
     mqtt: Option<String>,
+    /// Whose identity it is, where the certificate was pinned and does not say.
+    principal: Option<String>,
 }
 
 /// An identity, read and checked: certificate and key belong together.
@@ -66,13 +68,16 @@ impl Identity {
         let key_pem =
             private_file::read(&dir.join("key.pem"), SECRET_BYTES_MAX).map_err(|error| failed(&error))?;
         let leaf = chain.first().ok_or_else(|| wrong("cert.pem is empty".to_owned()))?;
-        let principal = own_principal(leaf).map_err(|error| wrong(format!("cert.pem: {error}")))?;
         let key = PrivateKeyDer::from_pem_slice(&key_pem)
             .map_err(|_| wrong("key.pem holds no private key".to_owned()))?;
         CertifiedKey::from_der(chain.clone(), key, &tls::provider())
             .map_err(|_| wrong("cert.pem and key.pem do not belong together".to_owned()))?;
 
         let hub = read_hub_file(&dir.join("hub.toml")).map_err(wrong)?;
+        let principal = match &hub.principal {
+            Some(uri) => uri.parse().map_err(|error| wrong(format!("hub.toml: principal {error}")))?,
+            None => own_principal(leaf).map_err(|error| wrong(format!("cert.pem: {error}")))?,
+        };
         let api = api.map(str::to_owned).or(hub.api).unwrap_or_else(|| API_DEFAULT.to_owned());
         let api = api.trim_end_matches('/').to_owned();
         let host = api.strip_prefix("https://").and_then(|rest| rest.split('/').next());

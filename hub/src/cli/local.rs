@@ -57,6 +57,16 @@ pub(super) struct Settings {
     settings: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    settings: Settings,
+    /// Take the clock for right although it is behind the time that the hub knew before: once, after a clock that was
+    /// ahead has been set right.
+    #[arg(long)]
+    trust_clock: bool,
+}
+
 /// A finding of `check`, for a program.
 #[derive(Serialize)]
 struct Found<'a> {
@@ -106,11 +116,11 @@ pub(super) fn init(init: Init, output: Output, world: &mut World<'_>) -> Result<
     Ok(Exit::Ok)
 }
 
-pub(super) fn serve(path: &Path, settings: &Settings, world: &mut World<'_>) -> Result<Exit, Complaint> {
+pub(super) fn serve(path: &Path, serve: &Serve, world: &mut World<'_>) -> Result<Exit, Complaint> {
     let what = "run the hub";
-    let config = Config::read(path, world.environment.clone(), &settings.settings)
+    let config = Config::read(path, world.environment.clone(), &serve.settings.settings)
         .map_err(|error| invalid(what, &error))?;
-    crate::assembly::serve(config).map_err(|error| {
+    crate::assembly::serve(config, serve.trust_clock).map_err(|error| {
         Complaint::new(Exit::Failure, what, format!("failed to {}", causes(&error)), "see: muster check")
     })?;
     Ok(Exit::Ok)

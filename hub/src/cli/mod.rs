@@ -8,18 +8,24 @@
 
 mod admission;
 mod app;
+mod attest;
 mod audit;
 mod exit;
+mod explain;
+mod firmware;
 mod hub;
 mod identity;
 mod inspection;
+mod life;
 mod local;
 mod manifest;
 mod mqtt;
+mod people;
 mod remote;
 mod table;
 mod telemetry;
 mod time;
+mod ways_in;
 
 use std::{
     ffi::OsString,
@@ -38,6 +44,8 @@ pub use exit::{Complaint, Exit};
 use hub::Hub;
 use identity::Identity;
 pub(crate) use identity::hub_file;
+
+use crate::registry::ClientKind;
 
 /// Muster: a message bus for fleets of edge devices.
 #[derive(Debug, Parser)]
@@ -98,27 +106,36 @@ enum Command {
     /// Make a new hub: authorities, certificates, configuration, and your own identity.
     Init(local::Init),
     /// Run the hub.
-    Serve(local::Settings),
+    Serve(local::Serve),
     /// Look at configuration, files and certificates, and change nothing.
     Check(local::Settings),
     /// Look after the operator's own identity, on the machine of the hub.
     #[command(subcommand)]
     Operator(Operator),
-    /// Create and list tenants.
+    /// Create, list, suspend and resume tenants.
     #[command(subcommand)]
     Tenant(remote::Tenants),
     /// Create claims: single-use codes that tie an unknown chip to a tenant.
     #[command(subcommand)]
     Claim(remote::Claims),
-    /// List and show devices.
+    /// List and show devices, and rule over their lives.
     #[command(subcommand)]
     Device(remote::Devices),
     /// Accept measurements: what devices may run.
     #[command(subcommand)]
     Measurement(admission::Measurements),
-    /// Create apps of a tenant.
+    /// List what has to be looked at, and say that you have looked.
     #[command(subcommand)]
-    App(app::Apps),
+    Alarms(life::AlarmCommand),
+    /// Create, list and remove apps of a tenant, suspend, resume and revoke them.
+    #[command(subcommand)]
+    App(people::Clients),
+    /// Create, list and remove users: people of a tenant, or operators of the hub.
+    #[command(subcommand)]
+    User(people::Clients),
+    /// Approve firmware, and say whose approvals count.
+    #[command(subcommand)]
+    Firmware(firmware::Firmware),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -138,6 +155,8 @@ enum Command {
     Trace(inspection::Trace),
     /// List what was refused to whom, and why; an operator sees it without topics.
     Audit(audit::Audit),
+    /// Say whether somebody may do something, and by which rule.
+    Can(explain::Can),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -203,13 +222,17 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Claim(command) => remote::claim(command, &mut Call::new(&common, world)?),
         Command::Device(command) => remote::device(command, &mut Call::new(&common, world)?),
         Command::Measurement(command) => admission::measurements(command, &mut Call::new(&common, world)?),
-        Command::App(command) => app::app(command, &mut Call::new(&common, world)?),
+        Command::Alarms(command) => life::alarms(command, &mut Call::new(&common, world)?),
+        Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
+        Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
+        Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
         Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
         Command::Audit(command) => audit::audit(command, &mut Call::new(&common, world)?),
+        Command::Can(command) => explain::can(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

@@ -4,14 +4,15 @@ use clap::Subcommand;
 
 use muster_schemas::{
     DeviceId, TenantId,
-    api::{Claim, Device, NewClaim, NewTenant, State, Tenant},
+    api::{Claim, Device, NewClaim, NewTenant, Tenant, WaysIn, life::DeviceLife},
 };
 
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     admission::{self, Admission, Policy},
-    table,
+    attest, explain, life, table,
     time::{duration_s, shown_s},
+    ways_in::{Switch, ways_in},
 };
 
 #[derive(Debug, Subcommand)]
@@ -24,8 +25,28 @@ pub(super) enum Tenants {
         #[arg(long)]
         accept_simulated_tpms: bool,
     },
+    /// Make the sessions of a tenant's devices attest, or no longer.
+    Attest(attest::Attest),
     /// List all tenants.
     List,
+    /// Say whether devices without a TPM may enrol by EST (RFC 7030), with a claim. Off unless it is switched on.
+    Est {
+        /// The tenant.
+        #[arg(long, short)]
+        tenant: TenantId,
+        /// What it is to be; shows what it is when left out.
+        switch: Option<Switch>,
+    },
+    /// Say whether devices may connect with a user name and a password. Off unless it is switched on.
+    LegacyPasswords {
+        /// The tenant.
+        #[arg(long, short)]
+        tenant: TenantId,
+        /// What it is to be; shows what it is when left out.
+        switch: Option<Switch>,
+    },
+    #[command(flatten)]
+    Life(life::TenantLife),
     /// Show or set what a tenant asks of an enrolment.
     #[command(subcommand)]
     Policy(Policy),
@@ -75,6 +96,10 @@ pub(super) enum Devices {
         /// Its id.
         device: DeviceId,
     },
+    /// Say why a device cannot connect: its last refusals, and what to do next.
+    Why(explain::Why),
+    #[command(flatten)]
+    Life(life::DeviceLife),
     #[command(flatten)]
     Admission(Admission),
 }
@@ -87,10 +112,20 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
             let made: Tenant = call.hub.post(&what, "/api/v1/tenants", &body)?;
             call.tenants(&[made], Shape::One)
         }
+        Tenants::Attest(command) => attest::attest(command, call),
+        Tenants::Est { tenant, switch } => {
+            let est = switch.map(Switch::is_on);
+            ways_in(&tenant, WaysIn { est, legacy_passwords: None }, call)
+        }
+        Tenants::LegacyPasswords { tenant, switch } => {
+            let legacy_passwords = switch.map(Switch::is_on);
+            ways_in(&tenant, WaysIn { est: None, legacy_passwords }, call)
+        }
         Tenants::List => {
             let tenants: Vec<Tenant> = call.hub.get("list the tenants", "/api/v1/tenants", &[])?;
             call.tenants(&tenants, Shape::Many)
         }
+        Tenants::Life(command) => life::tenant(command, call),
         Tenants::Policy(command) => admission::policy(command, call),
     }
 }
@@ -141,13 +176,14 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 .into_iter()
                 .map(|d| {
                     let expires = shown_s(d.certificate_expires_at_s);
-                    [d.device.to_string(), state(d.state).to_owned(), d.model, d.tpm_class, expires]
+                    [d.device.to_string(), d.state.to_string(), d.model, d.tpm_class, expires]
                 })
                 .collect();
             let head = ["DEVICE", "STATE", "MODEL", "TPM", "CERTIFICATE EXPIRES"];
             table::write(call.out, head, &rows, "no devices yet: give one a claim (muster claim create)")?;
             Ok(Exit::Ok)
         }
+        Devices::Why(why) => explain::why(why, call),
         Devices::Show { of, device } => {
             let tenant = call.tenant(of.tenant)?;
             let path = format!("/api/v1/tenants/{tenant}/devices/{device}");
@@ -158,7 +194,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             for (name, value) in [
                 ("device", found.device.to_string()),
                 ("tenant", found.tenant.to_string()),
-                ("state", state(found.state).to_owned()),
+                ("state", found.state.to_string()),
                 ("model", found.model),
                 ("tpm", found.tpm_class),
                 ("ek hash", found.ek_hash),
@@ -167,11 +203,15 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
                 ("enrolled", shown_s(found.enrolled_at_s)),
                 ("boots", found.boots.to_string()),
                 ("agent", found.agent_version),
-            ] {
+            ]
+            .into_iter()
+            .chain(lived(found.life))
+            {
                 writeln!(call.out, "{name:<12} {}", table::printable(&value))?;
             }
             Ok(Exit::Ok)
         }
+        Devices::Life(command) => life::device(command, call),
         Devices::Admission(command) => admission::admission(command, call),
     }
 }
@@ -202,12 +242,7 @@ impl Call<'_> {
             .iter()
             .map(|t| {
                 let simulated = if t.accept_simulated_tpms { "accepted" } else { "refused" };
-                [
-                    t.tenant.to_string(),
-                    state(t.state).to_owned(),
-                    shown_s(t.created_at_s),
-                    simulated.to_owned(),
-                ]
+                [t.tenant.to_string(), t.state.to_string(), shown_s(t.created_at_s), simulated.to_owned()]
             })
             .collect();
         let head = ["TENANT", "STATE", "CREATED", "SIMULATED TPMS"];
@@ -216,9 +251,20 @@ impl Call<'_> {
     }
 }
 
-fn state(state: State) -> &'static str {
-    match state {
-        State::Active => "active",
-        State::Suspended => "suspended",
-    }
+/// What there is to tell of a device's life.
+fn lived(life: DeviceLife) -> impl Iterator<Item = (&'static str, String)> {
+    let DeviceLife {
+        changed_at_s, changed_by, changed_why, compromised_since_s, replaces, replaced_by, ..
+    } = life;
+    let changed = changed_at_s.map(shown_s).zip(changed_by).map(|(at, by)| format!("{at} by {by}"));
+    [
+        ("last quote", life.quoted_at_s.map(shown_s)),
+        ("changed", changed),
+        ("why", changed_why),
+        ("compromised", compromised_since_s.map(|at_s| format!("since {}", shown_s(at_s)))),
+        ("replaces", replaces.map(|id| id.to_string())),
+        ("replaced by", replaced_by.map(|id| id.to_string())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
 }

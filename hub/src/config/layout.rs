@@ -11,10 +11,11 @@ use crate::authority::Role;
 /// passphrase           0600      opens the vault; better kept on another disk
 /// vault                0600      the vault key, sealed under the passphrase
 /// storage.key          0600      the storage root key, sealed under the vault key
-/// authorities/*.crt    public    root, server, device, client
+/// authorities/*.crt    public    root, server, device, relay, client, software; device-2 and so on are their successors
 /// authorities/*.key    0600      their private keys, sealed under the vault key
 /// server.crt           public    the hub's own certificate and the server authority's
 /// server.key           0600      its private key, sealed under the vault key
+/// publication          public    the number of the last publication of revocations
 /// operator/            0700      the first operator's identity, for the command line
 /// tpm-roots/           public    certificates of TPM manufacturers
 /// store/               0700      what the hub stores: log, registry, telemetry
@@ -70,6 +71,22 @@ impl Layout {
         self.authorities().join(format!("{role}.key"))
     }
 
+    /// The certificate of an authority's generation: the first has the plain name.
+    pub fn generation_certificate(&self, role: Role, generation: u32) -> PathBuf {
+        match generation {
+            1 => self.authority_certificate(role),
+            later => self.authorities().join(format!("{role}-{later}.crt")),
+        }
+    }
+
+    /// The sealed private key of an authority's generation.
+    pub fn generation_key(&self, role: Role, generation: u32) -> PathBuf {
+        match generation {
+            1 => self.authority_key(role),
+            later => self.authorities().join(format!("{role}-{later}.key")),
+        }
+    }
+
     /// The hub's own certificate and the server authority's, PEM.
     pub fn server_certificate(&self) -> PathBuf {
         self.data_dir.join("server.crt")
@@ -78,6 +95,11 @@ impl Layout {
     /// The sealed private key of the hub's own certificate.
     pub fn server_key(&self) -> PathBuf {
         self.data_dir.join("server.key")
+    }
+
+    /// The number of the last publication of revocations.
+    pub fn publication_number(&self) -> PathBuf {
+        self.data_dir.join("publication")
     }
 
     /// The first operator's identity.

@@ -31,6 +31,7 @@
 //!
 //! [certificates]
 //! device_validity_s = 604800
+//! tenants = ["*"]                       # whom this hub may serve, in its own certificate
 //!
 //! [limits]
 //! connections_max = 10000
@@ -64,6 +65,7 @@ use rustls::pki_types::ServerName;
 use muster_broker::TenantQuotas;
 use muster_schemas::{DeviceId, TrustDomain};
 use muster_tpm::endorsement::TpmClass;
+use muster_trust::Tenants;
 
 use crate::{
     limits::{
@@ -96,6 +98,8 @@ pub struct Config {
     pub server_names: Vec<ServerName<'static>>,
     /// Whom to believe about a TPM.
     pub tpm_roots: Vec<TpmRoot>,
+    /// Files of revocation lists (CRLs) of TPM manufacturers, PEM or DER.
+    pub tpm_crls: Vec<PathBuf>,
     /// Where it listens.
     pub listeners: Listeners,
     /// How long certificates live.
@@ -118,10 +122,12 @@ pub struct TpmRoot {
 }
 
 /// How long certificates live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificates {
     /// A device's, in seconds, 60 to 90 days.
     pub device_validity_s: u64,
+    /// The tenants that the hub's own certificate entitles it to; devices of others refuse it.
+    pub tenants: Tenants,
 }
 
 /// Bounds that differ from hub to hub.
@@ -181,6 +187,10 @@ impl Config {
         let passphrase_file = top.text("passphrase_file")?.unwrap_or_else(|| "passphrase".to_owned());
         let server_names = server_names(&mut top)?;
         let tpm_roots = tpm_roots(&mut top, &beside)?;
+        let tpm_crls = top.texts("tpm_crls")?.unwrap_or_default();
+        if tpm_crls.len() > TPM_ROOTS_MAX {
+            return Err(top.wrong("tpm_crls", "at most 256 files"));
+        }
 
         let listeners = Listeners::read(top.section("listeners")?, &beside)?;
 
@@ -190,6 +200,11 @@ impl Config {
             DEVICE_VALIDITY_S,
             DEVICE_VALIDITY_S_MIN..=DEVICE_VALIDITY_S_MAX,
         )?;
+        let tenants = match certificates.texts("tenants")? {
+            Some(names) => Tenants::of_names(names.iter().map(String::as_str))
+                .map_err(|_| certificates.wrong("tenants", "1 to 128 tenants, or \"*\" alone for all"))?,
+            None => Tenants::All,
+        };
         certificates.finish()?;
 
         let mut limits = top.section("limits")?;
@@ -216,8 +231,9 @@ impl Config {
             },
             server_names,
             tpm_roots,
+            tpm_crls: tpm_crls.into_iter().map(|file| beside.join(file)).collect(),
             listeners,
-            certificates: Certificates { device_validity_s },
+            certificates: Certificates { device_validity_s, tenants },
             limits: Limits { connections_max, packet_bytes_max },
             quotas,
             bus: Bus { sys_interval_s },

@@ -1,3 +1,5 @@
+use muster_trust::Tenants;
+
 use super::*;
 
 const WHOLE: &str = r#"
@@ -7,6 +9,7 @@ node = "hub-1"
 passphrase_file = "/etc/muster/passphrase"
 server_names = ["localhost", "127.0.0.1"]
 tpm_roots = [{ file = "tpm-roots/vendor.pem", class = "hardware" }]
+tpm_crls = ["tpm-roots/vendor.crl"]
 
 [listeners.mqtt_tls]
 bind = "127.0.0.1:0"
@@ -59,6 +62,7 @@ fn every_key_of_the_whole_file_is_taken() {
         config.tpm_roots,
         [TpmRoot { file: "/srv/muster/tpm-roots/vendor.pem".into(), class: TpmClass::Hardware }]
     );
+    assert_eq!(config.tpm_crls, [PathBuf::from("/srv/muster/tpm-roots/vendor.crl")]);
     assert_eq!(config.listeners.mqtt_tls.to_string(), "127.0.0.1:0");
     assert_eq!(config.listeners.https.to_string(), "[::1]:8443");
     let wss = config.listeners.mqtt_wss.expect("on");
@@ -68,7 +72,7 @@ fn every_key_of_the_whole_file_is_taken() {
     assert_eq!(config.listeners.mqtt_plain, Some(plain));
     let unix = MqttUnix { path: "/srv/muster/run/mqtt.sock".into(), mode: 0o660, app: app("gateway") };
     assert_eq!(config.listeners.mqtt_unix, Some(unix));
-    assert_eq!(config.certificates, Certificates { device_validity_s: 3600 });
+    assert_eq!(config.certificates, Certificates { device_validity_s: 3600, tenants: Tenants::All });
     assert_eq!(config.limits, Limits { connections_max: 5, packet_bytes_max: 2048 });
     assert_eq!(config.bus.sys_interval_s, 10);
 }
@@ -83,7 +87,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.listeners.mqtt_plain, None);
     assert_eq!(config.listeners.mqtt_unix, None);
     assert_eq!(config.certificates.device_validity_s, DEVICE_VALIDITY_S);
-    assert!(config.tpm_roots.is_empty());
+    assert!(config.tpm_roots.is_empty() && config.tpm_crls.is_empty());
 }
 
 #[test]

@@ -10,28 +10,35 @@ use data_encoding::HEXLOWER;
 use muster_actors::SharedClock;
 use muster_schemas::{
     DeviceId, Kind, Principal, TenantId,
-    enrolment::{DeviceFrame, HubFrame, Pending, RefusalCode, Refused},
+    enrolment::{DeviceFrame, HubFrame, Pending, Quarantined, RefusalCode, Refused},
 };
-use muster_tpm::verifier::Rejection;
+use muster_tpm::{
+    policy::{FirmwareAuthority, is_bound},
+    verifier::{Rejection, device_id},
+    wire::TpmtPublic,
+};
 use tracing::{info, warn};
 
 use super::{
     core::{Claimant, Enrolment, Grant, Now, Policy, Refusal},
     counters::Counters,
-    limits::MAILBOX_MESSAGES_MAX,
+    limits::{MAILBOX_MESSAGES_MAX, RECOVER_AGAIN_S},
 };
 use crate::{
     authority::Leaf,
     random::Random,
     registry::{
-        self, AdmitReason, OwnerRefusal, Ownership,
+        self, AdmitReason, OwnerRefusal, Ownership, State,
         admissions::{
             measuring::RegistersOf,
             row::{HeldReason, Verdict},
         },
+        firmware_approval::FindApprovals,
+        firmware_authority::FindFirmwareAuthorities,
         limits::HELD_RETRY_S,
         message::{Admit, Enrol, Enrolled, FindOwner, Renewed, ShowDevice},
     },
+    witness::{self, Witness},
 };
 
 /// One frame of a device, and what the hub knows of the connection that it came on. The answer is the frame to send.
@@ -60,6 +67,8 @@ pub struct RegistryDesk {
     show_device: Recipient<ShowDevice>,
     registers_of: Recipient<RegistersOf>,
     renewed: Recipient<Renewed>,
+    find_firmware_authorities: Recipient<FindFirmwareAuthorities>,
+    find_approvals: Recipient<FindApprovals>,
 }
 
 impl<A> From<actix::Addr<A>> for RegistryDesk
@@ -70,13 +79,17 @@ where
         + Handler<Admit>
         + Handler<ShowDevice>
         + Handler<RegistersOf>
-        + Handler<Renewed>,
+        + Handler<Renewed>
+        + Handler<FindFirmwareAuthorities>
+        + Handler<FindApprovals>,
     A::Context: ToEnvelope<A, FindOwner>
         + ToEnvelope<A, Enrol>
         + ToEnvelope<A, Admit>
         + ToEnvelope<A, ShowDevice>
         + ToEnvelope<A, RegistersOf>
-        + ToEnvelope<A, Renewed>,
+        + ToEnvelope<A, Renewed>
+        + ToEnvelope<A, FindFirmwareAuthorities>
+        + ToEnvelope<A, FindApprovals>,
 {
     fn from(registry: actix::Addr<A>) -> Self {
         Self {
@@ -85,7 +98,9 @@ where
             admit: registry.clone().recipient(),
             show_device: registry.clone().recipient(),
             registers_of: registry.clone().recipient(),
-            renewed: registry.recipient(),
+            renewed: registry.clone().recipient(),
+            find_firmware_authorities: registry.clone().recipient(),
+            find_approvals: registry.recipient(),
         }
     }
 }
@@ -103,6 +118,8 @@ pub struct EnrolmentOptions {
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// What is counted.
     pub counters: Counters,
+    /// Whom to tell who was refused.
+    pub witness: Witness,
     /// Called when an enrolment ended a device's earlier certificate: sessions that it opened are to be closed.
     pub revoked: Arc<dyn Fn(&Principal) + Send + Sync>,
 }
@@ -136,11 +153,19 @@ impl EnrolmentActor {
         match frame {
             DeviceFrame::Begin(begin) => {
                 self.options.counters.begun();
+                let (key, model) = (begin.ldevid_public.clone(), begin.model.clone());
                 let claimant = self.core.begin(self.now(), peer.ip(), begin);
                 let asked = claimant.and_then(|claimant| Ok((claimant, self.registry()?)));
                 let found = async move {
                     let (claimant, registry) = asked?;
                     let ownership = find_owner(&registry, &claimant).await?;
+                    let device = claimant.owner.device.clone();
+                    let find = FindFirmwareAuthorities {
+                        tenant: ownership.tenant.clone(),
+                        device,
+                        model: Some(model),
+                    };
+                    check_bound(&registry, find, &key).await?;
                     Ok((claimant, ownership))
                 };
                 Box::pin(found.into_actor(self).map(move |found: Answer<(Claimant, Ownership)>, actor, _| {
@@ -166,6 +191,25 @@ impl EnrolmentActor {
                 };
                 Box::pin(written.into_actor(self))
             }
+            DeviceFrame::Recover(recover) => {
+                let asked = self.core.recover(self.now(), peer.ip(), &recover);
+                let asked = asked.and_then(|find| Ok((find, self.registry()?)));
+                let found = async move {
+                    let (find, registry) = asked?;
+                    let (ek_hash, device) = (Some(find.ek_hash), find.device.clone());
+                    let found = registry.find_approvals.send(find).await;
+                    let found = found.map_err(|_| unavailable("it was restarted"))?;
+                    let detail =
+                        "the chip is not enrolled, or may not act: there is nothing for it to come back to";
+                    let unknown =
+                        || Refusal { rejection: Rejection::new(RefusalCode::UnknownChip, detail), ek_hash };
+                    let approvals = found.ok_or_else(unknown)?;
+                    let staged = approvals.len();
+                    warn!(%peer, %device, staged, "a device asks for a way back: what it booted is not approved");
+                    Ok(HubFrame::Quarantined(Quarantined { retry_after_s: RECOVER_AGAIN_S, approvals }))
+                };
+                Box::pin(found.into_actor(self))
+            }
             DeviceFrame::RenewBegin(_) | DeviceFrame::RenewFinish(_) => {
                 let detail = "a renewal needs a connection with the current certificate";
                 Box::pin(fut::ready(Err(Rejection::new(RefusalCode::Malformed, detail).into())))
@@ -179,9 +223,17 @@ impl EnrolmentActor {
             DeviceFrame::RenewBegin(begin) => {
                 self.options.counters.begun();
                 let registry = self.registry();
-                let presented = leaf.clone();
-                let known = async move { known_device(&registry?, presented).await };
-                Box::pin(known.into_actor(self).map(move |known, actor, _| {
+                let (presented, key) = (leaf.clone(), begin.ldevid_public.clone());
+                let known = async move {
+                    let registry = registry?;
+                    let (known, registers) = known_device(&registry, presented).await?;
+                    let (tenant, device) = (known.tenant.clone(), known.id.clone());
+                    let find = FindFirmwareAuthorities { tenant, device, model: None };
+                    check_bound(&registry, find, &key).await?;
+                    Ok((known, registers))
+                };
+                type Known = Answer<(registry::Device, Vec<u8>)>;
+                Box::pin(known.into_actor(self).map(move |known: Known, actor, _| {
                     let (device, registers) = known?;
                     let frame =
                         actor.core.renew_begin(actor.now(), &exporter, &leaf, &device, registers, begin)?;
@@ -212,7 +264,7 @@ impl EnrolmentActor {
                 Box::pin(written.into_actor(self))
             }
             // A device whose chip was cleared may still show its old certificate: it enrols as if it had none.
-            DeviceFrame::Begin(_) | DeviceFrame::Finish(_) => {
+            DeviceFrame::Begin(_) | DeviceFrame::Finish(_) | DeviceFrame::Recover(_) => {
                 self.begin(Exchange { peer, exporter, leaf: None, frame })
             }
         }
@@ -238,7 +290,7 @@ impl Handler<Exchange> for EnrolmentActor {
         };
         Box::pin(step.map(move |answer, actor: &mut Self, _| match answer {
             Ok(frame) => frame,
-            Err(refusal) => refused(peer, refusal, &actor.options.counters),
+            Err(refusal) => refused(peer, refusal, &actor.options),
         }))
     }
 }
@@ -248,6 +300,26 @@ async fn find_owner(registry: &RegistryDesk, claimant: &Claimant) -> Answer<Owne
     let answer = registry.find_owner.send(claimant.owner.clone()).await;
     let found = answer.map_err(|_| unavailable("it was restarted"))?;
     found.map_err(|refusal| Refusal { rejection: no_owner(&refusal), ek_hash })
+}
+
+/// Refuses an identity key that is not bound to an authority of its class, where the class has one. The key's form was
+/// checked before; that the TPM holds it, certify shows later.
+async fn check_bound(registry: &RegistryDesk, find: FindFirmwareAuthorities, key: &[u8]) -> Answer<()> {
+    let answer = registry.find_firmware_authorities.send(find).await;
+    let found = answer.map_err(|_| unavailable("it was restarted"))?;
+    let authorities = found.map_err(|refusal| unavailable(&refusal.to_string()))?;
+    let Some(class) = authorities.first().map(|authority| authority.class.clone()) else { return Ok(()) };
+    let key = TpmtPublic::parse(key)
+        .map_err(|error| Rejection::new(RefusalCode::Malformed, format!("the identity key would {error}")))?;
+    let mut keys = authorities.iter().filter_map(registry::firmware_authority::FirmwareAuthority::sec1);
+    if keys.any(|sec1| is_bound(&key, &FirmwareAuthority::new(sec1), &class)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "devices of the class {class:?} need an identity key that only signs under firmware which one of its authorities \
+         approved, and this key is not bound so"
+    );
+    Err(Rejection::new(RefusalCode::IdentityNotBound, detail).into())
 }
 
 /// What the registry makes of a proved chip that it does not refuse.
@@ -332,9 +404,20 @@ fn report_held(peer: SocketAddr, held: &HeldChip, options: &EnrolmentOptions) ->
     HubFrame::Pending(Pending { retry_after_s: HELD_RETRY_S })
 }
 
-fn refused(peer: SocketAddr, refusal: Refusal, counters: &Counters) -> HubFrame {
+fn refused(peer: SocketAddr, refusal: Refusal, options: &EnrolmentOptions) -> HubFrame {
     let Refusal { rejection: Rejection { code, detail }, ek_hash } = refusal;
-    counters.refused(code);
+    options.counters.refused(code);
+    if let Some(ek_hash) = ek_hash {
+        let refused = witness::Refused {
+            stage: witness::Stage::Enrolment,
+            code: code.as_str().to_owned(),
+            reason: detail.clone(),
+            next: code.next_step().to_owned(),
+            peer: Some(peer.to_string()),
+        };
+        // Anybody can show a chip's public key.
+        options.witness.note(&device_id(&ek_hash), witness::Proof::Name, refused);
+    }
     // Eight characters tell chips apart in a log, and do not name one.
     let chip = ek_hash.map(|hash| HEXLOWER.encode(hash.get(..4).unwrap_or_default()));
     warn!(%peer, ek_hash = chip.as_deref().unwrap_or("unknown"), %code, %detail, "enrolment refused");
@@ -353,6 +436,7 @@ fn no_owner(refusal: &OwnerRefusal) -> Rejection {
         OwnerRefusal::ClaimExpired => RefusalCode::ClaimExpired,
         OwnerRefusal::ClaimModelMismatch => RefusalCode::ClaimModelMismatch,
         OwnerRefusal::ClassNotAllowed(_) => RefusalCode::ClassNotAllowed,
+        OwnerRefusal::DeviceNotActive(State::Revoked | State::Retired) => RefusalCode::ChipBarred,
         OwnerRefusal::ListedModelMismatch => RefusalCode::ClaimModelMismatch,
         OwnerRefusal::NotEndorsed => RefusalCode::NoEndorsementCertificate,
         OwnerRefusal::Held(_) | OwnerRefusal::UnacceptedMeasurements(_) => RefusalCode::PolicyRefused,
@@ -367,7 +451,8 @@ fn no_owner(refusal: &OwnerRefusal) -> Rejection {
 
 fn not_admitted(reason: AdmitReason) -> Rejection {
     let code = match reason {
-        AdmitReason::Suspended | AdmitReason::Retired => RefusalCode::DeviceSuspended,
+        AdmitReason::Suspended => RefusalCode::DeviceSuspended,
+        AdmitReason::Retired | AdmitReason::Revoked => RefusalCode::ChipBarred,
         AdmitReason::TenantSuspended => RefusalCode::TenantSuspended,
         AdmitReason::Unavailable => RefusalCode::HubUnavailable,
         AdmitReason::Kind => RefusalCode::Malformed,

@@ -98,6 +98,7 @@ fn ten_thousand_half_finished_enrolments_stay_bounded_and_others_are_served() {
         clock_ms: 1,
         enrolled_at_s: NOW_S,
         agent_version: String::new(),
+        life: Default::default(),
     };
     let renewal = story.core.renew_begin(story.now, &HERE, &leaf, &row, vec![7, 9], device.renew_begin());
     let Ok(HubFrame::RenewChallenge(challenge)) = renewal else { panic!("not challenged: {renewal:?}") };

@@ -123,7 +123,9 @@ where
         write(stream, &answer).await?;
         match answer {
             HubFrame::Challenge(_) | HubFrame::RenewChallenge(_) => {}
-            HubFrame::Issued(_) | HubFrame::Pending(_) | HubFrame::Refused(_) => return Ok(()),
+            HubFrame::Issued(_) | HubFrame::Pending(_) | HubFrame::Refused(_) | HubFrame::Quarantined(_) => {
+                return Ok(());
+            }
         }
     }
     Ok(())

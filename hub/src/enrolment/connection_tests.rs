@@ -24,11 +24,13 @@ use crate::{
             Line, NOW_S, TestDevice, challenged, installation, issued, refusal, renewal_challenged,
         },
     },
+    pinned::Pins,
     random,
     registry::{
         RegistryActor, RegistryOptions,
         message::{Admit, CreateClaim, CreateTenant, ListDevices},
     },
+    witness::Witness,
 };
 
 const HERE: [u8; 32] = [1; 32];
@@ -71,7 +73,15 @@ impl Hub {
         let store = Store::open(directory.path(), RootKey::from_bytes([7; 32]), options).expect("opens");
         let start = muster_actors::SystemClock.now();
         let clock = Arc::new(TestClock { start, passed_ms: AtomicU64::new(0) });
-        let registry = RegistryOptions { store, clock: clock.clone(), random: Arc::new(random::system) };
+        let registry = RegistryOptions {
+            store,
+            clock: clock.clone(),
+            trust_clock: false,
+            trust_domain: "muster.example".parse().expect("domain"),
+            ended: Arc::new(|_| {}),
+            random: Arc::new(random::system),
+            pins: Pins::default(),
+        };
         let registry =
             Child::new("registry", Plan::PARK, move |slot| RegistryActor::new(&registry, slot)).start();
         let address = registry.address().expect("runs");
@@ -86,6 +96,7 @@ impl Hub {
             clock: clock.clone(),
             random: Arc::new(random::system),
             counters: counters.clone(),
+            witness: Witness::new(clock.clone()),
             revoked: Arc::new(move |principal| told.lock().expect("whole").push(principal.clone())),
         };
         let enrolment =

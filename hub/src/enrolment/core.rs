@@ -11,14 +11,15 @@ use std::{
 use muster_schemas::{
     DeviceId, Kind, Principal, TenantId,
     enrolment::{
-        Begin, Challenge, Finish, HubFrame, Issued, RefusalCode, RenewBegin, RenewChallenge, RenewFinish,
+        Begin, Challenge, Finish, HubFrame, Issued, Recover, RefusalCode, RenewBegin, RenewChallenge,
+        RenewFinish,
     },
 };
 use muster_tpm::{
     endorsement::EndorsementRoots,
     verifier::{
         self, Candidate, Evidence, Expected, Rejection, RenewCandidate, RenewExpected, check_begin,
-        check_finish, check_renew_begin, check_renew_finish, device_id,
+        check_finish, check_recover, check_renew_begin, check_renew_finish, device_id,
     },
     wire::TpmtPublic,
 };
@@ -38,6 +39,8 @@ use crate::{
     registry::{
         Certificate, Device, Ownership,
         admissions::row::{ChipName, Mac, Registers},
+        firmware_approval::FindApprovals,
+        life::QuoteFacts,
         message::{Enrol, FindOwner, Renewed, Shown},
     },
 };
@@ -174,6 +177,16 @@ impl Enrolment {
             shown,
         };
         Ok(Claimant { owner, candidate, agent_version: begin.agent_version })
+    }
+
+    /// Judges who asks for a way back: rates, and which chip it says it is. It proves nothing, and gets nothing secret.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn recover(&mut self, now: Now, source: IpAddr, recover: &Recover) -> Result<FindApprovals, Refusal> {
+        self.begins.take(source, now.instant).map_err(limited)?;
+        let ek_hash = check_recover(recover, &self.policy.roots, now.unix_s)?;
+        Ok(FindApprovals { device: device_id(&ek_hash), ek_hash })
     }
 
     /// Challenges a chip that has an owner.
@@ -313,6 +326,7 @@ impl Enrolment {
             reset_count: evidence.reset_count,
             clock_ms: evidence.clock_ms,
             agent_version,
+            quote: quote_facts(evidence),
             measured: Registers(evidence.pcrs.clone()),
         };
         Ok(Grant { write, reply })
@@ -335,6 +349,7 @@ impl Enrolment {
             reset_count: evidence.reset_count,
             clock_ms: evidence.clock_ms,
             agent_version,
+            quote: quote_facts(evidence),
             measured: Registers(evidence.pcrs.clone()),
         };
         Ok(Grant { write, reply })
@@ -405,6 +420,11 @@ fn renew_after_s(life_s: u64, random: [u8; 8]) -> u64 {
     let half = life_s / 2;
     let jitter = half / 100 * RENEWAL_JITTER_PERCENT + half % 100 * RENEWAL_JITTER_PERCENT / 100;
     half - jitter + u64::from_be_bytes(random) % (2 * jitter + 1)
+}
+
+fn quote_facts(evidence: &Evidence) -> QuoteFacts {
+    let Evidence { restart_count, firmware_version, .. } = *evidence;
+    QuoteFacts { restart_count, firmware_version }
 }
 
 fn refuse(code: RefusalCode, detail: impl Into<String>) -> Rejection {

@@ -176,6 +176,7 @@ fn a_renewal_needs_the_attestation_key_of_the_registry() {
         clock_ms: 1,
         enrolled_at_s: NOW_S,
         agent_version: String::new(),
+        life: crate::registry::life::Life::default(),
     };
     let leaf = Leaf {
         principal: format!("spiffe://muster.example/t/acme/device/{}", row.id).parse().expect("uri"),

@@ -42,3 +42,6 @@ pub const RENEWAL_JITTER_PERCENT: u64 = 10;
 pub const DETAIL_BYTES_MAX: usize = 512;
 
 const _: () = assert!(SOURCE_BEGINS_BURST < BEGINS_BURST, "one source must not use up what is for all");
+
+/// After how many seconds a device in quarantine asks again.
+pub const RECOVER_AGAIN_S: u32 = 60;

@@ -30,8 +30,8 @@ pub fn installation() -> (Policy, TrustBundle) {
     let trust_domain = "muster.example".parse().expect("domain");
     let root_authority = Authority::new_root(&trust_domain, NOW_S).expect("root");
     let authority = root_authority.new_intermediate(Role::Device, NOW_S).expect("authority");
-    let devices = [(Role::Device, authority.certificate().clone())];
-    let bundle = TrustBundle::new(root_authority.certificate().clone(), devices).expect("bundle");
+    let devices = [(Role::Device, authority.certificate())];
+    let bundle = TrustBundle::new(root_authority.certificate(), devices).expect("bundle");
     let policy = Policy {
         roots: Arc::new(EndorsementRoots::new(vec![(root, TpmClass::Simulated)]).expect("roots")),
         authority: Arc::new(authority),

@@ -41,7 +41,7 @@ fn what_init_makes_opens_and_nothing_secret_is_open_to_others() {
     assert_eq!(keyring.device.role(), Role::Device);
     let layout = config.layout();
     let mut private = vec![layout.passphrase(), layout.vault(), layout.storage_key(), layout.server_key()];
-    private.extend([Role::Root, Role::Server, Role::Device, Role::Client].map(|r| layout.authority_key(r)));
+    private.extend(Role::ALL.map(|r| layout.authority_key(r)));
     private.push(layout.operator().join("key.pem"));
     for path in private {
         assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600, "{}", path.display());
@@ -85,12 +85,12 @@ fn init_copies_the_roots_of_tpm_manufacturers() {
     let dir = tempfile::tempdir().expect("directory");
     let root = Authority::new_root(&"tpm.example".parse().expect("domain"), NOW_S).expect("root");
     let file = dir.path().join("vendor.pem");
-    std::fs::write(&file, pem(std::slice::from_ref(root.certificate()))).expect("write");
+    std::fs::write(&file, pem(&[root.certificate()])).expect("write");
     let class = muster_tpm::endorsement::TpmClass::Simulated;
     init(&Options { tpm_roots: vec![(class, file)], ..options(dir.path()) }, NOW_S).expect("init");
     let config = config(dir.path(), &[]);
     let [root_file] = config.tpm_roots.as_slice() else { panic!("one root") };
-    assert_eq!(pem_certificates(&root_file.file).expect("copied"), [root.certificate().clone()]);
+    assert_eq!(pem_certificates(&root_file.file).expect("copied"), [root.certificate()]);
     assert_eq!(root_file.class, class);
 }
 
@@ -122,4 +122,41 @@ fn a_configuration_of_another_trust_domain_is_refused() {
     init(&options(dir.path()), NOW_S).expect("init");
     let opened = Keyring::open(&config(dir.path(), &["trust_domain=other.example"]), NOW_S);
     assert!(matches!(opened, Err(KeyringError::TrustDomain { .. })));
+}
+
+#[test]
+fn a_hub_that_the_first_version_made_still_starts_and_gets_the_authorities_it_lacks() {
+    let dir = tempfile::tempdir().expect("directory");
+    init(&options(dir.path()), NOW_S).expect("init");
+    let config = config(dir.path(), &[]);
+    let layout = config.layout();
+    let forget = || {
+        for role in Role::LATER {
+            std::fs::remove_file(layout.authority_certificate(role)).expect("removed");
+        }
+    };
+    // The root's key was taken elsewhere: it works as before.
+    forget();
+    let (root, elsewhere) = (layout.authority_key(Role::Root), dir.path().join("root.key"));
+    std::fs::rename(&root, &elsewhere).expect("moved");
+    let keyring = Keyring::open(&config, NOW_S).expect("it starts without them");
+    assert_eq!(keyring.authorities.len(), Role::INTERMEDIATES.len() - Role::LATER.len());
+    // It is back for one start. What a crash left of a key is overwritten.
+    std::fs::rename(&elsewhere, &root).expect("moved back");
+    let keyring = Keyring::open(&config, NOW_S).expect("it makes them");
+    assert_eq!(keyring.authorities.len(), Role::INTERMEDIATES.len());
+    assert!(keyring.trust.authority(Role::Software).is_some());
+}
+
+#[test]
+fn the_hubs_certificate_follows_the_tenants_that_it_may_serve() {
+    let dir = tempfile::tempdir().expect("directory");
+    init(&options(dir.path()), NOW_S).expect("init");
+    let open = |flags: &[&str]| {
+        let keyring = Keyring::open(&config(dir.path(), flags), NOW_S).expect("open");
+        Tenants::of_certificate(&keyring.server.chain[0]).expect("readable").expect("there").to_string()
+    };
+    assert_eq!(open(&[]), "*");
+    assert_eq!(open(&["certificates.tenants=[\"globex\", \"acme\"]"]), "acme,globex");
+    assert_eq!(open(&[]), "*");
 }

@@ -8,22 +8,26 @@ use actix::{
 };
 use muster_actors::{ExitSlot, SharedClock};
 use muster_broker::store::{Commit, CommitError, Sealer, Store, StoreError, Table, Unsealable, Write};
-use muster_schemas::{DeviceId, TenantId};
+use muster_schemas::{DeviceId, TenantId, TrustDomain};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
     alarm::Alarm,
     core::{Effect, Registry},
-    limits::MAILBOX_MESSAGES_MAX,
+    life::Ended,
+    limits::{CLOCK_LOOK_TIME, MAILBOX_MESSAGES_MAX},
     message::{
         Admit, AdmitReason, AdmitRefusal, Admitted, CreateClaim, CreateTenant, CreatedClaim, Enrol, Enrolled,
         FindOwner, ListDevices, ListTenants, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice,
     },
-    row::{Client, Device, MalformedRow, Row, Tenant},
+    row::{Client, Device, MalformedRow, Row, State, Tenant},
 };
-use crate::random::{self, Random};
+use crate::{
+    pinned::Pins,
+    random::{self, Random},
+};
 
 /// The table of the registry.
 const TABLE: &str = "registry";
@@ -52,8 +56,16 @@ pub struct RegistryOptions {
     pub store: Store,
     /// What the time is.
     pub clock: SharedClock,
+    /// Whether the clock is right although it may be behind the time that was known before.
+    pub trust_clock: bool,
+    /// The installation that it is the registry of.
+    pub trust_domain: TrustDomain,
+    /// Called when sessions have lost what they rest on, once that is durable. It sends messages and returns.
+    pub ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     /// Where claim codes come from: one generator for each life of the actor.
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
+    /// Where the TLS listeners read which foreign certificates are pinned.
+    pub pins: Pins,
 }
 
 /// The rows as the store keeps them.
@@ -69,6 +81,10 @@ pub struct RegistryActor {
     store: Store,
     clock: SharedClock,
     random: Random,
+    pins: Pins,
+    trust_clock: bool,
+    trust_domain: TrustDomain,
+    ended: Arc<dyn Fn(&Ended) + Send + Sync>,
     slot: ExitSlot,
     rows: Option<Rows>,
     pub(super) core: Registry,
@@ -86,6 +102,10 @@ impl RegistryActor {
             store: options.store.clone(),
             clock: options.clock.clone(),
             random: (options.random)(),
+            pins: options.pins.clone(),
+            trust_clock: options.trust_clock,
+            trust_domain: options.trust_domain.clone(),
+            ended: options.ended.clone(),
             slot,
             rows: None,
             core: Registry::default(),
@@ -99,16 +119,30 @@ impl RegistryActor {
         &self.core
     }
 
-    pub(super) fn now_s(&self) -> u64 {
-        self.clock.unix_ms() / 1_000
+    /// The time, which never goes back.
+    pub(super) fn now_s(&mut self) -> u64 {
+        self.core.time(self.clock.unix_ms() / 1_000)
     }
 
     fn load(&mut self) -> Result<(), RegistryError> {
         let rows = Rows::open(&self.store)?;
-        self.core = Registry::load(rows.load()?);
+        self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
+        self.tell_pins();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())
+    }
+
+    /// Tells the TLS listeners which foreign certificates are pinned. They let these shake hands; whether a peer may act
+    /// is asked here afterwards.
+    pub(super) fn tell_pins(&self) {
+        self.pins.replace(self.core.pins());
+    }
+
+    /// What the time is, Unix seconds, if the rows are loaded.
+    pub(super) fn loaded_now_s(&mut self) -> Option<u64> {
+        let is_loaded = self.rows.is_some();
+        is_loaded.then(|| self.now_s())
     }
 
     /// Lets the core decide, and answers once what it changed is durable: also when it refuses and keeps why.
@@ -138,9 +172,14 @@ impl RegistryActor {
 
     fn commit(
         &mut self,
-        effects: Vec<Effect>,
+        mut effects: Vec<Effect>,
         ctx: &mut Context<Self>,
     ) -> Result<oneshot::Receiver<Result<(), CommitError>>, Refusal> {
+        let ending: Vec<_> = effects
+            .extract_if(.., |effect| matches!(effect, Effect::End(_)))
+            .filter_map(|effect| if let Effect::End(ended) = effect { Some(ended) } else { None })
+            .collect();
+        let close = self.ended.clone();
         let writes = self.writes(effects).map_err(|error| {
             // The core has made the change and it will not be stored: as after a refused commit.
             self.ahead = true;
@@ -150,6 +189,9 @@ impl RegistryActor {
         let (answer, stored) = oneshot::channel();
         let (report, reported) = oneshot::channel();
         let done = Box::new(move |outcome: Result<(), CommitError>| {
+            if outcome.is_ok() {
+                ending.iter().for_each(|ended| close(ended));
+            }
             let _ = report.send(outcome.is_ok());
             let _ = answer.send(outcome);
         });
@@ -174,6 +216,8 @@ impl RegistryActor {
                     Err(error) => return Err(error.into()),
                 },
                 Effect::Tell(alarm) => told(&alarm),
+                // Not for the store: taken out before.
+                Effect::End(_) => {}
                 Effect::Put(row) => writes.push(rows.put(&row)?),
                 Effect::Delete(key) => {
                     writes.push(Write::Delete { table: rows.table.clone(), key: rows.key(&key) });
@@ -181,6 +225,32 @@ impl RegistryActor {
             }
         }
         Ok(writes)
+    }
+
+    /// Looks at the clock, and at what has ended and need not be kept.
+    fn keep_time(&mut self, ctx: &mut Context<Self>) {
+        let clock_s = self.clock.unix_ms() / 1_000;
+        self.note(ctx, |core, effects| {
+            core.keep_time(clock_s, effects);
+            let now_s = core.time(clock_s);
+            core.forget_ended_revocations(now_s, effects);
+        });
+    }
+
+    /// Writes down what nobody waits for.
+    pub(super) fn note(
+        &mut self,
+        ctx: &mut Context<Self>,
+        change: impl FnOnce(&mut Registry, &mut Vec<Effect>),
+    ) {
+        let mut effects = Vec::new();
+        change(&mut self.core, &mut effects);
+        if !effects.is_empty()
+            && !self.ahead
+            && let Err(refusal) = self.commit(effects, ctx)
+        {
+            warn!(%refusal, "failed to write what was noted");
+        }
     }
 
     fn reload_when_quiet(&mut self, ctx: &mut Context<Self>) {
@@ -250,6 +320,12 @@ impl Actor for RegistryActor {
             Ok(()) => {
                 let (tenants, devices) = self.core.counts();
                 info!(tenants, devices, "registry loaded");
+                if self.trust_clock {
+                    let clock_s = self.clock.unix_ms() / 1_000;
+                    self.note(ctx, |core, effects| core.trust_clock(clock_s, effects));
+                }
+                self.keep_time(ctx);
+                ctx.run_interval(CLOCK_LOOK_TIME, Self::keep_time);
             }
             Err(error) => self.slot.fail(ctx, error),
         }
@@ -316,15 +392,9 @@ impl Handler<Admit> for RegistryActor {
         if self.rows.is_none() {
             return Err(AdmitRefusal { reason: AdmitReason::Unavailable });
         }
-        let mut effects = Vec::new();
         let now_s = self.now_s();
-        let admitted = self.core.admit(now_s, command, &mut effects);
-        if !effects.is_empty()
-            && !self.ahead
-            && let Err(refusal) = self.commit(effects, ctx)
-        {
-            warn!(%refusal, "failed to write that a renewed certificate has connected");
-        }
+        let mut admitted = Err(AdmitRefusal { reason: AdmitReason::Unavailable });
+        self.note(ctx, |core, effects| admitted = core.admit(now_s, command, effects));
         admitted
     }
 }
@@ -332,8 +402,14 @@ impl Handler<Admit> for RegistryActor {
 impl Handler<FindOwner> for RegistryActor {
     type Result = Result<Ownership, OwnerRefusal>;
 
-    fn handle(&mut self, command: FindOwner, _: &mut Context<Self>) -> Self::Result {
-        self.core.find_owner(self.now_s(), &command)
+    /// The answer does not wait for the alarm of a barred chip: the chip stays barred without it.
+    fn handle(&mut self, command: FindOwner, ctx: &mut Context<Self>) -> Self::Result {
+        let now_s = self.now_s();
+        let found = self.core.find_owner(now_s, &command);
+        if let Err(OwnerRefusal::DeviceNotActive(State::Revoked | State::Retired)) = &found {
+            self.note(ctx, |core, effects| core.note_barred(now_s, &command.device, effects));
+        }
+        found
     }
 }
 

@@ -19,8 +19,15 @@ fn open(directory: &TempDir) -> Store {
 }
 
 fn start(store: &Store) -> Supervised<RegistryActor> {
-    let options =
-        RegistryOptions { store: store.clone(), clock: world::clock(), random: Arc::new(random::counting) };
+    let options = RegistryOptions {
+        store: store.clone(),
+        clock: world::clock(),
+        trust_clock: false,
+        trust_domain: "muster.example".parse().expect("domain"),
+        ended: Arc::new(|_| {}),
+        random: Arc::new(random::counting),
+        pins: Pins::default(),
+    };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
 }
 
@@ -57,6 +64,7 @@ fn enrol(code: &ClaimCode) -> Enrol {
         reset_count: 1,
         clock_ms: 2,
         agent_version: "0.1.0".to_owned(),
+        quote: crate::registry::life::QuoteFacts::default(),
         measured: Registers::default(),
     }
 }
@@ -129,6 +137,7 @@ fn the_first_operator_is_registered_before_the_registry_runs() {
             kind: ClientKind::User,
             id: "root".parse().expect("id"),
             certificate: certificate(9),
+            pinned: None,
             state: State::Active,
         };
         register_first(&store, vec![operator]).expect("registered");
@@ -187,5 +196,84 @@ fn a_damaged_row_stops_the_registry_instead_of_being_skipped() {
         store.commit_blocking(vec![write]).expect("stored");
         let registry = start(&store);
         assert_eq!(registry.ended().await, muster_actors::Phase::Done);
+    });
+}
+
+/// A clock that somebody may set.
+struct SetClock(std::sync::atomic::AtomicU64);
+
+impl muster_actors::Clock for SetClock {
+    fn now(&self) -> std::time::Instant {
+        world::clock().now()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+/// Attack: the hub's clock is set back, and a certificate that has ended is shown again; over a restart too.
+#[test]
+fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
+    let directory = TempDir::new().expect("directory");
+    world::run(async move {
+        let store = open(&directory);
+        let clock = Arc::new(SetClock(std::sync::atomic::AtomicU64::new(1_760_000_000_000)));
+        let begin = |trust_clock| {
+            let options = RegistryOptions {
+                store: store.clone(),
+                clock: clock.clone(),
+                trust_clock,
+                trust_domain: "muster.example".parse().expect("domain"),
+                ended: Arc::new(|_| {}),
+                pins: Pins::default(),
+                random: Arc::new(random::counting),
+            };
+            Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
+        };
+        let set = |unix_s: u64| clock.0.store(unix_s * 1_000, std::sync::atomic::Ordering::SeqCst);
+        let registry = begin(false);
+        let address = registry.address().expect("runs");
+        let acme: TenantId = "acme".parse().expect("id");
+        let create = CreateTenant { tenant: acme.clone(), accept_simulated_tpms: true };
+        address.send(create).await.expect("alive").expect("created");
+        let certificate = Certificate { not_after_s: 1_760_000_100, ..certificate(5) };
+        let (kind, id) = (ClientKind::App, "board".parse().expect("id"));
+        let register = RegisterClient { tenant: acme, kind, id, certificate, replace: false };
+        address.send(register).await.expect("alive").expect("registered");
+        let shown = Leaf {
+            not_after_s: 1_760_000_100,
+            authority: Role::Client,
+            ..leaf("spiffe://muster.example/t/acme/app/board", 5)
+        };
+        let admitted = address.send(Admit(shown.clone())).await.expect("alive").expect("admitted");
+        assert_eq!(admitted.left_s, 100);
+        set(1_760_000_200);
+        let refused = address.send(Admit(shown.clone())).await.expect("alive");
+        assert_eq!(refused.map_err(|r| r.reason), Err(AdmitReason::Expired));
+        set(1_760_000_000);
+        let refused = address.send(Admit(shown.clone())).await.expect("alive");
+        assert_eq!(refused.map_err(|r| r.reason), Err(AdmitReason::Expired), "the clock was set back");
+
+        // What time it was is written down with the next look at the clock, which a start takes.
+        set(1_760_000_300);
+        drop(registry);
+        let registry = begin(false);
+        let address = registry.address().expect("runs");
+        address.send(ListTenants).await.expect("it has started");
+        set(1_760_000_000);
+        let again = address.send(Admit(shown.clone())).await.expect("alive");
+        assert_eq!(again.map_err(|r| r.reason), Err(AdmitReason::Expired));
+        drop(registry);
+        let registry = begin(false);
+        let address = registry.address().expect("runs");
+        let again = address.send(Admit(shown.clone())).await.expect("alive");
+        assert_eq!(again.map_err(|r| r.reason), Err(AdmitReason::Expired), "after a restart");
+        let alarms = address.send(crate::registry::alarm::ListAlarms::default()).await.expect("alive");
+        assert_eq!(alarms.first().map(|a| a.kind), Some(crate::registry::AlarmKind::ClockSetBack));
+        drop(registry);
+        let registry = begin(true);
+        let again = registry.address().expect("runs").send(Admit(shown)).await.expect("alive");
+        again.expect("an operator said that the clock is right now");
     });
 }

@@ -6,11 +6,17 @@ use std::{
     ops::Bound as Range,
 };
 
-use muster_schemas::{DeviceId, Kind, Principal, TenantId};
+use muster_schemas::{DeviceId, InvalidPrincipal, Kind, Principal, TenantId, TrustDomain};
 
 use super::{
     admissions::{AdmissionRow, Admissions, row::EnrolmentPolicy},
     alarm::{Alarm, Alarms},
+    attest::AttestSessions,
+    boots::Boot,
+    clock::Latest,
+    firmware_approval::FirmwareApproval,
+    firmware_authority::FirmwareAuthority,
+    life::{Ended, Life, Precautions, Released, Successor},
     limits::{
         CLAIM_CODE_BYTES, CLAIM_KEPT_S, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, LISTED_DEVICES_MAX, MODEL_BYTES_MAX, TENANTS_MAX,
@@ -20,8 +26,9 @@ use super::{
         Enrolled, FindOwner, ListDevices, OwnerRefusal, Ownership, Refusal, RegisterClient, Renewed,
         ShowDevice, Title,
     },
-    revocation::Revocations,
-    row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    revocation::{RevocationReason, Revocations},
+    row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    ways_in::WaysIn,
 };
 use crate::authority::Leaf;
 
@@ -36,21 +43,61 @@ pub enum Effect {
     Delete(Vec<u8>),
     /// Write a line about an alarm to the log.
     Tell(Alarm),
+    /// Close sessions, once everything else is durable.
+    End(Ended),
 }
 
 /// All rows, by what identifies them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    /// The installation whose certificates these are.
+    pub(super) trust_domain: TrustDomain,
     pub(super) tenants: BTreeMap<TenantId, Tenant>,
     pub(super) devices: BTreeMap<DeviceId, Device>,
     /// Which devices a tenant has: follows from `devices`.
-    fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
+    pub(super) fleets: BTreeMap<TenantId, BTreeSet<DeviceId>>,
     pub(super) claims: BTreeMap<[u8; 32], Claim>,
     /// Who may enrol, and who waits for a person.
     pub(super) admissions: Admissions,
-    clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    pub(super) clients: BTreeMap<(TenantId, ClientKind, DeviceId), Client>,
+    /// By tenant and fingerprint.
+    pub(super) firmware_authorities: BTreeMap<TenantId, BTreeMap<String, FirmwareAuthority>>,
+    /// By the keys of their rows.
+    pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
     pub(super) revocations: Revocations,
     pub(super) alarms: Alarms,
+    /// Devices that were released, by tenant and time.
+    pub(super) released: BTreeMap<(TenantId, u64, DeviceId), Released>,
+    /// Chips that are waited for.
+    pub(super) successors: BTreeMap<[u8; 32], Successor>,
+    pub(super) latest: Latest,
+    /// How often each device has connected since its last quote. In memory only: a device without an entry has not been
+    /// quoted since the hub started, and nothing is concluded of it.
+    pub(super) connections: BTreeMap<DeviceId, u32>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            trust_domain: "unset"
+                .parse()
+                .unwrap_or_else(|_: InvalidPrincipal| unreachable!("the constant is a DNS label")),
+            tenants: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            admissions: Admissions::default(),
+            clients: BTreeMap::new(),
+            firmware_authorities: BTreeMap::new(),
+            firmware_approvals: BTreeMap::new(),
+            revocations: Revocations::default(),
+            alarms: Alarms::default(),
+            released: BTreeMap::new(),
+            successors: BTreeMap::new(),
+            latest: Latest::default(),
+            connections: BTreeMap::new(),
+        }
+    }
 }
 
 impl Registry {
@@ -61,6 +108,13 @@ impl Registry {
             registry.insert(row);
         }
         registry
+    }
+
+    /// The registry as that of an installation.
+    #[must_use]
+    pub fn of(mut self, trust_domain: TrustDomain) -> Self {
+        self.trust_domain = trust_domain;
+        self
     }
 
     /// Creates a tenant.
@@ -89,6 +143,9 @@ impl Registry {
             created_at_s: now_s,
             state: State::Active,
             tpm_classes,
+            attest_sessions: AttestSessions::Off,
+            ways_in: WaysIn::default(),
+            precautions: Precautions::default(),
             policy: EnrolmentPolicy::default(),
         };
         effects.push(Effect::CreateTenantKey(id));
@@ -136,23 +193,44 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<Client, Refusal> {
         let RegisterClient { tenant, kind, id, certificate, replace } = command;
-        let operator = tenant == Principal::operator_tenant();
+        self.check_client(&tenant, kind, &id, replace)?;
+        let state = self.state_of_replaced(&tenant, kind, &id);
+        let client = Client { tenant, kind, id, certificate, pinned: None, state };
+        self.put(Row::Client(client.clone()), effects);
+        Ok(client)
+    }
+
+    /// What state a client has with another certificate: that does not resume whoever is suspended.
+    pub(super) fn state_of_replaced(&self, tenant: &TenantId, kind: ClientKind, id: &DeviceId) -> State {
+        match self.client(tenant, kind, id).map(|client| client.state) {
+            Some(State::Suspended) => State::Suspended,
+            _ => State::Active,
+        }
+    }
+
+    /// Whether a client may be registered: there is room for it, and it takes nobody's place unless it is to.
+    pub(super) fn check_client(
+        &self,
+        tenant: &TenantId,
+        kind: ClientKind,
+        id: &DeviceId,
+        replace: bool,
+    ) -> Result<(), Refusal> {
+        let operator = *tenant == Principal::operator_tenant();
         match (operator, kind) {
             (true, ClientKind::User) => {}
-            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant)),
-            (false, _) => self.active_tenant(&tenant).map(|_| ())?,
+            (true, ClientKind::App) => return Err(Refusal::TenantReserved(tenant.clone())),
+            (false, _) => self.active_tenant(tenant).map(|_| ())?,
         }
         let exists = self.clients.contains_key(&(tenant.clone(), kind, id.clone()));
         if exists && !replace {
-            return Err(Refusal::ClientExists { kind: kind.kind(), id });
+            return Err(Refusal::ClientExists { kind: kind.kind(), id: id.clone() });
         }
-        let theirs = |(owner, _, _): &&(TenantId, ClientKind, DeviceId)| *owner == tenant;
+        let theirs = |(owner, _, _): &&(TenantId, ClientKind, DeviceId)| owner == tenant;
         if !exists && self.clients.keys().filter(theirs).count() >= CLIENTS_PER_TENANT_MAX {
             return Err(Refusal::Full(Bound::Clients));
         }
-        let client = Client { tenant, kind, id, certificate, state: State::Active };
-        self.put(Row::Client(client.clone()), effects);
-        Ok(client)
+        Ok(())
     }
 
     /// Writes an enrolment: the claim is used up and the device inserted or updated, together.
@@ -174,23 +252,51 @@ impl Registry {
             reset_count,
             clock_ms,
             agent_version,
+            quote,
             measured,
         } = command;
         let ownership = self.find_owner(now_s, &chip)?;
         if ownership.tenant != tenant {
             return Err(OwnerRefusal::OwnerChanged);
         }
+        if certificate.not_after_s <= now_s {
+            return Err(OwnerRefusal::Unavailable(Refusal::ClockBehind));
+        }
         if !self.devices.contains_key(&chip.device) && self.devices.len() >= DEVICES_MAX {
             return Err(OwnerRefusal::Unavailable(Refusal::Full(Bound::Devices)));
         }
         let measured = self.examine(now_s, &chip, &ownership, measured, effects)?;
         let verdict = measured.verdict.clone();
-        self.settle(&chip, &ownership, measured, effects);
-        let before = self.devices.get(&chip.device);
-        let enrolled_at_s = before.map_or(now_s, |device| device.enrolled_at_s);
-        let revoked = before.map(|device| device.certificate.serial);
+        let before = self.devices.get(&chip.device).cloned();
+        let enrolled_at_s = before.as_ref().map_or(now_s, |device| device.enrolled_at_s);
+        let revoked = before.as_ref().map(|device| device.certificate.serial);
         let key_replaced =
-            before.is_some_and(|device| device.certificate.spki_sha256 != certificate.spki_sha256);
+            before.as_ref().is_some_and(|device| device.certificate.spki_sha256 != certificate.spki_sha256);
+        let boot = Boot { reset_count, restart_count: quote.restart_count, clock_ms };
+        let mut life = Life::default();
+        if let Some(before) = before {
+            // It announces a boot, as a connection with its certificate does.
+            self.count_connection(&before.id);
+            if self.judge_quote(now_s, &before, boot, key_replaced, effects) {
+                return Err(OwnerRefusal::DeviceNotActive(State::Suspended));
+            }
+            self.revoke_certificates(now_s, &before, RevocationReason::Superseded, None, effects);
+            self.end(
+                &before,
+                "another certificate took the place of this session's; connect with it",
+                effects,
+            );
+            life = Life { may_return_cleared: false, ..before.life };
+        }
+        if let Some(replaced) = self.succeeded(&chip.ek_hash, effects) {
+            life.replaces = Some(replaced);
+        }
+        let life = life.quoted(now_s, quote);
+        self.settle(&chip, &ownership, measured, effects);
+        if let Some(replaced) = &life.replaces {
+            self.inherit_name(replaced, &chip.device, effects);
+        }
+        self.connections.insert(chip.device.clone(), 0);
         // A claim that this chip used before is written again: the commit that used it up may not have been stored.
         if let Some(claim) = chip.claim.as_deref().and_then(|text| self.claim(text))
             && (ownership.title == Title::Claimed || claim.used_by.as_ref() == Some(&chip.device))
@@ -213,6 +319,7 @@ impl Registry {
             clock_ms,
             enrolled_at_s,
             agent_version,
+            life,
         };
         self.put(Row::Device(device.clone()), effects);
         Ok(Enrolled { device, revoked, key_replaced, verdict })
@@ -238,8 +345,16 @@ impl Registry {
             clock_ms,
             agent_version,
             measured,
+            quote,
         } = command;
         let row = self.device(&tenant, &device)?;
+        // Much may have happened since the challenge.
+        if row.state != State::Active {
+            return Err(Refusal::NotItsCertificate);
+        }
+        if certificate.not_after_s <= now_s {
+            return Err(Refusal::ClockBehind);
+        }
         let presented = [Some(&row.certificate), row.previous.as_ref()]
             .into_iter()
             .flatten()
@@ -247,7 +362,13 @@ impl Registry {
             .cloned()
             .ok_or(Refusal::NotItsCertificate)?;
         let mut row = row.clone();
+        let boot = Boot { reset_count, restart_count: quote.restart_count, clock_ms };
+        if self.judge_quote(now_s, &row, boot, false, effects) {
+            return Err(Refusal::NotItsCertificate);
+        }
         self.remeasure(now_s, &tenant, &device, measured, effects)?;
+        self.connections.insert(device, 0);
+        row.life = row.life.quoted(now_s, quote);
         row.previous = Some(presented);
         row.certificate = certificate;
         (row.reset_count, row.clock_ms, row.agent_version) = (reset_count, clock_ms, agent_version);
@@ -271,7 +392,11 @@ impl Registry {
         if let Some(device) = settled {
             self.put(Row::Device(device), effects);
         }
-        Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal })
+        if leaf.principal.kind == Kind::Device {
+            self.count_connection(&leaf.principal.id);
+        }
+        let left_s = leaf.not_after_s.saturating_sub(now_s);
+        Ok(Admitted { tenant: leaf.principal.tenant.clone(), principal: leaf.principal, left_s })
     }
 
     /// Says to whom a chip belongs, or would belong by its claim or a list. A chip that is known needs neither, and neither
@@ -287,7 +412,10 @@ impl Registry {
                 return Err(OwnerRefusal::DeviceNotActive(device.state));
             }
             Some(device) => (&device.tenant, Title::Enrolled),
-            None => self.newcomer(now_s, chip)?,
+            None => match self.successor(&chip.ek_hash) {
+                Some(successor) => (&successor.tenant, Title::Listed),
+                None => self.newcomer(now_s, chip)?,
+            },
         };
         let tenant = self.tenants.get(tenant).ok_or(OwnerRefusal::ClaimUnknown)?;
         if tenant.state != State::Active {
@@ -351,26 +479,48 @@ impl Registry {
         if leaf.not_after_s < now_s {
             return Err(AdmitReason::Expired);
         }
-        if principal.tenant != Principal::operator_tenant() {
-            let tenant = self.tenants.get(&principal.tenant).ok_or(AdmitReason::TenantUnknown)?;
+        if self.is_revoked(leaf.authority, leaf.serial) {
+            return Err(self.why_revoked(principal));
+        }
+        let certificate = self.may_act(&principal.tenant, principal.kind, &principal.id)?;
+        if principal.kind != Kind::Device {
+            return if certificate.is(leaf) { Ok(None) } else { Err(AdmitReason::NotCurrent) };
+        }
+        let row = self.device_of(Some(&principal.tenant), &principal.id).ok_or(AdmitReason::Unknown)?;
+        let current = row.certificate.is(leaf);
+        if !current && !row.previous.as_ref().is_some_and(|previous| previous.is(leaf)) {
+            return Err(AdmitReason::NotCurrent);
+        }
+        let settles = current && row.previous.is_some();
+        Ok(settles.then(|| Device { previous: None, ..row.clone() }))
+    }
+
+    /// The current certificate of a principal that may act, as far as its rows say.
+    pub(super) fn may_act(
+        &self,
+        tenant: &TenantId,
+        kind: Kind,
+        id: &DeviceId,
+    ) -> Result<&Certificate, AdmitReason> {
+        if *tenant != Principal::operator_tenant() {
+            let tenant = self.tenants.get(tenant).ok_or(AdmitReason::TenantUnknown)?;
             check_active(tenant.state, AdmitReason::TenantSuspended)?;
         }
-        if principal.kind == Kind::Device {
-            let row = self.devices.get(&principal.id).filter(|row| row.tenant == principal.tenant);
-            let row = row.ok_or(AdmitReason::Unknown)?;
-            check_active(row.state, AdmitReason::Suspended)?;
-            let current = row.certificate.is(leaf);
-            if !current && !row.previous.as_ref().is_some_and(|previous| previous.is(leaf)) {
-                return Err(AdmitReason::NotCurrent);
-            }
-            let settles = current && row.previous.is_some();
-            return Ok(settles.then(|| Device { previous: None, ..row.clone() }));
-        }
-        let kind = ClientKind::of(principal.kind).ok_or(AdmitReason::Kind)?;
-        let key = (principal.tenant.clone(), kind, principal.id.clone());
-        let row = self.clients.get(&key).ok_or(AdmitReason::Unknown)?;
-        check_active(row.state, AdmitReason::Suspended)?;
-        if row.certificate.is(leaf) { Ok(None) } else { Err(AdmitReason::NotCurrent) }
+        let (state, certificate) = if kind == Kind::Device {
+            let row = self.device_of(Some(tenant), id).ok_or(AdmitReason::Unknown)?;
+            (row.state, &row.certificate)
+        } else {
+            let kind = ClientKind::of(kind).ok_or(AdmitReason::Kind)?;
+            let row = self.clients.get(&(tenant.clone(), kind, id.clone())).ok_or(AdmitReason::Unknown)?;
+            (row.state, &row.certificate)
+        };
+        check_active(state, AdmitReason::Suspended)?;
+        Ok(certificate)
+    }
+
+    /// The row of a device, of that tenant or of whichever has it.
+    pub(super) fn device_of(&self, tenant: Option<&TenantId>, id: &DeviceId) -> Option<&Device> {
+        self.devices.get(id).filter(|row| tenant.is_none_or(|tenant| row.tenant == *tenant))
     }
 
     pub(super) fn usable_claim(&self, now_s: u64, chip: &FindOwner) -> Result<&Claim, OwnerRefusal> {
@@ -398,13 +548,26 @@ impl Registry {
         let tenant = self.tenants.get(id).ok_or_else(|| Refusal::TenantUnknown(id.clone()))?;
         match tenant.state {
             State::Active => Ok(tenant),
-            State::Suspended | State::Retired => Err(Refusal::TenantSuspended(id.clone())),
+            State::Suspended | State::Revoked | State::Retired => Err(Refusal::TenantSuspended(id.clone())),
         }
     }
 
-    fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
-        let row = self.devices.get(device).filter(|row| row.tenant == *tenant);
-        row.ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
+    pub(super) fn tenant(&self, id: &TenantId) -> Option<&Tenant> {
+        self.tenants.get(id)
+    }
+
+    pub(super) fn client(&self, tenant: &TenantId, kind: ClientKind, id: &DeviceId) -> Option<&Client> {
+        self.clients.get(&(tenant.clone(), kind, id.clone()))
+    }
+
+    /// Whether there is a device of this id, of any tenant.
+    pub(super) fn known(&self, device: &DeviceId) -> bool {
+        self.devices.contains_key(device)
+    }
+
+    pub(super) fn device(&self, tenant: &TenantId, device: &DeviceId) -> Result<&Device, Refusal> {
+        self.device_of(Some(tenant), device)
+            .ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
     }
 
     fn forget_old_claims(&mut self, now_s: u64, tenant: &TenantId, effects: &mut Vec<Effect>) {
@@ -449,16 +612,29 @@ impl Registry {
             Row::Profile(row) => self.admissions.insert(AdmissionRow::Profile(row)),
             Row::Accepted(row) => self.admissions.insert(AdmissionRow::Accepted(row)),
             Row::Revocation(revocation) => self.revocations.insert(revocation),
+            Row::Released(row) => {
+                let key = (row.tenant.clone(), row.released.at_s, row.device.clone());
+                self.released.insert(key, row);
+            }
+            Row::Successor(row) => {
+                self.successors.insert(row.ek_hash, row);
+            }
+            Row::LatestTime(time) => self.latest.restore(time),
             Row::Alarm(alarm) => self.alarms.insert(alarm),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
+            Row::FirmwareApproval(approval) => {
+                self.firmware_approvals.insert(approval.row_key(), approval);
+            }
+            Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
         }
     }
 }
 
-fn check_active(state: State, suspended: AdmitReason) -> Result<(), AdmitReason> {
+pub(super) fn check_active(state: State, suspended: AdmitReason) -> Result<(), AdmitReason> {
     match state {
         State::Active => Ok(()),
         State::Suspended => Err(suspended),
+        State::Revoked => Err(AdmitReason::Revoked),
         State::Retired => Err(AdmitReason::Retired),
     }
 }

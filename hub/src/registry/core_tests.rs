@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     authority::{Role, Serial},
-    registry::{admissions::row::Registers, message::Shown, row::Certificate},
+    registry::{admissions::row::Registers, life::QuoteFacts, message::Shown, row::Certificate},
 };
 use muster_tpm::endorsement::TpmClass;
 
@@ -89,6 +89,7 @@ impl Story {
             reset_count: 3,
             clock_ms: 4,
             agent_version: "0.1.0".to_owned(),
+            quote: QuoteFacts::default(),
             measured: Registers::default(),
         };
         self.registry.enrol(NOW_S, command, &mut self.effects)
@@ -103,6 +104,7 @@ impl Story {
             reset_count: 5,
             clock_ms: 6,
             agent_version: "0.2.0".to_owned(),
+            quote: QuoteFacts::default(),
             measured: Registers::default(),
         };
         self.registry.renewed(NOW_S, command, &mut self.effects)
@@ -134,7 +136,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
             }
         }
         Registry::load(rows.into_values())

@@ -1,5 +1,7 @@
 //! Bounds of the registry, unit last.
 
+use std::time::Duration;
+
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = muster_broker::limits::TENANTS_MAX;
 /// Most devices of one hub; a row takes about one kilobyte of memory.
@@ -22,6 +24,20 @@ pub const ALARM_DETAIL_BYTES_MAX: usize = 512;
 pub const ALARM_REPEAT_S: u64 = 10;
 /// Longest name of who did something, in bytes: a principal.
 pub const BY_BYTES_MAX: usize = 512;
+/// Most devices of one tenant that it has released and still knows of.
+pub const RELEASED_PER_TENANT_MAX: usize = 10_000;
+/// Most chips of one tenant that are to come in the place of others and have not come yet.
+pub const SUCCESSORS_PER_TENANT_MAX: usize = 10_000;
+/// How often a chip may have been started between being cleared and coming back, for it to pass as cleared.
+pub const CLEARED_RESETS_MAX: u32 = 3;
+/// How much a chip's clock may be ahead of time, besides a third of what has passed, in milliseconds.
+pub const CLOCK_SLACK_MS: u64 = 60_000;
+/// How much of its clock a chip may lose with its power, in milliseconds (TPM 2.0 Part 2, 6.13: 2^22).
+pub const CLOCK_LOST_MS_MAX: u64 = 4_194_304;
+/// How far the hub's clock may be behind the time that it knew before it is an alarm, in seconds.
+pub const CLOCK_BEHIND_S_MAX: u64 = 60;
+/// How often the registry writes down what time it is, in seconds.
+pub const CLOCK_WRITTEN_S: u64 = 60;
 /// Most devices in one answer to a listing.
 pub const LISTED_DEVICES_MAX: usize = 1_000;
 /// Shortest life of a claim, in seconds.
@@ -36,6 +52,8 @@ pub const CLAIM_CODE_BYTES: usize = 16;
 pub const CLAIM_TEXT_CHARS_MAX: usize = 64;
 /// Longest model name, in bytes.
 pub const MODEL_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
+/// How often the registry looks at the clock.
+pub const CLOCK_LOOK_TIME: Duration = Duration::from_secs(10);
 /// Longest serial number of a device, in bytes.
 pub const SERIAL_NUMBER_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_LABEL_BYTES_MAX;
 /// Most chips on the list of one tenant; one takes about half a kilobyte of memory.
@@ -56,5 +74,11 @@ pub const HELD_RETRY_S: u32 = 30;
 pub const ACCEPTED_PER_TENANT_MAX: usize = 1_000;
 /// Longest label of accepted measurements, in bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
+/// Most authorities for firmware of one tenant, over all of its classes.
+pub const FIRMWARE_AUTHORITIES_MAX: usize = 64;
+/// Most approvals of firmware that are kept for one class; then the oldest goes. All go into one answer.
+pub const FIRMWARE_APPROVALS_OF_CLASS_MAX: usize = muster_schemas::limits::ENROLMENT_APPROVALS_MAX;
+/// Most approvals of firmware of one tenant, over all of its classes.
+pub const FIRMWARE_APPROVALS_MAX: usize = 512;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

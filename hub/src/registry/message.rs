@@ -7,10 +7,12 @@ use muster_tpm::endorsement::TpmClass;
 
 use super::{
     admissions::row::{ChipName, HeldReason, Mac, Registers, Verdict},
+    life::QuoteFacts,
     limits::{
         ACCEPTED_PER_TENANT_MAX, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
-        CLIENTS_PER_TENANT_MAX, DEVICES_MAX, HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX,
-        MODEL_BYTES_MAX, TENANTS_MAX,
+        CLIENTS_PER_TENANT_MAX, DEVICES_MAX, FIRMWARE_APPROVALS_MAX, FIRMWARE_AUTHORITIES_MAX,
+        HELD_PER_TENANT_MAX, LABEL_BYTES_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX,
+        SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };
@@ -47,6 +49,9 @@ pub enum Refusal {
         /// Its id.
         id: DeviceId,
     },
+    /// The certificate is pinned for somebody else.
+    #[error("pin a certificate that is pinned for another app or user")]
+    PinTaken,
     /// The claim's life is out of bounds.
     #[error("create a claim for {0} s: the bounds are {CLAIM_LIFE_S_MIN} s and {CLAIM_LIFE_S_MAX} s")]
     ClaimLife(u64),
@@ -56,6 +61,55 @@ pub enum Refusal {
     /// The certificate that was renewed is not one that the device has.
     #[error("renew a certificate that is not the device's")]
     NotItsCertificate,
+    /// There is no such app or user.
+    #[error("find the {kind} {id} of the tenant {tenant}")]
+    ClientUnknown {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// A revoked app or user does not come back with the certificate that it had.
+    #[error("resume the {kind} {id}: its certificate is revoked")]
+    ClientRevoked {
+        /// App or user.
+        kind: Kind,
+        /// Its id.
+        id: DeviceId,
+    },
+    /// The device is in a state from which the command leads nowhere.
+    #[error("{verb} the device {device}: it is {}, and {why}", .state.as_str())]
+    DeviceState {
+        /// The command.
+        verb: &'static str,
+        /// The device.
+        device: DeviceId,
+        /// Its state.
+        state: State,
+        /// Why that is in the way.
+        why: &'static str,
+    },
+    /// The chip that is to come in the place of another is taken.
+    #[error("let the chip of {0} come in the place of another: it is enrolled, barred or waited for already")]
+    SuccessorTaken(DeviceId),
+    /// The device was replaced, and its successor has enrolled.
+    #[error("replace the device {device} again: {other} has come in its place")]
+    Replaced {
+        /// The device.
+        device: DeviceId,
+        /// Its successor.
+        other: DeviceId,
+    },
+    /// A compromise that lies in the future.
+    #[error("take the date of the compromise: it has not come yet")]
+    CompromiseAhead,
+    /// What would be issued now has ended already by the time that the hub knew before.
+    #[error(
+        "issue a certificate: the clock of the hub was set back, and the certificate would have ended already"
+    )]
+    ClockBehind,
     /// There is no such claim in that tenant.
     #[error("find the claim {0}")]
     ClaimUnknown(String),
@@ -93,6 +147,12 @@ pub enum Refusal {
     /// There is no alarm of that number, or it is not the caller's to see.
     #[error("find the alarm {0}")]
     AlarmUnknown(u64),
+    /// The class has no such authority.
+    #[error("find that firmware authority of the class {0:?}")]
+    FirmwareAuthorityUnknown(String),
+    /// None of the class's authorities signed the approval.
+    #[error("take the approval: no firmware authority of the class {0:?} signed it")]
+    ApprovalUnsigned(String),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),
@@ -122,9 +182,18 @@ pub enum Bound {
     /// Measurements of the tenant.
     #[error("than {ACCEPTED_PER_TENANT_MAX} accepted measurements of one tenant")]
     Accepted,
+    /// Approvals of firmware of the tenant.
+    #[error("than {FIRMWARE_APPROVALS_MAX} approvals of firmware of one tenant")]
+    FirmwareApprovals,
+    /// Firmware authorities of the tenant.
+    #[error("than {FIRMWARE_AUTHORITIES_MAX} firmware authorities of one tenant; remove one first")]
+    FirmwareAuthorities,
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,
+    /// Chips that are waited for.
+    #[error("than {SUCCESSORS_PER_TENANT_MAX} chips that are to come in the place of others")]
+    Successors,
 }
 
 /// Creates a tenant, and with it the key that its data is sealed under.
@@ -323,6 +392,8 @@ pub struct Enrol {
     pub clock_ms: u64,
     /// The version of the agent.
     pub agent_version: String,
+    /// What else the quote says of the chip.
+    pub quote: QuoteFacts,
     /// What the chip quoted.
     pub measured: Registers,
 }
@@ -361,6 +432,8 @@ pub struct Renewed {
     pub clock_ms: u64,
     /// The version of the agent.
     pub agent_version: String,
+    /// What else the quote says of the chip.
+    pub quote: QuoteFacts,
     /// What the chip quoted.
     pub measured: Registers,
 }
@@ -384,6 +457,8 @@ pub struct Admitted {
     pub tenant: TenantId,
     /// Who it is.
     pub principal: Principal,
+    /// How long its certificate is good from now on, in seconds.
+    pub left_s: u64,
 }
 
 /// A peer that may not act.
@@ -409,6 +484,9 @@ pub enum AdmitReason {
     /// It is suspended.
     #[error("it is suspended")]
     Suspended,
+    /// It was revoked.
+    #[error("it was revoked")]
+    Revoked,
     /// It is retired.
     #[error("it is retired")]
     Retired,
@@ -427,6 +505,24 @@ pub enum AdmitReason {
 }
 
 impl AdmitReason {
+    /// What a person can do about it.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::TenantUnknown | Self::Unknown => {
+                "enrol the device, or register the app with `muster app create`"
+            }
+            Self::TenantSuspended => "resume the tenant, or ask the operator of the hub to",
+            Self::Suspended => "find out why it was suspended, and resume it",
+            Self::Revoked => {
+                "find out why it was revoked; if its keys are safe, resume it, and it enrols anew"
+            }
+            Self::Retired => "replace the device: a retired one never comes back",
+            Self::NotCurrent | Self::Expired => "use the certificate that was issued last, or enrol again",
+            Self::Kind => "devices and apps speak MQTT; people use the HTTPS API",
+            Self::Unavailable => "connect again in a moment",
+        }
+    }
+
     /// A short name, for counters and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -434,6 +530,7 @@ impl AdmitReason {
             Self::TenantSuspended => "tenant_suspended",
             Self::Unknown => "unknown",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
             Self::Retired => "retired",
             Self::NotCurrent => "not_current",
             Self::Expired => "expired",

@@ -10,17 +10,29 @@
 pub mod actor;
 pub mod admissions;
 pub mod alarm;
+mod attest;
+pub mod boots;
+mod clock;
 pub mod core;
+pub mod est;
+pub mod firmware_approval;
+pub mod firmware_authority;
+pub mod life;
 pub mod limits;
 pub mod message;
+pub mod people;
 pub mod revocation;
 pub mod row;
+pub mod standing;
+pub mod ways_in;
 
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     alarm::{Alarm, AlarmKind},
+    attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
+    life::Ended,
     message::{AdmitReason, AdmitRefusal, Admitted, OwnerRefusal, Ownership, Refusal},
-    revocation::{Revocation, RevocationReason},
+    revocation::{ListRevocations, RecordRevocation, Revocation, RevocationList, RevocationReason},
     row::{AcceptedClasses, Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
 };

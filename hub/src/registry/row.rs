@@ -12,8 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{
     admissions::row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
     alarm::Alarm,
+    attest::AttestSessions,
+    clock::LatestTime,
+    firmware_approval::FirmwareApproval,
+    firmware_authority::FirmwareAuthority,
+    life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
+    ways_in::WaysIn,
 };
 use crate::authority::{Leaf, Serial};
 
@@ -25,6 +31,8 @@ pub enum State {
     Active,
     /// It may not, until an operator says so.
     Suspended,
+    /// Its certificates are revoked and its chip is barred, until an operator says otherwise; then it enrols anew.
+    Revoked,
     /// It never will again; the row stays so that the chip cannot enrol anew.
     Retired,
 }
@@ -35,6 +43,7 @@ impl State {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
             Self::Retired => "retired",
         }
     }
@@ -67,6 +76,7 @@ impl AcceptedClasses {
             TpmClass::Firmware => self.firmware,
             TpmClass::Virtual => self.r#virtual,
             TpmClass::Simulated => self.simulated,
+            TpmClass::None => false,
         }
     }
 }
@@ -91,6 +101,16 @@ impl Certificate {
         Self { serial: leaf.serial, spki_sha256: leaf.spki_sha256, not_after_s: leaf.not_after_s }
     }
 
+    /// In the place of a certificate, for whoever has none: no certificate is this one, and it has ended.
+    pub fn none() -> Self {
+        Self { serial: Serial::from([0; 16]), spki_sha256: [0; 32], not_after_s: 0 }
+    }
+
+    /// Whether there is one.
+    pub fn is_some(&self) -> bool {
+        *self != Self::none()
+    }
+
     /// Whether this is the certificate that a peer showed.
     pub fn is(&self, leaf: &Leaf) -> bool {
         self.serial == leaf.serial && self.spki_sha256 == leaf.spki_sha256
@@ -109,6 +129,15 @@ pub struct Tenant {
     pub state: State,
     /// Which classes of TPM its devices may have.
     pub tpm_classes: AcceptedClasses,
+    /// Whether each session of its devices has to attest.
+    #[serde(default)]
+    pub attest_sessions: AttestSessions,
+    /// Which ways in there are besides first boot with a TPM.
+    #[serde(default)]
+    pub ways_in: WaysIn,
+    /// What it wants done by itself.
+    #[serde(default)]
+    pub precautions: Precautions,
     /// What else it asks of an enrolment.
     #[serde(default)]
     pub policy: EnrolmentPolicy,
@@ -150,6 +179,9 @@ pub struct Device {
     pub enrolled_at_s: u64,
     /// The version of its agent at its last enrolment or renewal.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: Life,
 }
 
 /// A single-use permission for one chip to join a tenant. The code itself is never stored.
@@ -213,6 +245,9 @@ pub struct Client {
     pub id: DeviceId,
     /// The certificate it connects with.
     pub certificate: Certificate,
+    /// SHA-256 of that certificate, DER, if it is not one of ours and was pinned when the client was registered.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "pin")]
+    pub pinned: Option<[u8; 32]>,
     /// Whether it may connect.
     pub state: State,
 }
@@ -303,6 +338,17 @@ pub enum Row {
     RevocationVersion(RevocationVersion),
     /// Something to look at.
     Alarm(Alarm),
+    /// A device that its tenant has released.
+    Released(Released),
+    /// A chip that may come in the place of a device.
+    Successor(Successor),
+    /// The latest time that was known.
+    #[serde(rename = "latest-time")]
+    LatestTime(LatestTime),
+    /// Who approves firmware.
+    FirmwareAuthority(FirmwareAuthority),
+    /// What was approved.
+    FirmwareApproval(FirmwareApproval),
 }
 
 impl Row {
@@ -311,6 +357,8 @@ impl Row {
         match self {
             Self::Tenant(tenant) => format!("t/{}", tenant.id).into_bytes(),
             Self::Device(device) => format!("d/{}", device.id).into_bytes(),
+            Self::FirmwareApproval(approval) => approval.row_key(),
+            Self::FirmwareAuthority(authority) => authority.row_key(),
             Self::Claim(claim) => format!("c/{}", HEXLOWER.encode(&claim.sha256)).into_bytes(),
             Self::Client(client) => {
                 format!("p/{}/{}/{}", client.tenant, client.kind.kind(), client.id).into_bytes()
@@ -325,6 +373,11 @@ impl Row {
                 format!("r/{}/{}", revocation.authority, revocation.serial).into_bytes()
             }
             Self::RevocationVersion(_) => b"revocation-version".to_vec(),
+            Self::Released(row) => {
+                format!("x/{}/{:020}/{}", row.tenant, row.released.at_s, row.device).into_bytes()
+            }
+            Self::Successor(row) => format!("s/{}", HEXLOWER.encode(&row.ek_hash)).into_bytes(),
+            Self::LatestTime(_) => b"latest-time".to_vec(),
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
         }
     }
@@ -371,6 +424,18 @@ pub(super) mod hash {
     }
 }
 
+mod pin {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(pin: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+        pin.map(|bytes| HEXLOWER.encode(&bytes)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u8; 32]>, D::Error> {
+        hash::deserialize(deserializer).map(Some)
+    }
+}
+
 pub(super) mod serial {
     use super::*;
 
@@ -392,6 +457,9 @@ pub(super) mod class {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TpmClass, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text == TpmClass::None.as_str() {
+            return Ok(TpmClass::None);
+        }
         text.parse().map_err(|_| serde::de::Error::custom("is not a class of TPM"))
     }
 }
@@ -439,6 +507,7 @@ mod tests {
             clock_ms: u64::MAX,
             enrolled_at_s: 1,
             agent_version: "0.1.0".to_owned(),
+            life: Life::default(),
         });
         let bytes = row.encode().expect("encodes");
         assert_eq!(Row::decode(&bytes).expect("decodes"), row);

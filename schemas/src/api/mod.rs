@@ -4,13 +4,24 @@
 //! surprise; what the hub answers may grow fields, so a reader ignores those it does not know.
 
 pub mod admission;
+mod attest;
+mod explain;
+mod firmware;
+pub mod life;
+mod people;
 
 use std::fmt;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
+pub use attest::{AttestSessions, Attestation};
+pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
+
 use crate::{DeviceId, TenantId, senml};
+
+pub use explain::{Can, RefusalSeen, Why};
+pub use people::{NewUser, PinnedCertificate, Registered, User, WaysIn};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +42,10 @@ pub enum State {
     Active,
     /// A person said it may not, for now.
     Suspended,
+    /// Its certificates are revoked and its chip is barred.
+    Revoked,
+    /// It never will again.
+    Retired,
 }
 
 /// A tenant.
@@ -44,6 +59,9 @@ pub struct Tenant {
     pub state: State,
     /// Whether it accepts devices whose TPM is simulated.
     pub accept_simulated_tpms: bool,
+    /// What it wants done by itself when something is wrong with a chip.
+    #[serde(default)]
+    pub precautions: life::Precautions,
 }
 
 /// `POST /api/v1/tenants/{t}/claims`: a claim to create.
@@ -123,6 +141,9 @@ pub struct Device {
     pub boots: u32,
     /// The version of its agent.
     pub agent_version: String,
+    /// What else is known of its life.
+    #[serde(default)]
+    pub life: life::DeviceLife,
 }
 
 impl fmt::Display for State {
@@ -130,6 +151,8 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::Retired => "retired",
         })
     }
 }

@@ -9,14 +9,16 @@ use crate::{
     cbor::InvalidCbor,
     limits::{ENROLMENT_DETAIL_BYTES_MAX, ENROLMENT_FRAME_BYTES_MAX},
 };
+pub(crate) use read::decode;
 use read::{
-    decode, read_begin, read_challenge, read_finish, read_issued, read_renew_begin, read_renew_challenge,
-    read_renew_finish,
+    read_begin, read_challenge, read_finish, read_issued, read_quarantined, read_recover, read_renew_begin,
+    read_renew_challenge, read_renew_finish,
 };
 use write::{
-    framed, presentable, write_begin, write_challenge, write_finish, write_issued, write_renew_begin,
-    write_renew_challenge, write_renew_finish,
+    framed, write_begin, write_challenge, write_finish, write_issued, write_quarantined, write_recover,
+    write_renew_begin, write_renew_challenge, write_renew_finish,
 };
+pub(crate) use write::{presentable, write_attestation, write_events, write_pcrs};
 
 // What key 0 of each frame says. Devices in the field know these numbers: they may be added to, never changed.
 const BEGIN: u64 = 1;
@@ -28,6 +30,8 @@ const RENEW_CHALLENGE: u64 = 17;
 const ISSUED: u64 = 18;
 const PENDING: u64 = 19;
 const REFUSED: u64 = 20;
+const RECOVER: u64 = 5;
+const QUARANTINED: u64 = 21;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +86,7 @@ impl DeviceFrame {
             Self::Finish(finish) => write_finish(w, finish),
             Self::RenewBegin(begin) => write_renew_begin(w, begin),
             Self::RenewFinish(finish) => write_renew_finish(w, finish),
+            Self::Recover(recover) => write_recover(w, recover),
         })
     }
 
@@ -92,6 +97,7 @@ impl DeviceFrame {
             FINISH => read_finish(frame).map(Self::Finish),
             RENEW_BEGIN => read_renew_begin(frame).map(Self::RenewBegin),
             RENEW_FINISH => read_renew_finish(frame).map(Self::RenewFinish),
+            RECOVER => read_recover(frame).map(Self::Recover),
             other => Err(InvalidFrame::UnknownType(other)),
         })
     }
@@ -108,6 +114,7 @@ impl HubFrame {
                 w.map(2).unsigned(0).unsigned(PENDING);
                 w.unsigned(1).unsigned(pending.retry_after_s.into());
             }
+            Self::Quarantined(quarantined) => write_quarantined(w, quarantined),
             Self::Refused(refused) => {
                 w.map(3).unsigned(0).unsigned(REFUSED);
                 w.unsigned(1).unsigned(refused.code.number().into());
@@ -126,6 +133,7 @@ impl HubFrame {
                 let retry_after_s = u32::try_from(frame.unsigned(1, u32::MAX.into())?).unwrap_or(u32::MAX);
                 Ok(Self::Pending(Pending { retry_after_s }))
             }
+            QUARANTINED => read_quarantined(frame).map(Self::Quarantined),
             REFUSED => {
                 let number = frame.unsigned(1, u16::MAX.into())?;
                 let code = RefusalCode::from_number(number).ok_or(InvalidFrame::UnknownRefusal(number))?;

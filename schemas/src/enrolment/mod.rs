@@ -6,13 +6,16 @@
 //!          ◀────────────  Challenge ──                              ◀──── RenewChallenge ──
 //!          ── Finish ──────────────▶                                ── RenewFinish ─────▶
 //!          ◀ Issued|Pending|Refused ──                              ◀ Issued|Pending|Refused ──
+//!
+//!   firmware that nobody approved, so the identity key does not sign; TLS 1.3 without a client certificate
+//!   device ── Recover ──▶ hub ── Quarantined|Refused ──▶ device
 //! ```
 //!
 //! On the wire a frame is its length as four big-endian bytes, then one CBOR map whose keys are small unsigned integers
 //! in ascending order; key 0 tells which frame it is. The grammar is `schemas/cddl/enrolment.cddl`. Nothing here checks
 //! a signature or a chip: that is the verifier's work.
 
-mod codec;
+pub(crate) mod codec;
 mod length;
 mod refusal;
 #[cfg(test)]
@@ -42,6 +45,8 @@ pub enum DeviceFrame {
     RenewBegin(RenewBegin),
     /// Answers [`RenewChallenge`].
     RenewFinish(RenewFinish),
+    /// Asks for a way back, under firmware that nobody approved.
+    Recover(Recover),
 }
 
 /// What the hub sends.
@@ -57,6 +62,29 @@ pub enum HubFrame {
     Pending(Pending),
     /// No, and why.
     Refused(Refused),
+    /// Answers [`Recover`]: all that a device in that state is given.
+    Quarantined(Quarantined),
+}
+
+/// Asks for what a device needs to come back whose identity key does not sign: it is bound to approved firmware, and what
+/// booted is not, or its approval is missing. It is no proof of anything, and what is answered is no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recover {
+    /// The manufacturer's certificate of the endorsement key, X.509 DER.
+    pub ek_certificate: Vec<u8>,
+    /// Certificates between it and the manufacturer's root, DER, leaf side first.
+    pub ek_chain: Vec<Vec<u8>>,
+    /// The endorsement key, `TPMT_PUBLIC`.
+    pub ek_public: Vec<u8>,
+}
+
+/// What a device in quarantine is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Seconds after which to ask again.
+    pub retry_after_s: u32,
+    /// Approvals of firmware for its class, newest first. The device trusts them as far as its authority signed them.
+    pub approvals: Vec<Vec<u8>>,
 }
 
 /// Asks for a first certificate: which chip this is, and which keys it made.

@@ -74,6 +74,9 @@ refusal_codes! {
     /// The signing request is not signed by the identity key, or asks for what it may not.
     BadSigningRequest = 22, "bad_signing_request",
         "update the device's agent; if it is the newest, report this as a defect with the detail";
+    /// The identity key is not bound to the firmware authority that this class of devices demands.
+    IdentityNotBound = 23, "identity_not_bound",
+        "give the agent the class's [firmware_bound] section and a staged approval of the firmware that it boots";
     /// Nobody has claimed this chip.
     UnknownChip = 30, "unknown_chip",
         "put the chip on the tenant's list with `muster device allow`, or give the device the code of `muster claim create`";
@@ -98,6 +101,9 @@ refusal_codes! {
     /// A person looked at this device and said no.
     EnrolmentDenied = 37, "enrolment_denied",
         "ask the tenant's administrator why; `muster device pending` shows it, `muster device approve` lets it in after all";
+    /// The chip was revoked or retired: it is barred, whatever claim it shows.
+    ChipBarred = 39, "chip_barred",
+        "ask the tenant's administrator: a revoked device comes back when an operator resumes it, a retired one never does";
     /// The hub knows no such exchange: it was answered already, or the hub restarted.
     SessionUnknown = 40, "session_unknown", "start the enrolment again; the agent does so by itself";
     /// The answer came too late.
@@ -174,8 +180,8 @@ mod tests {
         assert_eq!(
             numbers,
             [
-                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 30, 31, 32, 33, 34, 35, 36, 37, 40, 41, 42, 43, 50,
-                51, 52, 53, 54, 60
+                1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35, 36, 37, 39, 40, 41, 42,
+                43, 50, 51, 52, 53, 54, 60
             ]
         );
     }

@@ -1,8 +1,8 @@
 //! Frames for the tests: one of each kind, and the largest.
 
 use super::{
-    Attestation, Begin, Challenge, DeviceFrame, Event, Finish, HubFrame, Issued, Pending, RefusalCode,
-    Refused, RenewBegin, RenewChallenge, RenewFinish,
+    Attestation, Begin, Challenge, DeviceFrame, Event, Finish, HubFrame, Issued, Pending, Quarantined,
+    Recover, RefusalCode, Refused, RenewBegin, RenewChallenge, RenewFinish,
 };
 use crate::limits::{
     ENROLMENT_ATTEST_BYTES_MAX, ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX,
@@ -65,6 +65,11 @@ pub fn device_frames() -> Vec<DeviceFrame> {
             pcrs: vec![],
             event_log: vec![event(), event()],
         }),
+        DeviceFrame::Recover(Recover {
+            ek_certificate: b"certificate".to_vec(),
+            ek_chain: vec![],
+            ek_public: b"ek".to_vec(),
+        }),
     ]
 }
 
@@ -90,6 +95,7 @@ pub fn hub_frames() -> Vec<HubFrame> {
         }),
         HubFrame::Pending(Pending { retry_after_s: 60 }),
         HubFrame::Refused(Refused { code: RefusalCode::UnknownChip, detail: "nobody claimed it".into() }),
+        HubFrame::Quarantined(Quarantined { retry_after_s: 60, approvals: vec![b"approval".to_vec()] }),
     ]
 }
 

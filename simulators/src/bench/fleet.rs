@@ -23,7 +23,7 @@ use muster_tpm::{
     soft::SimulatedSoftwareKeys,
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig,
     pki_types::{CertificateDer, ServerName},
     sign::CertifiedKey,
 };
@@ -55,7 +55,7 @@ pub struct Target {
     /// Where it speaks MQTT and enrolment.
     pub address: SocketAddr,
     /// What it must prove to be.
-    pub roots: RootCertStore,
+    pub roots: Vec<CertificateDer<'static>>,
 }
 
 impl Target {
@@ -70,7 +70,7 @@ impl Target {
     }
 
     fn dialects(&self, credentials: &Arc<Credentials>) -> Result<Dialects, BenchError> {
-        Ok(Dialects::new(self.roots.clone(), credentials)?)
+        Ok(Dialects::new(&self.roots, credentials)?)
     }
 }
 
@@ -97,10 +97,20 @@ impl Newcomer {
 pub struct Device {
     /// Its id.
     pub id: DeviceId,
+    /// Its keys.
+    pub keys: TpmThread,
     config: Arc<ClientConfig>,
 }
 
 impl Device {
+    /// Connects by mutual TLS, and says nothing yet.
+    ///
+    /// # Errors
+    /// The hub does not let it in.
+    pub async fn connect(&self, target: &Target) -> Result<TlsStream<TcpStream>, BenchError> {
+        connect(target.address, Ipv4Addr::LOCALHOST, Arc::clone(&self.config)).await
+    }
+
     /// Opens a session.
     ///
     /// # Errors
@@ -124,6 +134,17 @@ pub struct Enrolled {
 }
 
 impl Enrolled {
+    /// Its certificate and what ties it to the root, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Its private key, for a client that cannot sign with what is called a TPM here: SEC 1, DER.
+    #[must_use]
+    pub fn stolen_key(&self) -> Option<Vec<u8>> {
+        self.keys.stolen_ldevid(Slot::A)
+    }
+
     /// Makes it a device that can connect.
     ///
     /// # Errors
@@ -131,10 +152,10 @@ impl Enrolled {
     pub fn ready(self, target: &Target) -> Result<Device, BenchError> {
         let Self { keys, id, chain } = self;
         let tpm = TpmThread::start(move || Ok(Box::new(keys) as Box<dyn DeviceKeys>))?;
-        let key = TlsKey::open(tpm, Slot::A)?;
+        let key = TlsKey::open(tpm.clone(), Slot::A)?;
         let credentials = Arc::new(Credentials::default());
         credentials.set(CertifiedKey::new(chain, Arc::new(key)));
-        Ok(Device { id, config: target.dialects(&credentials)?.session })
+        Ok(Device { id, keys: tpm, config: target.dialects(&credentials)?.session })
     }
 }
 

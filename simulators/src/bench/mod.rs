@@ -9,7 +9,7 @@
 
 mod alone;
 mod authority;
-mod fleet;
+pub mod fleet;
 pub mod limits;
 mod machine;
 mod page;

@@ -25,12 +25,15 @@ use tss_esapi::{
     tss2_esys::TPMT_TK_HASHCHECK,
 };
 
-use super::nv::{read_certificate, read_chain};
+use super::{
+    bound::FirmwareBinding,
+    nv::{read_certificate, read_chain},
+};
 use crate::{
     keys::{DeviceKeys, KeyError, Slot},
     limits::PCR_READ_COUNT_MAX,
-    templates::{EkTemplate, identity_key},
-    wire::TpmtSignature,
+    templates::{EkTemplate, bound_identity_key, identity_key},
+    wire::{Attributes, TpmtPublic, TpmtSignature},
 };
 
 const SLOT_A: u32 = 0x8100_0100;
@@ -48,6 +51,8 @@ pub struct Chip {
     ak_public: Option<Vec<u8>>,
     /// Identity keys that are known to be in their slots.
     slots: [Option<KeyHandle>; 2],
+    /// What identity keys are bound to, if they are.
+    pub(super) binding: Option<FirmwareBinding>,
 }
 
 impl Chip {
@@ -73,6 +78,7 @@ impl Chip {
             ek_public: None,
             ak_public: None,
             slots: [None; 2],
+            binding: None,
         };
         chip.find_certificate()?;
         Ok(chip)
@@ -104,6 +110,12 @@ impl Chip {
             Slot::A => &mut self.slots[0],
             Slot::B => &mut self.slots[1],
         }
+    }
+
+    /// Whether only its policy authorizes the key in a slot to sign.
+    fn is_bound(&mut self, slot: Slot) -> Result<bool, KeyError> {
+        let public = self.ldevid_public(slot)?.and_then(|public| TpmtPublic::parse(&public).ok());
+        Ok(public.is_some_and(|public| !public.attributes.has(Attributes::USER_WITH_AUTH)))
     }
 
     fn occupied(&mut self, slot: Slot) -> Result<KeyHandle, KeyError> {
@@ -152,18 +164,21 @@ impl DeviceKeys for Chip {
         for (to, from) in unique.iter_mut().zip(drawn.as_slice()) {
             *to = *from;
         }
-        let (handle, public) =
-            self.with_primary(Hierarchy::Owner, &identity_key(unique), |chip, key, public| {
-                let persist = failed("EvictControl");
-                let place = PersistentTpmHandle::new(slot_handle(slot)).map_err(&persist)?;
-                let persisted = chip
-                    .context
-                    .execute_with_session(Some(AuthSession::Password), |c| {
-                        c.evict_control(Provision::Owner, key.into(), Persistent::Persistent(place))
-                    })
-                    .map_err(&persist)?;
-                Ok((KeyHandle::from(persisted), public))
-            })?;
+        let template = match &self.binding {
+            Some(binding) => bound_identity_key(unique, binding.auth_policy()),
+            None => identity_key(unique),
+        };
+        let (handle, public) = self.with_primary(Hierarchy::Owner, &template, |chip, key, public| {
+            let persist = failed("EvictControl");
+            let place = PersistentTpmHandle::new(slot_handle(slot)).map_err(&persist)?;
+            let persisted = chip
+                .context
+                .execute_with_session(Some(AuthSession::Password), |c| {
+                    c.evict_control(Provision::Owner, key.into(), Persistent::Persistent(place))
+                })
+                .map_err(&persist)?;
+            Ok((KeyHandle::from(persisted), public))
+        })?;
         *self.place(slot) = Some(handle);
         Ok(public)
     }
@@ -192,6 +207,7 @@ impl DeviceKeys for Chip {
     fn sign(&mut self, slot: Slot, digest: &[u8; 32]) -> Result<Vec<u8>, KeyError> {
         let handle = self.occupied(slot)?;
         let sign = failed("Sign");
+        let is_bound = self.binding.is_some() && self.is_bound(slot)?;
         let digest = Digest::try_from(digest.as_slice()).map_err(&sign)?;
         let ticket = HashcheckTicket::try_from(TPMT_TK_HASHCHECK {
             tag: TPM2_ST_HASHCHECK,
@@ -199,12 +215,18 @@ impl DeviceKeys for Chip {
             digest: Default::default(),
         })
         .map_err(&sign)?;
-        let signature = self
-            .context
-            .execute_with_session(Some(AuthSession::Password), |c| {
-                c.sign(handle, digest, SignatureScheme::Null, ticket)
-            })
-            .map_err(&sign)?;
+        let work = |context: &mut Context, session| {
+            let (digest, ticket) = (digest.clone(), ticket.clone());
+            context
+                .execute_with_session(Some(session), |c| {
+                    c.sign(handle, digest, SignatureScheme::Null, ticket)
+                })
+                .map_err(&sign)
+        };
+        let signature = match is_bound {
+            true => self.with_approval(work)?,
+            false => work(&mut self.context, AuthSession::Password)?,
+        };
         let signature = signature.marshall().map_err(&sign)?;
         let parsed = TpmtSignature::parse(&signature)
             .map_err(|error| KeyError::Tpm { operation: "Sign", cause: error.to_string() })?;
@@ -323,7 +345,7 @@ fn slot_handle(slot: Slot) -> u32 {
 }
 
 /// A selection of the SHA-256 bank. Registers come back ascending, so they must be asked for ascending.
-fn registers(selection: &[u8]) -> Result<PcrSelectionList, KeyError> {
+pub(super) fn registers(selection: &[u8]) -> Result<PcrSelectionList, KeyError> {
     let invalid = |why: String| KeyError::Invalid { what: "a PCR selection", why };
     if !selection.is_sorted_by(|left, right| left < right) {
         return Err(invalid("it is not ascending".to_owned()));

@@ -3,7 +3,7 @@
 
 use tss_esapi::{
     attributes::NvIndexAttributesBuilder,
-    handles::{NvIndexHandle, NvIndexTpmHandle},
+    handles::{AuthHandle, NvIndexHandle, NvIndexTpmHandle},
     interface_types::{
         algorithm::HashingAlgorithm,
         resource_handles::{NvAuth, Provision},
@@ -37,6 +37,17 @@ pub fn endorse_simulated(chip: &mut Chip, manufacturer: &SimulatedManufacturer) 
     let index = define(chip, EkTemplate::P256.certificate_index(), certificate.len())?;
     write(chip, index, &certificate)?;
     chip.find_certificate()
+}
+
+/// Clears the simulated TPM behind `chip`, as a person at its firmware would: the keys that its owner made are gone, and
+/// its counters begin anew. Its endorsement key and certificate stay. Open it anew afterwards.
+///
+/// # Errors
+/// When the TPM fails, or its lockout hierarchy has a password.
+pub fn clear_simulated(chip: &mut Chip) -> Result<(), KeyError> {
+    chip.context
+        .execute_with_session(Some(AuthSession::Password), |c| c.clear(AuthHandle::Lockout))
+        .map_err(failed("Clear"))
 }
 
 fn define(chip: &mut Chip, index: u32, len: usize) -> Result<NvIndexHandle, KeyError> {

@@ -4,6 +4,7 @@
 //! with `TSS2_LOG=all+NONE` in its **environment before it starts**: setting a variable from inside is unsafe once
 //! threads run, so the launcher (systemd unit, shell, parent process) does it. Filter `tss_esapi=off` in the log as well.
 
+mod bound;
 mod chip;
 mod loaded;
 pub mod manufacture;
@@ -12,6 +13,7 @@ pub mod signer;
 pub mod swtpm;
 pub mod thread;
 
+pub use bound::FirmwareBinding;
 pub use chip::Chip;
 pub use signer::TlsKey;
 pub use thread::TpmThread;

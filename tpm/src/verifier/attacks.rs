@@ -167,6 +167,31 @@ fn a_certificate_before_its_time_is_refused() {
 }
 
 #[test]
+fn a_chip_whose_manufacturer_revoked_its_certificate_is_refused() {
+    let manufacturer = SimulatedManufacturer::well_known().unwrap();
+    let (mut revoked, mut other) = (Device::new(1), Device::new(2));
+    let key = TpmtPublic::parse(&revoked.keys.ek_public().unwrap()).unwrap().p256_sec1().unwrap();
+    let roots = roots().with_revocation_lists(vec![manufacturer.revoke(&[key]).unwrap()]).unwrap();
+    let error = check_begin(&revoked.begin(), &roots, NOW_UNIX_S).unwrap_err();
+    assert_eq!(error.code, RefusalCode::UntrustedEndorsement);
+    assert!(error.detail.contains("Revoked"), "{}", error.detail);
+    check_begin(&other.begin(), &roots, NOW_UNIX_S).unwrap();
+}
+
+#[test]
+fn a_revocation_list_that_the_manufacturer_did_not_sign_is_not_believed() {
+    let mut device = Device::new(1);
+    let key = TpmtPublic::parse(&device.keys.ek_public().unwrap()).unwrap().p256_sec1().unwrap();
+    let forged = SimulatedManufacturer::new(&[7; 32]).unwrap().revoke(&[key]).unwrap();
+    let roots = roots().with_revocation_lists(vec![forged]).unwrap();
+    let begin = device.begin();
+    // It bears the manufacturer's name and another's signature: what cannot be judged is refused.
+    let error = check_begin(&begin, &roots, NOW_UNIX_S).unwrap_err();
+    assert_eq!(error.code, RefusalCode::UntrustedEndorsement);
+    assert!(EndorsementRoots::default().with_revocation_lists(vec![vec![0x30, 0]]).is_err());
+}
+
+#[test]
 fn the_root_itself_endorses_nothing() {
     let mut begin = Device::new(1).begin();
     begin.ek_certificate = Some(SimulatedManufacturer::well_known().unwrap().root_certificate().to_vec());

@@ -1,6 +1,6 @@
 //! What a device claims before its TPM has said anything: certificate, three public areas, a signing request.
 
-use muster_schemas::enrolment::{Begin, RefusalCode};
+use muster_schemas::enrolment::{Begin, Recover, RefusalCode};
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
 use super::{Rejection, ek_hash};
@@ -71,6 +71,24 @@ pub fn check_begin(begin: &Begin, roots: &EndorsementRoots, now_unix_s: u64) -> 
         ldevid_sec1,
         csr_hash: csr_hash(&begin.csr),
     })
+}
+
+/// Says which chip asks for a way back: its endorsement certificate and chain, and that it is of the key shown. Whoever has
+/// seen the certificate can say the same.
+///
+/// # Errors
+/// The first check that fails.
+pub fn check_recover(
+    recover: &Recover,
+    roots: &EndorsementRoots,
+    now_unix_s: u64,
+) -> Result<[u8; 32], Rejection> {
+    let ek_public = parse_public("endorsement key", &recover.ek_public)?;
+    let endorsement = roots
+        .verify(&recover.ek_certificate, &recover.ek_chain, &ek_public, now_unix_s)
+        .map_err(|problem| untrusted(&problem))?;
+    check_endorsement_key(&ek_public)?;
+    Ok(endorsement.ek_hash)
 }
 
 /// Protects `secret` so that only the candidate's chip, holding the candidate's attestation key, can open it.

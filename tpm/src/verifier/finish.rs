@@ -88,6 +88,11 @@ pub(super) struct Statements<'a> {
 impl Statements<'_> {
     pub(super) fn check(&self) -> Result<Evidence, Rejection> {
         self.check_certify()?;
+        self.check_boot()
+    }
+
+    /// Quote, registers and event log: how the device booted.
+    pub(super) fn check_boot(&self) -> Result<Evidence, Rejection> {
         let quote = self.check_quote()?;
         let pcrs: BTreeMap<_, _> =
             self.pcr_selection.iter().copied().zip(self.pcrs.iter().copied()).collect();

@@ -12,6 +12,7 @@ mod begin;
 mod event_log;
 mod finish;
 mod renewal;
+mod session;
 
 #[cfg(test)]
 mod attacks;
@@ -23,10 +24,11 @@ use std::fmt;
 use data_encoding::{Encoding, Specification};
 use muster_schemas::{DeviceId, enrolment::RefusalCode};
 
-pub use begin::{Candidate, challenge, check_begin};
+pub use begin::{Candidate, challenge, check_begin, check_recover};
 pub use event_log::{quoted_only, replay};
 pub use finish::{Evidence, Expected, check_finish};
 pub use renewal::{RenewCandidate, RenewExpected, check_renew_begin, check_renew_finish};
+pub use session::{SessionExpected, check_session};
 
 use crate::{name::sha256, spki::spki_der, wire::TpmtPublic};
 

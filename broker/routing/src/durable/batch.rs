@@ -208,6 +208,15 @@ impl Sessions {
         closing
     }
 
+    /// A quarantine is over: the connection gets what waits.
+    pub(crate) fn release_held(&mut self, number: u64) {
+        if let Some(session) = self.all.get_mut(&number)
+            && std::mem::take(&mut session.is_held)
+        {
+            self.line_up(number);
+        }
+    }
+
     fn start(&mut self, number: u64, to: SubscriberId, session_present: bool, effects: &mut Vec<Effect>) {
         let is_waiting = |session: &&mut Session| session.link == Link::Coming(to);
         let Some(session) = self.all.get_mut(&number).filter(is_waiting) else { return };

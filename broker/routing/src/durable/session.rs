@@ -137,6 +137,8 @@ pub(crate) struct Session {
     pub(crate) assigned: Assigned,
     /// It stands in the line of those to be fed.
     pub(crate) in_line: bool,
+    /// Its connection is in quarantine: it gets nothing until that ends.
+    pub(crate) is_held: bool,
 }
 
 impl Session {
@@ -164,6 +166,7 @@ impl Session {
             suspect: BTreeSet::new(),
             assigned: Assigned::new(),
             in_line: false,
+            is_held: false,
         }
     }
 
@@ -178,7 +181,7 @@ impl Session {
     /// The connection that is fed.
     pub(crate) fn here(&self) -> Option<SubscriberId> {
         match self.link {
-            Link::Here(to) => Some(to),
+            Link::Here(to) if !self.is_held => Some(to),
             _ => None,
         }
     }
@@ -268,6 +271,7 @@ impl Session {
     /// The connection is gone. What it had and did not send is queued again; what it sent keeps its packet id.
     pub(crate) fn ground(&mut self, unacknowledged: &[(u16, u64)]) {
         self.link = Link::Away;
+        self.is_held = false;
         self.epoch += 1;
         self.reading = false;
         self.resend.clear();

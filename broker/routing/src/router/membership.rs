@@ -35,6 +35,7 @@ impl Router {
         let member = Member {
             publisher,
             access,
+            quarantine: None,
             membership,
             recent: None,
             leaving: false,
@@ -60,10 +61,12 @@ impl Router {
         let (publisher, will) = (member.publisher.clone(), member.will.take().map(|will| *will));
         self.usage.will(&publisher, will.as_ref().map_or(0, Will::bytes), 0);
         let ending = member.ending.take().unwrap_or_default();
+        // What was left in quarantine was never left: nobody knows who spoke there.
+        let is_void = member.quarantine.is_some();
         self.hand_on(member, effects);
         match session {
             Some(number) => self.detach(number, *ending, effects),
-            None if ending.graceful => {}
+            None if ending.graceful || is_void => {}
             None => {
                 if let Some(will) = will {
                     self.publish_will((publisher, None), will, effects);
@@ -111,13 +114,11 @@ impl Router {
                 has_ended = true;
             }
         }
+        let is_quarantined = self.members.get(&to).is_some_and(|member| member.quarantine.is_some());
         let number = match existing {
             Some(number) => number,
             None if expiry_s == 0 => {
-                if let Some(member) = self.members.get_mut(&to) {
-                    self.usage.will(&member.publisher, 0, will.as_ref().map_or(0, Will::bytes));
-                    member.will = will.map(Box::new);
-                }
+                self.set_aside(to, will);
                 let attached = Effect::Attached { to, outcome: Ok(Box::new(Attached::default())) };
                 if has_ended {
                     self.sessions.wait(0, Then::Say(Box::new(attached)));
@@ -138,8 +139,42 @@ impl Router {
             }
             None => self.begin(key, effects),
         };
+        // The row of a session has no will that may not hold.
+        let will = if is_quarantined {
+            self.set_aside(to, will);
+            None
+        } else {
+            will
+        };
         let taking = Taking { expiry_s, will, session_present: existing.is_some() };
         self.take_up(number, to, taking, effects);
+    }
+
+    /// Keeps a will with its connection.
+    fn set_aside(&mut self, to: SubscriberId, will: Option<Will>) {
+        if let Some(member) = self.members.get_mut(&to) {
+            self.usage.will(&member.publisher, 0, will.as_ref().map_or(0, Will::bytes));
+            member.will = will.map(Box::new);
+        }
+    }
+
+    /// A quarantine ends well: what was held back for it comes, and its will holds from now on.
+    pub(super) fn clear(&mut self, subscriber: SubscriberId, effects: &mut Vec<Effect>) {
+        let Some(member) = self.members.get_mut(&subscriber) else { return };
+        if member.quarantine.take().is_none() {
+            return;
+        }
+        // What it came to was as the other list has it.
+        member.recent = None;
+        let Some(number) = member.session else { return };
+        if let Some(will) = member.will.take()
+            && let Some(session) = self.sessions.session_mut(number)
+        {
+            // It is counted already; the session has none, for it was taken up without.
+            session.will = Some(*will);
+            self.sessions.store_head(number, effects);
+        }
+        self.sessions.release_held(number);
     }
 
     fn begin(&mut self, key: SessionKey, effects: &mut Vec<Effect>) -> u64 {
@@ -163,7 +198,11 @@ impl Router {
         self.take_what_is_forbidden(number, &publisher, &access, effects);
         let Taking { expiry_s, will, session_present } = taking;
         let after = will.as_ref().map_or(0, Will::bytes);
+        let is_held = self.members.get(&to).is_some_and(|member| member.quarantine.is_some());
         let before = self.sessions.take_up(number, to, expiry_s, will).map_or(0, |will| will.bytes());
+        if let Some(session) = self.sessions.session_mut(number) {
+            session.is_held = is_held;
+        }
         self.usage.will(&publisher, before, after);
         self.sessions.store_head(number, effects);
         self.sessions.store_suspects(number, effects);

@@ -49,6 +49,8 @@ pub struct RouterOptions {
 struct Member {
     publisher: Publisher,
     access: Arc<Access>,
+    /// What it may do until it is cleared, if it is in quarantine.
+    quarantine: Option<Arc<Access>>,
     /// Which joining this is; answers to an earlier one are void.
     membership: u64,
     /// None before it has published.
@@ -462,6 +464,12 @@ impl Router {
             Input::Join { subscriber, publisher, access } => {
                 self.join(subscriber, publisher, access, effects)
             }
+            Input::Quarantine { subscriber, access } => {
+                if let Some(member) = self.members.get_mut(&subscriber) {
+                    member.quarantine = Some(access);
+                }
+            }
+            Input::Clear { subscriber } => self.clear(subscriber, effects),
             Input::Attach { subscriber, client_id, clean_start, expiry_s, will } => {
                 self.attach(subscriber, client_id, clean_start, expiry_s, will, effects);
             }

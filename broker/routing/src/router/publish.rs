@@ -56,6 +56,9 @@ impl Router {
         let known = member.recent.as_ref().and_then(|recent| recent.find(topic, from, index, matches));
         let is_logged = match known {
             Some(is_logged) => is_logged,
+            None if member.quarantine.as_ref().is_some_and(|access| access.check_publish(topic).is_err()) => {
+                return refuse_publish(subscriber, ticket, topic.clone(), Refusal::Quarantined, effects);
+            }
             None if topic.is_reserved() => {
                 let refusal = Refusal::TopicReserved;
                 return refuse_publish(subscriber, ticket, topic.clone(), refusal, effects);

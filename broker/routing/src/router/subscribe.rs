@@ -22,6 +22,14 @@ impl Router {
         effects: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.get(&to).filter(|member| !member.leaving) else { return };
+        if member.quarantine.is_some() {
+            let outcomes = vec![Err(Refusal::Quarantined); filters.len()];
+            effects.extend(filters.into_iter().map(|request| {
+                let wish = Wish::Subscribe(request.filter);
+                Effect::Denied { to, wish, refusal: Refusal::Quarantined }
+            }));
+            return effects.push(Effect::Subscribed { to, ticket, outcomes });
+        }
         let access = member.access.clone();
         let subscribe_one = |request: Request| {
             let before = self.subscriptions_of(self.index_id(to));

@@ -12,14 +12,14 @@ use crate::{
 
 /// What is on disk.
 #[derive(Default)]
-struct Disk {
+pub(super) struct Disk {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     log: Vec<Record>,
 }
 
 impl Disk {
     /// Everything that the router wrote is there, and it hears so. What is left of the effects.
-    fn takes(&mut self, bus: &mut Bus) -> Vec<Effect> {
+    pub(super) fn takes(&mut self, bus: &mut Bus) -> Vec<Effect> {
         let mut rest = Vec::new();
         for effect in bus.take() {
             match effect {
@@ -38,8 +38,13 @@ impl Disk {
         rest
     }
 
+    /// All that is on the log.
+    pub(super) fn log(&self) -> Vec<Record> {
+        self.log.clone()
+    }
+
     /// A router that has only what is on disk.
-    fn restarts(&self, limits: Limits) -> Bus {
+    pub(super) fn restarts(&self, limits: Limits) -> Bus {
         let next_sequence = self.log.last().map_or(1, |record| record.sequence + 1);
         let mut router = Router::new(RouterOptions { limits, durable: Vec::new(), next_sequence });
         let mut restoring = router.restore_sessions(self.rows.clone(), 1, NOW_MS).expect("rows as they were");

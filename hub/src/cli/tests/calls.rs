@@ -12,10 +12,13 @@ use muster_schemas::api::{App, Device, NewApp, NewTenant, Reading, ReadingValue,
 use rustls::{ServerConnection, StreamOwned};
 
 use super::*;
+use muster_trust::Expect;
+
 use crate::{
-    authority::{Leaf, PublicKey, Role},
+    authority::{Leaf, PublicKey},
     config::Config,
     keyring::{Keyring, pem},
+    pinned::{Peers, Pins},
     tls::{HTTPS_ALPN, client_verifier, server_tls_config},
 };
 
@@ -59,13 +62,14 @@ fn installed(dir: &Path) -> (Keyring, String) {
 
 fn answer(
     keyring: Keyring,
-    roles: &'static [Role],
+    expect: Expect,
     reply: impl FnOnce(&Seen, &Keyring) -> (u16, String) + Send + 'static,
 ) -> OneCall {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let url = format!("https://localhost:{}", listener.local_addr().expect("address").port());
     let served = std::thread::spawn(move || {
-        let verifier = client_verifier(&keyring.trust, roles, false).expect("verifier");
+        let trust = Peers::new(keyring.trust.clone(), Pins::default());
+        let verifier = client_verifier(&trust, &expect, false, Vec::new()).expect("verifier");
         let config = server_tls_config(&keyring.server, verifier, &HTTPS_ALPN).expect("server");
         let connection = ServerConnection::new(Arc::new(config)).expect("server");
         let (socket, _) = listener.accept().expect("accept");
@@ -111,9 +115,10 @@ fn a_tenant_is_created_over_the_api_as_the_operator() {
         created_at_s: 1_769_904_000,
         state: State::Active,
         accept_simulated_tpms: true,
+        precautions: Default::default(),
     };
     let body = json(&tenant);
-    let hub = answer(keyring, &[Role::Client], move |_, _| (201, body));
+    let hub = answer(keyring, Expect::API, move |_, _| (201, body));
     let ended = commands(&[
         "tenant",
         "create",
@@ -144,7 +149,7 @@ fn a_refusal_of_the_hub_is_passed_on_with_what_why_and_next() {
         next: "muster tenant list".to_owned(),
     };
     let body = json(&ErrorBody { error });
-    let hub = answer(keyring, &[Role::Client], move |_, _| (404, body));
+    let hub = answer(keyring, Expect::API, move |_, _| (404, body));
     let ended = commands(&["device", "list", "--tenant", "acme", "--hub", &hub.url, "--identity", &operator]);
     assert_eq!(ended.exit, Exit::Refused);
     assert_eq!(
@@ -159,13 +164,13 @@ fn a_created_app_can_call_the_hub_with_what_was_written() {
     let dir = tempfile::tempdir().expect("directory");
     let (keyring, operator) = installed(dir.path());
     let out = dir.path().join("app");
-    let hub = answer(keyring, &[Role::Client], |seen, keyring| {
+    let hub = answer(keyring, Expect::API, |seen, keyring| {
         let asked: NewApp = serde_json::from_str(&seen.body).expect("body");
         let key = PublicKey::from_csr_pem(&asked.csr_pem).expect("request");
         let who = format!("spiffe://muster.example/t/acme/app/{}", asked.app).parse().expect("principal");
         let now_s = SystemClock.unix_ms() / 1_000;
         let issued = keyring.client.issue_client(&key, &who, now_s, 3_600).expect("issued");
-        let certificate_pem = pem(&[issued.certificate, keyring.client.certificate().clone()]);
+        let certificate_pem = pem(&[issued.certificate, keyring.client.certificate()]);
         let ca_pem = pem(std::slice::from_ref(keyring.trust.root()));
         (201, json(&App { app: asked.app, certificate_pem, ca_pem }))
     });
@@ -204,7 +209,7 @@ fn a_created_app_can_call_the_hub_with_what_was_written() {
         value: ReadingValue::Number(21.5),
     };
     let page = json(&Readings { readings: vec![reading], truncated: false, next_cursor: None });
-    let hub = answer(keyring, &[Role::Client], move |_, _| (200, page));
+    let hub = answer(keyring, Expect::API, move |_, _| (200, page));
     let ended =
         commands(&["telemetry", "last", "--stream", "cli mate", "--hub", &hub.url, "--identity", &directory]);
     assert_eq!(ended.exit, Exit::Ok, "{}", ended.err);
@@ -238,9 +243,10 @@ fn a_device_is_shown_line_by_line_and_as_json() {
         enrolled_at_s: 1_769_904_000,
         boots: 3,
         agent_version: "0.1.0".to_owned(),
+        life: Default::default(),
     };
     let body = json(&device);
-    let hub = answer(keyring, &[Role::Client], move |_, _| (200, body));
+    let hub = answer(keyring, Expect::API, move |_, _| (200, body));
     let ended = commands(&[
         "device",
         "show",
@@ -261,7 +267,7 @@ fn a_device_is_shown_line_by_line_and_as_json() {
 fn a_hub_that_turns_the_certificate_away_refuses_and_a_false_hub_is_not_reached() {
     let dir = tempfile::tempdir().expect("directory");
     let (keyring, operator) = installed(dir.path());
-    let hub = answer(keyring, &[Role::Device], |_, _| (200, "[]".to_owned()));
+    let hub = answer(keyring, Expect::ENROLMENT, |_, _| (200, "[]".to_owned()));
     let ended = commands(&["tenant", "list", "--hub", &hub.url, "--identity", &operator]);
     assert_eq!(ended.exit, Exit::Refused, "{}", ended.err);
     assert!(ended.err.contains("refused your certificate"), "{}", ended.err);
@@ -269,7 +275,7 @@ fn a_hub_that_turns_the_certificate_away_refuses_and_a_false_hub_is_not_reached(
 
     let elsewhere = tempfile::tempdir().expect("directory");
     let (keyring, _) = installed(elsewhere.path());
-    let hub = answer(keyring, &[Role::Client], |_, _| (200, "[]".to_owned()));
+    let hub = answer(keyring, Expect::API, |_, _| (200, "[]".to_owned()));
     let ended = commands(&["tenant", "list", "--hub", &hub.url, "--identity", &operator]);
     assert_eq!(ended.exit, Exit::Unreachable, "{}", ended.err);
     assert!(ended.err.contains("does not prove to be your hub"), "{}", ended.err);

@@ -17,7 +17,7 @@ fn app(dir: &Path) -> String {
     let folder = dir.join("app");
     std::fs::create_dir(&folder).expect("directory");
     crate::private_file::create(&folder.join("key.pem"), key.serialize_pem().as_bytes()).expect("key");
-    let chain = crate::keyring::pem(&[issued.certificate, keyring.client.certificate().clone()]);
+    let chain = crate::keyring::pem(&[issued.certificate, keyring.client.certificate()]);
     let root = crate::keyring::pem(std::slice::from_ref(keyring.trust.root()));
     for (name, contents) in [("cert.pem", chain), ("ca.pem", root)] {
         crate::private_file::create_public(&folder.join(name), contents.as_bytes()).expect("write");

@@ -146,6 +146,7 @@ impl Registry {
                 name: None,
                 serial_number: None,
                 mac: None,
+                certificate: None,
                 measured,
             },
         };

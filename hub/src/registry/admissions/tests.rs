@@ -16,6 +16,7 @@ use crate::{
     registry::{
         alarm::{AlarmKind, ListAlarms},
         core::{Effect, Registry},
+        life::{ChangeDevice, DeviceChange, QuoteFacts},
         limits::{HELD_KEPT_S, HELD_PER_TENANT_MAX},
         message::{
             CreateClaim, CreateTenant, Enrol, Enrolled, FindOwner, OwnerRefusal, Refusal, Renewed, Shown,
@@ -148,6 +149,7 @@ impl Story {
             reset_count: 1,
             clock_ms: 1,
             agent_version: "0.1.0".to_owned(),
+            quote: QuoteFacts::default(),
             measured,
         };
         self.registry.enrol(self.now_s, command, &mut self.effects)
@@ -167,6 +169,7 @@ impl Story {
             reset_count: 1,
             clock_ms: 2,
             agent_version: "0.1.0".to_owned(),
+            quote: QuoteFacts::default(),
             measured,
         };
         self.registry.renewed(self.now_s, command, &mut self.effects)
@@ -188,6 +191,13 @@ impl Story {
         held.into_iter().map(|held| (held.device.to_string(), held.reason, held.decision)).collect()
     }
 
+    fn change(&mut self, number: u16, change: DeviceChange) {
+        let by = ("spiffe://muster.example/t/operator/user/ada".to_owned(), true);
+        let (tenant, device) = (id("acme"), chip(number).device);
+        let command = ChangeDevice { tenant, device, change, by, why: "a test".to_owned() };
+        self.registry.change_device(self.now_s, command, &mut self.effects).expect("changed");
+    }
+
     fn alarms(&self) -> Vec<(AlarmKind, DeviceId)> {
         let alarms = self.registry.alarms(&ListAlarms { of: Some(id("acme")), ..ListAlarms::default() });
         alarms.into_iter().map(|alarm| (alarm.kind, alarm.device.expect("of a device"))).collect()
@@ -204,7 +214,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) | Effect::Tell(_) => {}
+                Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
             }
         }
         let stored = rows.values().map(|row| Row::decode(&row.encode().expect("encodes")).expect("decodes"));
@@ -416,6 +426,34 @@ fn a_retired_device_keeps_no_identity_from_its_successor() {
     story.enrol(numbered(chip(1), "PMP-17")).expect("enrolled");
     story.registry.devices.get_mut(&chip(1).device).expect("known").state = State::Retired;
     story.enrol(numbered(chip(2), "PMP-17")).expect("enrolled");
+}
+
+#[test]
+fn a_released_chip_is_off_the_list_too_and_does_not_come_back_by_itself() {
+    let mut story = Story::begin();
+    let bound = Listed { serial_number: Some("PMP-17".to_owned()), ..by_certificate("acme", 1) };
+    story.list(vec![bound, by_key("acme", 2)]);
+    story.enrol(chip(1)).expect("enrolled");
+    story.change(1, DeviceChange::Release);
+    story.restart();
+    assert_eq!(story.owner(&chip(1)), Err(OwnerRefusal::UnknownChip));
+    // What it was belongs to nobody.
+    story.enrol(numbered(chip(2), "PMP-17")).expect("enrolled");
+    let code = story.claim("globex", false);
+    assert_eq!(story.owner(&claiming(1, &code)).expect("owned").0, "globex");
+}
+
+#[test]
+fn a_device_that_comes_in_the_place_of_another_gets_its_name_and_number() {
+    let mut story = Story::begin();
+    story.list(vec![Listed { name: Some(id("north")), ..by_key("acme", 1) }]);
+    story.enrol(numbered(chip(1), "PMP-17")).expect("enrolled");
+    story.change(1, DeviceChange::Replace { with: chip(2).ek_hash });
+    story.enrol(numbered(chip(2), "PMP-17")).expect("enrolled in its place");
+    story.restart();
+    let profile = |number| story.registry.admissions.profile(&chip(number).device).expect("known");
+    assert_eq!((profile(1).name.clone(), profile(2).name.clone()), (None, Some(id("north"))));
+    assert_eq!(profile(2).serial_number.as_deref(), Some("PMP-17"));
 }
 
 #[test]

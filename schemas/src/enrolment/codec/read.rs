@@ -4,18 +4,20 @@ use super::InvalidFrame;
 use crate::{
     cbor::{Fields, Reader},
     enrolment::{
-        Attestation, Begin, Challenge, Event, Finish, Issued, RenewBegin, RenewChallenge, RenewFinish,
+        Attestation, Begin, Challenge, Event, Finish, Issued, Quarantined, Recover, RenewBegin,
+        RenewChallenge, RenewFinish,
     },
     limits::{
-        ENROLMENT_ATTEST_BYTES_MAX, ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX,
-        ENROLMENT_CREDENTIAL_BYTES_MAX, ENROLMENT_CSR_BYTES_MAX, ENROLMENT_ENDPOINT_BYTES_MAX,
-        ENROLMENT_EVENT_KIND_BYTES_MAX, ENROLMENT_EVENT_TEXT_BYTES_MAX, ENROLMENT_EVENTS_MAX,
-        ENROLMENT_FRAME_BYTES_MAX, ENROLMENT_FRAME_KEYS_MAX, ENROLMENT_LABEL_BYTES_MAX, ENROLMENT_PCRS_MAX,
-        ENROLMENT_PUBLIC_BYTES_MAX, ENROLMENT_SECRET_BYTES_MAX, ENROLMENT_SIGNATURE_BYTES_MAX, ID_BYTES_MAX,
+        ENROLMENT_APPROVAL_BYTES_MAX, ENROLMENT_APPROVALS_MAX, ENROLMENT_ATTEST_BYTES_MAX,
+        ENROLMENT_CERTIFICATE_BYTES_MAX, ENROLMENT_CHAIN_CERTIFICATES_MAX, ENROLMENT_CREDENTIAL_BYTES_MAX,
+        ENROLMENT_CSR_BYTES_MAX, ENROLMENT_ENDPOINT_BYTES_MAX, ENROLMENT_EVENT_KIND_BYTES_MAX,
+        ENROLMENT_EVENT_TEXT_BYTES_MAX, ENROLMENT_EVENTS_MAX, ENROLMENT_FRAME_BYTES_MAX,
+        ENROLMENT_FRAME_KEYS_MAX, ENROLMENT_LABEL_BYTES_MAX, ENROLMENT_PCRS_MAX, ENROLMENT_PUBLIC_BYTES_MAX,
+        ENROLMENT_SECRET_BYTES_MAX, ENROLMENT_SIGNATURE_BYTES_MAX, ID_BYTES_MAX,
     },
 };
 
-pub(super) fn decode<T>(
+pub(crate) fn decode<T>(
     body: &[u8],
     read: impl FnOnce(&mut Frame<'_>, u64) -> Result<T, InvalidFrame>,
 ) -> Result<T, InvalidFrame> {
@@ -80,6 +82,25 @@ pub(super) fn read_finish(frame: &mut Frame<'_>) -> Result<Finish, InvalidFrame>
     })
 }
 
+pub(super) fn read_recover(frame: &mut Frame<'_>) -> Result<Recover, InvalidFrame> {
+    Ok(Recover {
+        ek_certificate: frame.bytes(1, ENROLMENT_CERTIFICATE_BYTES_MAX)?,
+        ek_chain: frame.chain(2)?,
+        ek_public: frame.bytes(3, ENROLMENT_PUBLIC_BYTES_MAX)?,
+    })
+}
+
+pub(super) fn read_quarantined(frame: &mut Frame<'_>) -> Result<Quarantined, InvalidFrame> {
+    let retry_after_s = u32::try_from(frame.unsigned(1, u32::MAX.into())?).unwrap_or(u32::MAX);
+    frame.require(2)?;
+    let mut approvals = Vec::new();
+    let mut items = frame.reader.array(ENROLMENT_APPROVALS_MAX)?;
+    while frame.reader.more(&mut items)? {
+        approvals.push(frame.reader.bytes(ENROLMENT_APPROVAL_BYTES_MAX)?.to_vec());
+    }
+    Ok(Quarantined { retry_after_s, approvals })
+}
+
 pub(super) fn read_renew_begin(frame: &mut Frame<'_>) -> Result<RenewBegin, InvalidFrame> {
     Ok(RenewBegin {
         ldevid_public: frame.bytes(1, ENROLMENT_PUBLIC_BYTES_MAX)?,
@@ -129,7 +150,7 @@ pub(super) fn read_issued(frame: &mut Frame<'_>) -> Result<Issued, InvalidFrame>
 }
 
 /// A frame that is being read.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     reader: Reader<'a>,
     fields: Fields,
 }
@@ -153,12 +174,12 @@ impl Frame<'_> {
         Ok(self.reader.bytes(max)?.to_vec())
     }
 
-    fn exactly<const N: usize>(&mut self, key: u64) -> Result<[u8; N], InvalidFrame> {
+    pub(crate) fn exactly<const N: usize>(&mut self, key: u64) -> Result<[u8; N], InvalidFrame> {
         self.require(key)?;
         Ok(self.reader.array_of_bytes()?)
     }
 
-    pub(super) fn text(&mut self, key: u64, max: usize) -> Result<String, InvalidFrame> {
+    pub(crate) fn text(&mut self, key: u64, max: usize) -> Result<String, InvalidFrame> {
         self.require(key)?;
         self.text_value(key, max)
     }
@@ -181,7 +202,7 @@ impl Frame<'_> {
         Ok(chain)
     }
 
-    fn attestation(&mut self, key: u64) -> Result<Attestation, InvalidFrame> {
+    pub(crate) fn attestation(&mut self, key: u64) -> Result<Attestation, InvalidFrame> {
         self.require(key)?;
         self.reader.tuple(2)?;
         Ok(Attestation {
@@ -190,7 +211,7 @@ impl Frame<'_> {
         })
     }
 
-    fn pcr_selection(&mut self, key: u64) -> Result<Vec<u8>, InvalidFrame> {
+    pub(crate) fn pcr_selection(&mut self, key: u64) -> Result<Vec<u8>, InvalidFrame> {
         let selection = self.bytes(key, ENROLMENT_PCRS_MAX)?;
         let known = |index: &u8| usize::from(*index) < ENROLMENT_PCRS_MAX;
         if !selection.is_sorted_by(|a, b| a < b) || !selection.iter().all(known) {
@@ -199,7 +220,7 @@ impl Frame<'_> {
         Ok(selection)
     }
 
-    fn pcrs(&mut self, key: u64) -> Result<Vec<[u8; 32]>, InvalidFrame> {
+    pub(crate) fn pcrs(&mut self, key: u64) -> Result<Vec<[u8; 32]>, InvalidFrame> {
         self.require(key)?;
         let mut pcrs = Vec::new();
         let mut items = self.reader.array(ENROLMENT_PCRS_MAX)?;
@@ -209,7 +230,7 @@ impl Frame<'_> {
         Ok(pcrs)
     }
 
-    fn events(&mut self, key: u64) -> Result<Vec<Event>, InvalidFrame> {
+    pub(crate) fn events(&mut self, key: u64) -> Result<Vec<Event>, InvalidFrame> {
         self.require(key)?;
         let mut events = Vec::new();
         let mut items = self.reader.array(ENROLMENT_EVENTS_MAX)?;

@@ -29,12 +29,12 @@ fn the_largest_frames_fit_the_bound() {
 #[test]
 fn a_frame_of_the_other_side_is_not_expected() {
     for frame in samples::device_frames() {
-        assert!(matches!(HubFrame::decode(body(&frame.encode())), Err(InvalidFrame::UnknownType(1..=4))));
+        assert!(matches!(HubFrame::decode(body(&frame.encode())), Err(InvalidFrame::UnknownType(1..=5))));
     }
     for frame in samples::hub_frames() {
         assert!(matches!(
             DeviceFrame::decode(body(&frame.encode())),
-            Err(InvalidFrame::UnknownType(16..=20))
+            Err(InvalidFrame::UnknownType(16..=21))
         ));
     }
 }

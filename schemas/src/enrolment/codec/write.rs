@@ -3,16 +3,18 @@
 use crate::{
     cbor::Writer,
     enrolment::{
-        Attestation, Begin, Challenge, Event, Finish, Issued, LENGTH_PREFIX_BYTES, RenewBegin,
-        RenewChallenge, RenewFinish,
+        Attestation, Begin, Challenge, Event, Finish, Issued, LENGTH_PREFIX_BYTES, Quarantined, Recover,
+        RenewBegin, RenewChallenge, RenewFinish,
     },
     limits::ENROLMENT_DETAIL_BYTES_MAX,
 };
 
-use super::{BEGIN, CHALLENGE, FINISH, ISSUED, RENEW_BEGIN, RENEW_CHALLENGE, RENEW_FINISH};
+use super::{
+    BEGIN, CHALLENGE, FINISH, ISSUED, QUARANTINED, RECOVER, RENEW_BEGIN, RENEW_CHALLENGE, RENEW_FINISH,
+};
 
 /// What a person may read: no control characters, and not longer than the bound.
-pub(super) fn presentable(detail: &str) -> String {
+pub(crate) fn presentable(detail: &str) -> String {
     let mut text: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.truncate(text.floor_char_boundary(ENROLMENT_DETAIL_BYTES_MAX));
     text
@@ -73,6 +75,23 @@ pub(super) fn write_finish(w: &mut Writer, finish: &Finish) {
     write_events(w, &finish.event_log);
 }
 
+pub(super) fn write_recover(w: &mut Writer, recover: &Recover) {
+    w.map(4).unsigned(0).unsigned(RECOVER);
+    w.unsigned(1).bytes(&recover.ek_certificate);
+    w.unsigned(2);
+    write_chain(w, &recover.ek_chain);
+    w.unsigned(3).bytes(&recover.ek_public);
+}
+
+pub(super) fn write_quarantined(w: &mut Writer, quarantined: &Quarantined) {
+    w.map(3).unsigned(0).unsigned(QUARANTINED);
+    w.unsigned(1).unsigned(quarantined.retry_after_s.into());
+    w.unsigned(2).array(quarantined.approvals.len());
+    for approval in &quarantined.approvals {
+        w.bytes(approval);
+    }
+}
+
 pub(super) fn write_renew_begin(w: &mut Writer, begin: &RenewBegin) {
     w.map(4).unsigned(0).unsigned(RENEW_BEGIN);
     w.unsigned(1).bytes(&begin.ldevid_public);
@@ -128,18 +147,18 @@ fn write_chain(w: &mut Writer, chain: &[Vec<u8>]) {
     }
 }
 
-fn write_attestation(w: &mut Writer, attestation: &Attestation) {
+pub(crate) fn write_attestation(w: &mut Writer, attestation: &Attestation) {
     w.array(2).bytes(&attestation.attest).bytes(&attestation.signature);
 }
 
-fn write_pcrs(w: &mut Writer, pcrs: &[[u8; 32]]) {
+pub(crate) fn write_pcrs(w: &mut Writer, pcrs: &[[u8; 32]]) {
     w.array(pcrs.len());
     for pcr in pcrs {
         w.bytes(pcr);
     }
 }
 
-fn write_events(w: &mut Writer, events: &[Event]) {
+pub(crate) fn write_events(w: &mut Writer, events: &[Event]) {
     w.array(events.len());
     for event in events {
         w.array(4).unsigned(event.pcr.into()).bytes(&event.digest).text(&event.kind).text(&event.text);

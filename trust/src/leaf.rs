@@ -8,8 +8,11 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use muster_schemas::{InvalidPrincipal, Kind, Principal, TrustDomain};
 
-use super::{Role, public_key::sha256};
-use crate::limits::{CERTIFICATE_BYTES_MAX, SERIAL_BYTES};
+use crate::{
+    InvalidTenants, Role,
+    limits::{CERTIFICATE_BYTES_MAX, SERIAL_BYTES},
+    profile::{Profile, is_oid, kind_oid},
+};
 
 /// The serial number of a certificate of ours: 16 bytes, shown as lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +83,12 @@ pub enum InvalidLeaf {
         /// The kind it claims.
         kind: Kind,
     },
+    /// Its extended key usages are not those of its kind.
+    #[error("its extended key usages are not those of a {0}")]
+    Usage(Kind),
+    /// The tenants that its hub may serve cannot be read.
+    #[error("its list of tenants {0}")]
+    Tenants(#[from] InvalidTenants),
     /// Our serial numbers have 16 bytes.
     #[error("its serial number does not have {SERIAL_BYTES} bytes")]
     Serial,
@@ -109,7 +118,10 @@ pub struct Leaf {
 
 impl Leaf {
     /// Reads a certificate that the authority of this role signed.
-    pub(super) fn read_as(
+    ///
+    /// # Errors
+    /// It is not one that this authority would sign.
+    pub fn read_as(
         der: &CertificateDer<'_>,
         role: Role,
         trust_domain: &TrustDomain,
@@ -125,6 +137,7 @@ impl Leaf {
         if !role.issues(principal.kind) {
             return Err(InvalidLeaf::Kind { role, kind: principal.kind });
         }
+        check_usages(&certificate, principal.kind)?;
         let serial: [u8; SERIAL_BYTES] =
             certificate.raw_serial().try_into().map_err(|_| InvalidLeaf::Serial)?;
         let (not_before_s, not_after_s) = validity(&certificate)?;
@@ -139,6 +152,41 @@ impl Leaf {
         })
     }
 
+    /// Reads a certificate of somebody else that is pinned for `principal`: of what it says only its key and its life
+    /// count. The fingerprint, cut to length, takes the place of the serial number.
+    ///
+    /// # Errors
+    /// It is no certificate.
+    pub fn read_pinned(
+        der: &CertificateDer<'_>,
+        fingerprint: [u8; 32],
+        principal: Principal,
+    ) -> Result<Self, InvalidLeaf> {
+        let certificate = parse(der)?;
+        let (not_before_s, not_after_s) = validity(&certificate)?;
+        let mut serial = [0; SERIAL_BYTES];
+        for (to, from) in serial.iter_mut().zip(fingerprint) {
+            *to = from;
+        }
+        Ok(Self {
+            principal,
+            serial: Serial(serial),
+            spki_sha256: sha256(certificate.public_key().raw),
+            not_before_s,
+            not_after_s,
+            authority: Role::Client,
+            server_names: Vec::new(),
+        })
+    }
+
+    /// The start and end of any certificate's life, Unix seconds.
+    ///
+    /// # Errors
+    /// It is no certificate.
+    pub fn life_s(der: &CertificateDer<'_>) -> Result<(u64, u64), InvalidLeaf> {
+        validity(&parse(der)?)
+    }
+
     /// Whether the certificate is within its life.
     pub fn is_valid_at(&self, now_s: u64) -> bool {
         (self.not_before_s..=self.not_after_s).contains(&now_s)
@@ -148,6 +196,35 @@ impl Leaf {
     pub fn half_life_s(&self) -> u64 {
         self.not_before_s + self.not_after_s.saturating_sub(self.not_before_s) / 2
     }
+}
+
+/// The usages of a kind are all there and no others, but for the kind's own in certificates of the first version.
+fn check_usages(certificate: &X509Certificate<'_>, kind: Kind) -> Result<(), InvalidLeaf> {
+    let wrong = || InvalidLeaf::Usage(kind);
+    let usages = certificate.extended_key_usage().map_err(|_| InvalidLeaf::Malformed)?;
+    let usages = usages.ok_or_else(wrong)?.value;
+    let profile = Profile::of(kind);
+    let standard = (usages.client_auth, usages.server_auth, usages.code_signing);
+    if usages.any || standard != (profile.client_auth, profile.server_auth, profile.code_signing) {
+        return Err(wrong());
+    }
+    let mut named = !profile.kind_usage_required;
+    for usage in &usages.other {
+        match Kind::ALL.into_iter().find(|kind| is_oid(usage.as_bytes(), &kind_oid(*kind))) {
+            Some(named_kind) if named_kind == kind => named = true,
+            Some(_) => return Err(wrong()),
+            // Another usage of ours, such as that of the trust object's signer, or one of others.
+            None => {}
+        }
+    }
+    if named { Ok(()) } else { Err(wrong()) }
+}
+
+/// SHA-256.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    out
 }
 
 /// One certificate and nothing after it.
@@ -208,6 +285,9 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 }
 
 /// The principal of a certificate that one holds oneself, such as the command line's own: nothing else is checked.
+///
+/// # Errors
+/// It is not one certificate with one principal.
 pub fn own_principal(der: &CertificateDer<'_>) -> Result<Principal, InvalidLeaf> {
     principal(&parse(der)?)
 }
