@@ -33,6 +33,10 @@ use super::{
 use crate::authority::Leaf;
 
 /// What must be durable before an answer leaves.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command has a few of them, for as long as it is carried out"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Give the tenant its key, unless it has one.
