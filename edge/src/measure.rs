@@ -1,9 +1,10 @@
-//! What this machine runs, measured: the agent extends one register with its own program and with files that its maker names,
-//! keeps a log of it, and reads the firmware's log where it may. The quote proves the registers; the log says what they are
-//! made of.
+//! What this machine runs, measured: the agent extends one register with its own program and with files that its maker
+//! names, keeps a log of it, and reads the firmware's log where it may. The quote proves the registers; the log says what
+//! they are made of.
 //!
-//! A program that measures itself proves little: what took its place would measure what it likes. It tells honest devices of
-//! one release from those of another. What a device cannot lie about is measured by firmware and boot loader before it runs.
+//! A program that measures itself proves little: what took its place would measure what it likes. It tells honest devices
+//! of one release from those of another. What a device cannot lie about is measured by firmware and boot loader before it
+//! runs.
 
 use std::{
     collections::BTreeMap,

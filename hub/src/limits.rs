@@ -172,7 +172,7 @@ pub const INPUT_LINES_AHEAD_MAX: usize = 64;
 /// Silence after which `muster sub --retained-only` takes it that all retained messages have come.
 pub const RETAINED_SILENCE_TIME: Duration = Duration::from_secs(1);
 /// Largest manifest that is imported, in bytes.
-pub const MANIFEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Most rows of a manifest: what one tenant may list.
 pub const MANIFEST_ROWS_MAX: usize = 200_000;
 /// Rows of a manifest that are sent at once; with every cell at its bound they fit [`API_LIST_BYTES_MAX`].

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -35,16 +35,16 @@ impl Manifest {
             let next = format!("give it a head of some of {}, and one chip in a line", COLUMNS.join(", "));
             Complaint::new(Exit::Usage, format!("read the manifest {}", path.display()), why, next)
         };
-        let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let long = file.metadata().is_ok_and(|file| file.len() > MANIFEST_BYTES_MAX);
+        let long = fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len() > MANIFEST_BYTES_MAX;
         if long {
             return Err(wrong(format!("it has more than {MANIFEST_BYTES_MAX} bytes; split it")));
         }
+        let text = fs::read(path).map_err(|error| wrong(error.to_string()))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .flexible(true)
             .comment(Some(b'#'))
-            .from_reader(file);
+            .from_reader(text.as_slice());
         let head: Vec<String> = reader
             .headers()
             .map_err(|error| wrong(error.to_string()))?
@@ -59,9 +59,9 @@ impl Manifest {
         let mut issuers = Issuers { beside: path.parent().map(Path::to_owned), known: BTreeMap::new() };
         let mut seen = BTreeMap::new();
         let mut manifest = Self::default();
-        for record in reader.records() {
-            let record = record.map_err(|error| wrong(error.to_string()))?;
-            let line = record.position().map_or(0, csv::Position::line);
+        let (mut record, mut lines) = (csv::StringRecord::new(), Lines::default());
+        while reader.read_record(&mut record).map_err(|error| wrong(error.to_string()))? {
+            let line = lines.ending_at(&text, reader.position().byte());
             if manifest.rows.len() + manifest.reports.len() >= MANIFEST_ROWS_MAX {
                 return Err(wrong(format!("it has more than {MANIFEST_ROWS_MAX} rows; split it")));
             }
@@ -110,6 +110,25 @@ impl Manifest {
     }
 }
 
+/// Counts lines. The reader's own count is where it began to look: before blank lines and remarks, and between the two
+/// characters of a line's end.
+#[derive(Debug, Default)]
+struct Lines {
+    counted: usize,
+    ends: u64,
+}
+
+impl Lines {
+    /// The line that ends, with its end or without, at this place; places only grow.
+    fn ending_at(&mut self, text: &[u8], place: u64) -> u64 {
+        let place = usize::try_from(place).unwrap_or(usize::MAX).min(text.len());
+        let read = text.get(self.counted..place).unwrap_or_default();
+        self.ends += read.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = place;
+        self.ends + u64::from(read.last() != Some(&b'\n'))
+    }
+}
+
 /// The hash of an issuer's key, from a text that is one or names a file with its certificate.
 pub(super) fn issuer_hash(text: &str, beside: Option<&Path>) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
@@ -153,7 +172,7 @@ mod tests {
     fn read(text: &str) -> Result<Manifest, Complaint> {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("delivery.csv");
-        std::fs::write(&path, text).expect("written");
+        fs::write(&path, text).expect("written");
         Manifest::read(&path, None)
     }
 

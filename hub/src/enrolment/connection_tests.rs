@@ -365,6 +365,49 @@ fn malformed_frames_are_refused_and_the_connection_is_closed() {
 }
 
 #[test]
+fn oversized_truncated_and_random_frames_get_a_refusal_or_silence_and_never_a_certificate() {
+    story(async |hub| {
+        let whole = DeviceFrame::Begin(TestDevice::new(1).begin()).encode();
+        let mut attacks = vec![
+            [&16_385u32.to_be_bytes()[..], &[0; 64]].concat(),
+            [&u32::MAX.to_be_bytes()[..], &[0; 64]].concat(),
+            [&16_384u32.to_be_bytes()[..], &vec![0xa1; 16_384]].concat(),
+        ];
+        // Cut anywhere, with a length that says so: the map ends early.
+        for cut in (5..whole.len()).step_by(97) {
+            let length = u32::try_from(cut - 4).expect("short").to_be_bytes();
+            attacks.push([&length[..], &whole[4..cut]].concat());
+        }
+        let mut state = 7u64;
+        for _ in 0..200 {
+            let mut bytes = whole.clone();
+            for _ in 0..8 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let place = 4 + usize::try_from(state >> 33).expect("fits") % (bytes.len() - 4);
+                bytes[place] ^= 1 | (state >> 24) as u8;
+            }
+            attacks.push(bytes);
+        }
+        for bytes in attacks {
+            let mut line = hub.connect(HERE, None);
+            tokio::io::AsyncWriteExt::write_all(&mut line.stream, &bytes).await.expect("sent");
+            let answer = line.receive().await;
+            assert!(matches!(answer, HubFrame::Refused(_)), "{answer:?}");
+        }
+        // One that stops in the middle of a frame is let go without an answer.
+        let mut line = hub.connect(HERE, None);
+        tokio::io::AsyncWriteExt::write_all(&mut line.stream, &whole[..whole.len() / 2]).await.expect("sent");
+        tokio::io::AsyncWriteExt::shutdown(&mut line.stream).await.expect("closed");
+        assert!(line.is_closed().await);
+        assert_eq!(hub.counters.counted().issued, 0);
+        // The hub is none the worse for it; who made the noise has to wait a moment.
+        hub.clock.passed_ms.fetch_add(60_000, Ordering::Relaxed);
+        let claim = hub.claim("lab").await;
+        hub.enrol(&mut TestDevice::claiming(9, &claim)).await;
+    });
+}
+
+#[test]
 fn a_hub_without_a_registry_says_that_it_is_unavailable() {
     actix::System::new().block_on(async {
         let handle = EnrolmentHandle::new(|| None, Counters::default());

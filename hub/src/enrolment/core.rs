@@ -100,12 +100,7 @@ pub struct Grant<W> {
     pub reply: HubFrame,
 }
 
-/// What the second frame of an exchange is judged by.
-enum Pending {
-    Enrolment(Box<PendingEnrolment>),
-    Renewal(Box<PendingRenewal>),
-}
-
+/// What the second frame of a first enrolment is judged by.
 struct PendingEnrolment {
     claimant: Claimant,
     tenant: TenantId,
@@ -115,6 +110,7 @@ struct PendingEnrolment {
     secret: Zeroizing<[u8; 32]>,
 }
 
+/// What the second frame of a renewal is judged by.
 struct PendingRenewal {
     candidate: RenewCandidate,
     ak_public: TpmtPublic,
@@ -133,7 +129,9 @@ pub struct Enrolment {
     random: Random,
     begins: SourceAllowances,
     renewals: Allowance,
-    sessions: Sessions<Pending>,
+    sessions: Sessions<Box<PendingEnrolment>>,
+    /// Those of renewals have room of their own, which strangers cannot use up.
+    renewing: Sessions<Box<PendingRenewal>>,
 }
 
 impl Enrolment {
@@ -148,6 +146,7 @@ impl Enrolment {
             begins: SourceAllowances::new(begins, source, SOURCES_MAX, now),
             renewals: Allowance::new(renewals, now),
             sessions: Sessions::new(SESSIONS_MAX),
+            renewing: Sessions::new(SESSIONS_MAX),
         }
     }
 
@@ -157,7 +156,7 @@ impl Enrolment {
     /// The first check that fails.
     pub fn begin(&mut self, now: Now, source: IpAddr, begin: Begin) -> Result<Claimant, Refusal> {
         self.begins.take(source, now.instant).map_err(limited)?;
-        self.check_room(now)?;
+        check_room(&mut self.sessions, now)?;
         let candidate = check_begin(&begin, &self.policy.roots, now.unix_s).map_err(|rejection| {
             let shown = TpmtPublic::parse(&begin.ek_public).ok();
             Refusal { rejection, ek_hash: shown.map(|ek| verifier::ek_hash(&ek)) }
@@ -210,7 +209,7 @@ impl Enrolment {
         let Ownership { tenant, registers, .. } = ownership;
         let pcr_selection = registers.clone();
         let pending = PendingEnrolment { claimant, tenant, registers, nonce, secret };
-        self.wait(session, exporter, Pending::Enrolment(Box::new(pending)), now)?;
+        wait(&mut self.sessions, session, exporter, Box::new(pending), now)?;
         Ok(HubFrame::Challenge(Challenge {
             session,
             nonce,
@@ -230,11 +229,7 @@ impl Enrolment {
         exporter: &[u8; 32],
         finish: &Finish,
     ) -> Result<Grant<Enrol>, Refusal> {
-        let pending = match self.sessions.take(&finish.session, exporter, now.instant) {
-            Ok(Pending::Enrolment(pending)) => pending,
-            Ok(Pending::Renewal(_)) => return Err(out_of_order().into()),
-            Err(code) => return Err(no_session(code).into()),
-        };
+        let pending = self.sessions.take(&finish.session, exporter, now.instant).map_err(no_session)?;
         let ek_hash = Some(pending.claimant.owner.ek_hash);
         let expected = Expected {
             nonce: pending.nonce,
@@ -263,7 +258,7 @@ impl Enrolment {
     ) -> Result<HubFrame, Refusal> {
         let of_chip = |rejection| Refusal { rejection, ek_hash: Some(device.ek_hash) };
         self.renewals.take(now.instant).map_err(limited).map_err(of_chip)?;
-        self.check_room(now)?;
+        check_room(&mut self.renewing, now)?;
         let candidate = check_renew_begin(&begin).map_err(of_chip)?;
         let ak_public = TpmtPublic::parse(&device.ak_public).map_err(|error| {
             let detail = format!("the registry's attestation key of this device would {error}");
@@ -281,7 +276,7 @@ impl Enrolment {
             registers: registers.clone(),
             nonce,
         };
-        self.wait(session, exporter, Pending::Renewal(Box::new(pending)), now)?;
+        wait(&mut self.renewing, session, exporter, Box::new(pending), now)?;
         Ok(HubFrame::RenewChallenge(RenewChallenge { session, nonce, pcr_selection: registers }))
     }
 
@@ -295,11 +290,7 @@ impl Enrolment {
         exporter: &[u8; 32],
         finish: &RenewFinish,
     ) -> Result<Grant<Renewed>, Refusal> {
-        let pending = match self.sessions.take(&finish.session, exporter, now.instant) {
-            Ok(Pending::Renewal(pending)) => pending,
-            Ok(Pending::Enrolment(_)) => return Err(out_of_order().into()),
-            Err(code) => return Err(no_session(code).into()),
-        };
+        let pending = self.renewing.take(&finish.session, exporter, now.instant).map_err(no_session)?;
         let ek_hash = Some(pending.ek_hash);
         let expected = RenewExpected {
             nonce: pending.nonce,
@@ -313,7 +304,7 @@ impl Enrolment {
 
     /// How many exchanges wait for their second frame.
     pub fn pending(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() + self.renewing.len()
     }
 
     fn grant_enrolment(
@@ -407,21 +398,21 @@ impl Enrolment {
             hub_time_s: now.unix_s,
         })
     }
+}
 
-    fn check_room(&mut self, now: Now) -> Result<(), Rejection> {
-        if self.sessions.has_room(now.instant) { Ok(()) } else { Err(busy()) }
-    }
+fn check_room<T>(sessions: &mut Sessions<T>, now: Now) -> Result<(), Rejection> {
+    if sessions.has_room(now.instant) { Ok(()) } else { Err(busy()) }
+}
 
-    fn wait(
-        &mut self,
-        session: [u8; 16],
-        exporter: &[u8; 32],
-        pending: Pending,
-        now: Now,
-    ) -> Result<(), Rejection> {
-        let waits = self.sessions.insert(session, *exporter, pending, now.instant);
-        if waits { Ok(()) } else { Err(busy()) }
-    }
+fn wait<T>(
+    sessions: &mut Sessions<T>,
+    session: [u8; 16],
+    exporter: &[u8; 32],
+    pending: T,
+    now: Now,
+) -> Result<(), Rejection> {
+    let waits = sessions.insert(session, *exporter, pending, now.instant);
+    if waits { Ok(()) } else { Err(busy()) }
 }
 
 /// Half of what a certificate has to live, give or take a tenth, so that devices enrolled together renew apart.
@@ -461,10 +452,10 @@ fn no_session(code: RefusalCode) -> Rejection {
     refuse(code, detail)
 }
 
-fn out_of_order() -> Rejection {
-    refuse(RefusalCode::Malformed, "the frame does not answer the challenge that was sent")
-}
-
 #[cfg(test)]
 #[path = "core_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "attacks.rs"]
+mod attacks;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Most exchanges that wait for their second frame; one takes about two kilobytes.
+/// Most exchanges that wait for their second frame, first enrolments and renewals each; one takes about two kilobytes.
 pub const SESSIONS_MAX: usize = 4_096;
 /// How long an exchange waits for its second frame.
 pub const SESSION_TTL: Duration = Duration::from_secs(60);

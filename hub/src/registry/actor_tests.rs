@@ -226,8 +226,8 @@ fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
                 trust_clock,
                 trust_domain: "muster.example".parse().expect("domain"),
                 ended: Arc::new(|_| {}),
-                random: Arc::new(random::counting),
                 pins: Pins::default(),
+                random: Arc::new(random::counting),
             };
             Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
         };

@@ -34,19 +34,22 @@ pub enum AlarmKind {
     BarredChip,
     /// A second device claims an identity that is taken; it is held.
     IdentityHeld,
+    /// A device measured what its tenant has not accepted.
+    UnknownMeasurements,
     /// The hub's own clock is behind the time that it knew before.
     ClockSetBack,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SilentReboots,
         Self::Rollback,
         Self::Clone,
         Self::Cleared,
         Self::BarredChip,
         Self::IdentityHeld,
+        Self::UnknownMeasurements,
         Self::ClockSetBack,
     ];
 
@@ -59,6 +62,7 @@ impl AlarmKind {
             Self::Cleared => "cleared",
             Self::BarredChip => "barred_chip",
             Self::IdentityHeld => "identity_held",
+            Self::UnknownMeasurements => "unknown_measurements",
             Self::ClockSetBack => "clock_set_back",
         }
     }

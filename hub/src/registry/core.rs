@@ -308,6 +308,9 @@ impl Registry {
         }
         let life = life.quoted(now_s, quote);
         self.settle(&chip, &ownership, measured, effects);
+        if let Some(replaced) = &life.replaces {
+            self.inherit_name(replaced, &chip.device, effects);
+        }
         self.connections.insert(chip.device.clone(), 0);
         // A claim that this chip used before is written again: the commit that used it up may not have been stored.
         if let Some(claim) = chip.claim.as_deref().and_then(|text| self.claim(text))
@@ -340,7 +343,8 @@ impl Registry {
     /// Writes a renewal. The certificate that was presented stays valid until the new one has connected.
     ///
     /// # Errors
-    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not accept.
+    /// The device is unknown, presented a certificate that is not one of its two, or measured what its tenant does not
+    /// accept.
     pub fn renewed(
         &mut self,
         now_s: u64,

@@ -43,8 +43,8 @@ pub struct Candidate {
     pub csr_hash: [u8; 32],
 }
 
-/// Checks the claims, in this order: endorsement certificate and chain if there is one, its key and template, attestation key,
-/// identity key, signing request. `now_unix_s` is seconds since 1970.
+/// Checks the claims, in this order: endorsement certificate and chain if there is one, its key and template, attestation
+/// key, identity key, signing request. `now_unix_s` is seconds since 1970.
 ///
 /// # Errors
 /// The first check that fails.

@@ -7,9 +7,9 @@ use muster_schemas::enrolment::{Event, RefusalCode};
 use super::Rejection;
 use crate::{limits::EVENTS_COUNT_MAX, name::sha256};
 
-/// The values that `events` lead to in the registers of `selection`, each starting at zero as after a reset. A register that no
-/// event is of is left out: firmware may keep no log, or none that the device may read, and the quote proves the value all
-/// the same.
+/// The values that `events` lead to in the registers of `selection`, each starting at zero as after a reset. A register
+/// that no event is of is left out: firmware may keep no log, or none that the device may read, and the quote proves the
+/// value all the same.
 ///
 /// # Errors
 /// `EventLogMismatch` when there are too many events, or one is of a register outside the selection: no quote would

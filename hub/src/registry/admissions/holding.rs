@@ -6,11 +6,13 @@ use muster_schemas::{DeviceId, TenantId};
 use super::{
     AdmissionRow,
     row::{
-        Decision, Held, HeldReason, Identity, Listed, Measured, MeasurementMode, Profile, Registers, Verdict,
+        ChipName, Decision, Held, HeldReason, Identity, Listed, Measured, MeasurementMode, Profile,
+        Registers, Verdict,
     },
 };
 use crate::registry::{
     actor::RegistryActor,
+    alarm::AlarmKind,
     core::{Effect, Registry},
     limits::{HELD_KEPT_S, HELD_PER_TENANT_MAX},
     message::{Bound, FindOwner, OwnerRefusal, Ownership, Refusal, Title},
@@ -98,6 +100,7 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<Measured, OwnerRefusal> {
         let (measured, mode) = self.judge(now_s, &ownership.tenant, registers);
+        self.watch(now_s, (&ownership.tenant, &chip.device), &measured, effects);
         if mode == MeasurementMode::Enforce && measured.verdict == Verdict::Unknown {
             let indices = measured.registers.0.keys().copied().collect();
             self.hold(now_s, chip, ownership, measured, HeldReason::Measurements, effects)?;
@@ -110,6 +113,11 @@ impl Registry {
             return Ok(measured);
         };
         self.hold(now_s, chip, ownership, measured, reason.clone(), effects)?;
+        if matches!(reason, HeldReason::Identity { .. }) {
+            let of = (Some(ownership.tenant.clone()), Some(chip.device.clone()));
+            let detail = format!("{reason}; it is held until somebody looks: `muster device pending`");
+            self.raise(now_s, of, AlarmKind::IdentityHeld, detail, effects);
+        }
         Err(OwnerRefusal::Held(reason))
     }
 
@@ -144,6 +152,7 @@ impl Registry {
                 .mac
                 .or_else(|| listed.as_ref().and_then(|listed| listed.mac))
                 .or_else(|| before.and_then(|before| before.mac)),
+            certificate: chip.shown.certificate.clone(),
             measured,
         };
         for identity in profile.identities() {
@@ -157,11 +166,48 @@ impl Registry {
         }
     }
 
-    /// Forgets what is known of a device, for when it leaves its tenant or another takes its place.
-    pub fn forget_profile(&mut self, device: &DeviceId, effects: &mut Vec<Effect>) {
+    /// Forgets a chip that its tenant lets go: what is known of it, that it is on the tenant's list, and that it waits.
+    /// Otherwise the list would bring it back.
+    pub(in crate::registry) fn forget_chip(
+        &mut self,
+        tenant: &TenantId,
+        device: &DeviceId,
+        ek_hash: [u8; 32],
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut names = vec![ChipName::EkHash(ek_hash)];
         if let Some(profile) = self.admissions.remove_profile(device) {
+            names.extend(profile.certificate.clone());
             effects.push(Effect::Delete(Row::from(AdmissionRow::Profile(profile)).key()));
         }
+        for chip in names {
+            let theirs = self.admissions.listed.get(&chip).is_some_and(|listed| listed.tenant == *tenant);
+            if theirs && let Some(listed) = self.admissions.remove_listed(&chip) {
+                effects.push(Effect::Delete(Row::from(AdmissionRow::Listed(listed)).key()));
+            }
+        }
+        let theirs = self.admissions.held.get(device).is_some_and(|held| held.tenant == *tenant);
+        if theirs && let Some(held) = self.admissions.remove_held(device) {
+            effects.push(Effect::Delete(Row::from(AdmissionRow::Held(held)).key()));
+        }
+    }
+
+    /// Gives the name of a device that was replaced to the one that came in its place, unless that one has a name.
+    pub(in crate::registry) fn inherit_name(
+        &mut self,
+        from: &DeviceId,
+        to: &DeviceId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(old), Some(new)) = (self.admissions.profile(from), self.admissions.profile(to)) else {
+            return;
+        };
+        if old.tenant != new.tenant || new.name.is_some() || old.name.is_none() {
+            return;
+        }
+        let heir = Profile { name: old.name.clone(), ..new.clone() };
+        self.put(Row::from(AdmissionRow::Profile(Profile { name: None, ..old.clone() })), effects);
+        self.put(Row::from(AdmissionRow::Profile(heir)), effects);
     }
 
     /// The devices of a tenant that are held, by id.

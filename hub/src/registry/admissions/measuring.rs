@@ -9,6 +9,7 @@ use super::{
 };
 use crate::registry::{
     actor::RegistryActor,
+    alarm::AlarmKind,
     core::{Effect, Registry},
     limits::{ACCEPTED_PER_TENANT_MAX, LABEL_BYTES_MAX},
     message::{Bound, Refusal},
@@ -87,6 +88,26 @@ impl Registry {
         (Measured { registers, verdict, at_s: now_s }, mode)
     }
 
+    /// Raises an alarm over measurements that nobody accepted.
+    pub(in crate::registry) fn watch(
+        &mut self,
+        now_s: u64,
+        (tenant, device): (&TenantId, &DeviceId),
+        measured: &Measured,
+        effects: &mut Vec<Effect>,
+    ) {
+        if measured.verdict != Verdict::Unknown {
+            return;
+        }
+        let indices: Vec<String> = measured.registers.0.keys().map(u8::to_string).collect();
+        let detail = format!(
+            "registers {} hold what the tenant has not accepted; `muster measurement accept --device` accepts it",
+            indices.join(", ")
+        );
+        let of = (Some(tenant.clone()), Some(device.clone()));
+        self.raise(now_s, of, AlarmKind::UnknownMeasurements, detail, effects);
+    }
+
     /// Every register that the policy names has to be covered by accepted rows all of whose registers are as quoted: so
     /// firmware and software may be accepted each by itself, and no row counts in part.
     fn verdict(&self, tenant: &TenantId, named: &[u8], quoted: &Registers) -> Verdict {
@@ -115,6 +136,7 @@ impl Registry {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Refusal> {
         let (measured, mode) = self.judge(now_s, tenant, registers);
+        self.watch(now_s, (tenant, device), &measured, effects);
         let refused = mode == MeasurementMode::Enforce && measured.verdict == Verdict::Unknown;
         let profile = match self.admissions.profile(device).filter(|profile| profile.tenant == *tenant) {
             Some(profile) => Profile { measured, ..profile.clone() },
@@ -124,6 +146,7 @@ impl Registry {
                 name: None,
                 serial_number: None,
                 mac: None,
+                certificate: None,
                 measured,
             },
         };

@@ -245,6 +245,9 @@ pub struct Profile {
     /// Its hardware address, likewise.
     #[serde(default)]
     pub mac: Option<Mac>,
+    /// The name of its chip by its endorsement certificate, if it has one.
+    #[serde(default)]
+    pub certificate: Option<ChipName>,
     /// What it measured at its last quote.
     pub measured: Measured,
 }

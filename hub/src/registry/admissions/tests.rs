@@ -1,3 +1,4 @@
+use muster_schemas::DeviceId;
 use muster_tpm::{endorsement::TpmClass, verifier::device_id};
 
 use super::{
@@ -13,8 +14,9 @@ use super::{
 use crate::{
     authority::Serial,
     registry::{
+        alarm::{AlarmKind, ListAlarms},
         core::{Effect, Registry},
-        life::QuoteFacts,
+        life::{ChangeDevice, DeviceChange, QuoteFacts},
         limits::{HELD_KEPT_S, HELD_PER_TENANT_MAX},
         message::{
             CreateClaim, CreateTenant, Enrol, Enrolled, FindOwner, OwnerRefusal, Refusal, Renewed, Shown,
@@ -189,6 +191,18 @@ impl Story {
         held.into_iter().map(|held| (held.device.to_string(), held.reason, held.decision)).collect()
     }
 
+    fn change(&mut self, number: u16, change: DeviceChange) {
+        let by = ("spiffe://muster.example/t/operator/user/ada".to_owned(), true);
+        let (tenant, device) = (id("acme"), chip(number).device);
+        let command = ChangeDevice { tenant, device, change, by, why: "a test".to_owned() };
+        self.registry.change_device(self.now_s, command, &mut self.effects).expect("changed");
+    }
+
+    fn alarms(&self) -> Vec<(AlarmKind, DeviceId)> {
+        let alarms = self.registry.alarms(&ListAlarms { of: Some(id("acme")), ..ListAlarms::default() });
+        alarms.into_iter().map(|alarm| (alarm.kind, alarm.device.expect("of a device"))).collect()
+    }
+
     /// Goes on with what a restart loads.
     fn restart(&mut self) {
         let mut rows = std::collections::BTreeMap::new();
@@ -341,6 +355,7 @@ fn a_second_chip_that_claims_a_known_serial_number_is_held_and_the_first_goes_on
     let Err(OwnerRefusal::Held(HeldReason::Identity { holder, claims })) = held else { panic!("{held:?}") };
     assert_eq!(holder, Some(chip(1).device));
     assert!(claims.contains("PMP-17"), "{claims}");
+    assert_eq!(story.alarms(), [(AlarmKind::IdentityHeld, chip(2).device)]);
     // The first is what it was, also when it enrols again.
     story.restart();
     story.enrol(numbered(chip(1), "PMP-17")).expect("enrolled again");
@@ -367,6 +382,13 @@ fn an_approval_of_one_serial_number_is_none_of_the_next() {
     story.decide(3, true).expect("approved");
     assert!(story.enrol(numbered(chip(3), "PMP-18")).is_err());
     assert!(story.held().iter().all(|(_, _, decision)| *decision == Decision::Waiting), "{:?}", story.held());
+    // Nor is one of a claim: whoever was approved as one device does not enrol as the next.
+    let code = story.claim("acme", true);
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-40")).is_err());
+    story.decide(4, true).expect("approved");
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-41")).is_err());
+    story.decide(4, true).expect("approved");
+    assert!(story.enrol(numbered(claiming(4, &code), "PMP-41")).is_ok());
 }
 
 #[test]
@@ -407,6 +429,34 @@ fn a_retired_device_keeps_no_identity_from_its_successor() {
 }
 
 #[test]
+fn a_released_chip_is_off_the_list_too_and_does_not_come_back_by_itself() {
+    let mut story = Story::begin();
+    let bound = Listed { serial_number: Some("PMP-17".to_owned()), ..by_certificate("acme", 1) };
+    story.list(vec![bound, by_key("acme", 2)]);
+    story.enrol(chip(1)).expect("enrolled");
+    story.change(1, DeviceChange::Release);
+    story.restart();
+    assert_eq!(story.owner(&chip(1)), Err(OwnerRefusal::UnknownChip));
+    // What it was belongs to nobody.
+    story.enrol(numbered(chip(2), "PMP-17")).expect("enrolled");
+    let code = story.claim("globex", false);
+    assert_eq!(story.owner(&claiming(1, &code)).expect("owned").0, "globex");
+}
+
+#[test]
+fn a_device_that_comes_in_the_place_of_another_gets_its_name_and_number() {
+    let mut story = Story::begin();
+    story.list(vec![Listed { name: Some(id("north")), ..by_key("acme", 1) }]);
+    story.enrol(numbered(chip(1), "PMP-17")).expect("enrolled");
+    story.change(1, DeviceChange::Replace { with: chip(2).ek_hash });
+    story.enrol(numbered(chip(2), "PMP-17")).expect("enrolled in its place");
+    story.restart();
+    let profile = |number| story.registry.admissions.profile(&chip(number).device).expect("known");
+    assert_eq!((profile(1).name.clone(), profile(2).name.clone()), (None, Some(id("north"))));
+    assert_eq!(profile(2).serial_number.as_deref(), Some("PMP-17"));
+}
+
+#[test]
 fn measurements_are_judged_by_the_tenants_policy() {
     let mut story = Story::begin();
     story.list(vec![by_key("acme", 1), by_key("acme", 2)]);
@@ -417,6 +467,7 @@ fn measurements_are_judged_by_the_tenants_policy() {
     story.policy(|policy| policy.measurements = Some(MeasurementMode::Monitor));
     let monitored = story.enrol_measured(chip(1), known.clone()).expect("enrolled");
     assert_eq!(monitored.verdict, Verdict::Unknown);
+    assert_eq!(story.alarms(), [(AlarmKind::UnknownMeasurements, chip(1).device)]);
     story.accept_of(1, "release 5").expect("accepted");
     let accepted = story.enrol_measured(chip(1), known.clone()).expect("enrolled");
     assert_eq!(accepted.verdict, Verdict::Accepted("release 5".to_owned()));

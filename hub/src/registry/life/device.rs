@@ -157,6 +157,7 @@ impl Registry {
         let Device { id, tenant, ek_hash, model, enrolled_at_s, .. } = device.clone();
         let key = Row::Device(device.clone()).key();
         self.remove_device(&id);
+        self.forget_chip(&tenant, &id, ek_hash, effects);
         self.connections.remove(&id);
         effects.push(Effect::Delete(key));
         let theirs = |(_, row): &(&(TenantId, u64, DeviceId), &Released)| row.tenant == tenant;
