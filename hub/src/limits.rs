@@ -132,6 +132,8 @@ pub const SYS_INTERVAL_S_MAX: u64 = 3_600;
 pub const KICK_REASON_BYTES_MAX: usize = 256;
 /// How long one call may trace. Then the caller asks again, and is looked up again.
 pub const TRACE_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often the caller of an answer that takes a while is looked up again.
+pub const CALLER_LOOKED_UP_TIME: Duration = Duration::from_secs(3);
 /// How often a trace says that it is there while nothing happens.
 pub const TRACE_SIGN_OF_LIFE_TIME: Duration = Duration::from_secs(5);
 /// Most packets of a trace that leave as one piece.

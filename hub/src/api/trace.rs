@@ -5,7 +5,7 @@
 
 use std::{
     convert::Infallible,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -18,10 +18,10 @@ use data_encoding::HEXLOWER;
 use muster_broker::{Direction, TraceTarget, Traced, TracedPacket, Tracing};
 use muster_schemas::{TenantId, api::TraceLine};
 use serde::Deserialize;
-use tokio::time::{Interval, Sleep, interval, sleep};
+use tokio::time::{Interval, interval, sleep, timeout};
 
 use super::{Api, caller::Caller, error::ApiError, inspection::filter_of};
-use crate::limits::{TRACE_PIECE_LINES_MAX, TRACE_SIGN_OF_LIFE_TIME, TRACE_TIME_MAX};
+use crate::limits::{CALLER_LOOKED_UP_TIME, TRACE_PIECE_LINES_MAX, TRACE_SIGN_OF_LIFE_TIME, TRACE_TIME_MAX};
 
 /// The parameters of `trace`.
 #[derive(Deserialize)]
@@ -51,8 +51,16 @@ pub(super) async fn trace(
     };
     let tracing = api.inspector(&tenant)?.trace(target.clone(), payload)?;
     tracing::info!(tenant = %tenant, by = %caller.principal(), ?target, payload, "trace begun");
-    let lines =
-        Lines { tracing, alive: interval(TRACE_SIGN_OF_LIFE_TIME), over: Box::pin(sleep(TRACE_TIME_MAX)) };
+    let over = Box::pin(async move {
+        // Who may not act any more sees no more, and nobody sees for longer than one call may take.
+        let removed = async {
+            while caller.is_admitted(&api).await {
+                sleep(CALLER_LOOKED_UP_TIME).await;
+            }
+        };
+        let _ = timeout(TRACE_TIME_MAX, removed).await;
+    });
+    let lines = Lines { tracing, alive: interval(TRACE_SIGN_OF_LIFE_TIME), over };
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(lines))
 }
 
@@ -60,7 +68,8 @@ pub(super) async fn trace(
 struct Lines {
     tracing: Tracing,
     alive: Interval,
-    over: Pin<Box<Sleep>>,
+    /// Ready when the caller is to see no more.
+    over: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 impl MessageBody for Lines {
@@ -71,7 +80,7 @@ impl MessageBody for Lines {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
-        if pin!(&mut self.over).poll(cx).is_ready() {
+        if self.over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
         let mut piece = Vec::new();
