@@ -18,25 +18,17 @@ pub(super) struct PeerLeaf(pub(super) Option<Leaf>);
 
 /// A principal that the registry admits, at this request.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
-    principal: Principal,
-    proof: Proof,
-}
+pub(super) struct Caller(Principal);
 
 impl Caller {
     /// Who it is.
     pub(super) fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// Whether it still may act: for answers that take a while.
-    pub(super) async fn is_admitted(&self, api: &Api) -> bool {
-        admit(api, self.proof.clone()).await.is_ok()
+        &self.0
     }
 
     /// Whether the hub may be administered.
     pub(super) fn operator(&self) -> Result<(), ApiError> {
-        if self.principal.is_operator() {
+        if self.0.is_operator() {
             return Ok(());
         }
         Err(ApiError::forbidden(
@@ -47,21 +39,21 @@ impl Caller {
 
     /// Whether the tenant's belongings may be listed: by an operator, and by the tenant's own apps and users.
     pub(super) fn operator_or_member(&self, tenant: &TenantId) -> Result<(), ApiError> {
-        if self.principal.is_operator() { Ok(()) } else { self.member(tenant) }
+        if self.0.is_operator() { Ok(()) } else { self.member(tenant) }
     }
 
     /// Whether the tenant's data may be read: by its own apps and users, and by no operator.
     pub(super) fn member(&self, tenant: &TenantId) -> Result<(), ApiError> {
-        if self.principal.is_operator() {
+        if self.0.is_operator() {
             return Err(ApiError::forbidden(
                 "operators of the hub do not read tenants' data",
                 "call with the identity of one of the tenant's apps",
             ));
         }
-        if self.principal.tenant != *tenant {
+        if self.0.tenant != *tenant {
             return Err(ApiError::tenant_unknown(tenant));
         }
-        match self.principal.kind {
+        match self.0.kind {
             Kind::App | Kind::User => Ok(()),
             _ => Err(ApiError::forbidden(
                 "only apps and users of the tenant may do this",
@@ -89,29 +81,25 @@ impl FromRequest for Caller {
             None => return Box::pin(ready(Err(ApiError::no_certificate()))),
         };
         Box::pin(async move {
-            let principal = admit(&api, proof.clone()).await?;
-            Ok(Self { principal, proof })
+            let admitted = match proof {
+                // Devices speak MQTT. What they do over HTTPS, they do elsewhere.
+                Proof::Certificate(leaf) if leaf.principal.kind == Kind::Device => {
+                    return Err(ApiError::not_admitted(AdmitReason::Kind));
+                }
+                Proof::Certificate(leaf) => api.registry(Admit(leaf)).await?,
+                Proof::Named(principal) => api.registry(AdmitNamed(principal)).await?,
+                Proof::Key { principal, key_hash } => {
+                    let used = api.registry(UseKey { principal, key_hash, counter: None }).await?;
+                    return used
+                        .map(|admitted| Self(admitted.principal))
+                        .map_err(|refusal| ApiError::key_refused(&refusal));
+                }
+            };
+            admitted
+                .map(|admitted| Self(admitted.principal))
+                .map_err(|refusal| ApiError::not_admitted(refusal.reason))
         })
     }
-}
-
-/// Asks the registry whether whom the proof proves may act.
-async fn admit(api: &Api, proof: Proof) -> Result<Principal, ApiError> {
-    let admitted = match proof {
-        // Devices speak MQTT. What they do over HTTPS, they do elsewhere.
-        Proof::Certificate(leaf) if leaf.principal.kind == Kind::Device => {
-            return Err(ApiError::not_admitted(AdmitReason::Kind));
-        }
-        Proof::Certificate(leaf) => api.registry(Admit(leaf)).await?,
-        Proof::Named(principal) => api.registry(AdmitNamed(principal)).await?,
-        Proof::Key { principal, key_hash } => {
-            let used = api.registry(UseKey { principal, key_hash, counter: None }).await?;
-            return used
-                .map(|admitted| admitted.principal)
-                .map_err(|refusal| ApiError::key_refused(&refusal));
-        }
-    };
-    admitted.map(|admitted| admitted.principal).map_err(|refusal| ApiError::not_admitted(refusal.reason))
 }
 
 /// What stands after `Authorization: Bearer`, if there is exactly one such header.
