@@ -104,7 +104,8 @@ mod tests {
 
     use super::*;
 
-    /// CONNECT of MQTT 3.1.1 with the client identifier "d", the user name "acme/d" and the password "secret", and a PINGREQ.
+    /// CONNECT of MQTT 3.1.1 with the client identifier "d", the user name "acme/d" and the password "secret", and a
+    /// PINGREQ.
     const CONNECT: &[u8] =
         b"\x10\x1d\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01d\x00\x06acme/d\x00\x06secret\xc0\x00";
 

@@ -5,13 +5,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use muster_simulators::{
     chip::publish_root,
     hub::{Hub, HubError},
     limits::WAIT_MAX,
-    process::Process,
+    process::{Process, ProcessError},
 };
 use muster_tpm::manufacturer::SimulatedManufacturer;
 use serde_json::Value;
@@ -192,6 +193,22 @@ fn a_removed_app_loses_its_session_and_is_not_let_in_again() {
     place.hub.operate(&["app", "remove", "--tenant", "acme", "view"]).expect("removed");
     listening.wait_line("its end", WAIT_MAX, seen("Received DISCONNECT")).expect("the hub ended it");
     assert!(!place.publish("--cert view.crt --key view.key", "alerts/x").ended_well);
+}
+
+#[test]
+fn a_user_who_is_removed_while_an_answer_goes_on_sees_no_more_within_five_seconds() {
+    let place = Place::open();
+    place.self_signed("ann", 30);
+    let file = place.path("ann.crt").display().to_string();
+    place.hub.operate(&["user", "create", "--tenant", "acme", "ann", "--pin", &file]).expect("pinned");
+    let trace = format!("{}/api/v1/tenants/acme/trace?topic=%23", place.hub.api());
+    let mut curl = Command::new("curl");
+    curl.current_dir(place.folder.path()).args(["-sSN", "--cacert", "ca.pem", "--cert", "ann.crt"]);
+    let mut watching = Process::start("curl", curl.args(["--key", "ann.key", &trace])).expect("it watches");
+    watching.wait_line("a sign of life", WAIT_MAX, |_| Some(())).expect("it goes on");
+    place.hub.operate(&["user", "remove", "--tenant", "acme", "ann"]).expect("removed");
+    let ended = watching.wait_line("nothing", Duration::from_secs(5), |_| None::<()>);
+    assert!(matches!(ended, Err(ProcessError::Ended { .. })), "{ended:?}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The second provider: bearer tokens of an OpenID Connect issuer that the configuration trusts for named tenants. A token is
-//! looked at and forgotten: it is stored nowhere and in no log. It says who calls; whether that user may act is the
+//! The second provider: bearer tokens of an OpenID Connect issuer that the configuration trusts for named tenants. A token
+//! is looked at and forgotten: it is stored nowhere and in no log. It says who calls; whether that user may act is the
 //! registry's to say.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -1,6 +1,6 @@
 //! Passwords at the door of MQTT, for devices that can do nothing else. Checking one costs tens of milliseconds and 19 MiB,
-//! so that guessing is dear; whoever only wants the hub to spend them meets bounds before that: on how often one source and one
-//! name may try, on how many are checked at a time, and on how many wait.
+//! so that guessing is dear; whoever only wants the hub to spend them meets bounds before that: on how often one source and
+//! one name may try, on how many are checked at a time, and on how many wait.
 
 use std::{
     collections::BTreeMap,
