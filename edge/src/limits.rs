@@ -85,5 +85,7 @@ const _: () = assert!(RETRY_FIRST.as_millis() <= 200, "a hub that comes back is 
 pub const AUTHORITY_BYTES_MAX: u64 = 4 * 1_024;
 /// Longest staged approval of firmware, in bytes.
 pub const APPROVAL_BYTES_MAX: u64 = 1_024;
-/// Most approvals that are looked at for one signature. Two are needed: of this release, and of the next.
+/// Most approvals that are looked at for one signature, the newest. Two are needed: of this release, and of the next.
 pub const APPROVALS_MAX: usize = 16;
+/// Most files that are looked at in the folder of approvals.
+pub const APPROVAL_FILES_MAX: usize = 1_024;
