@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use muster_tpm::{
@@ -15,7 +16,7 @@ use muster_tpm::{
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 use tracing::warn;
 
-use crate::limits::{APPROVAL_BYTES_MAX, APPROVALS_MAX, AUTHORITY_BYTES_MAX};
+use crate::limits::{APPROVAL_BYTES_MAX, APPROVAL_FILES_MAX, APPROVALS_MAX, AUTHORITY_BYTES_MAX};
 
 /// How the name of a staged approval ends.
 const APPROVAL: &str = "cbor";
@@ -50,17 +51,19 @@ impl FirmwareBound {
     }
 }
 
-/// The approvals in a folder, by name. What is none is told and passed by; who signed them the TPM looks at.
+/// The newest approvals in a folder. What is none is told and passed by; who signed them the TPM looks at.
 fn staged(folder: &Path) -> Vec<ApprovedPolicy> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries
+    let mut files: Vec<(Option<SystemTime>, PathBuf)> = entries
+        .take(APPROVAL_FILES_MAX)
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == APPROVAL))
-        .take(APPROVALS_MAX)
+        .map(|path| (fs::metadata(&path).and_then(|file| file.modified()).ok(), path))
         .collect();
-    files.sort();
+    files.sort_by(|one, other| other.cmp(one));
+    files.truncate(APPROVALS_MAX);
     let mut staged = Vec::with_capacity(files.len());
-    for file in files {
+    for (_, file) in files {
         let read = read(&file, APPROVAL_BYTES_MAX).map(|bytes| ApprovedPolicy::decode(&bytes));
         match read {
             Some(Ok(policy)) => staged.push(policy),

@@ -102,9 +102,11 @@ const _: () = assert!(
 pub const AUTHORITY_BYTES_MAX: u64 = 4 * 1_024;
 /// Longest staged approval of firmware, in bytes.
 pub const APPROVAL_BYTES_MAX: u64 = 1_024;
-/// Most approvals that are looked at for one signature. Two are needed: of this release, and of the next.
+/// Most approvals that are looked at for one signature, the newest. Two are needed: of this release, and of the next.
 pub const APPROVALS_MAX: usize = 16;
 /// How often the hub is asked for its trust object, give or take a fifth.
 pub const TRUST_FETCH_TIME: Duration = Duration::from_secs(3_600);
 /// When it is asked again after it could not be reached, give or take a fifth.
 pub const TRUST_RETRY_TIME: Duration = Duration::from_secs(60);
+/// Most files that are looked at in the folder of approvals.
+pub const APPROVAL_FILES_MAX: usize = 1_024;

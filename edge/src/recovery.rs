@@ -2,11 +2,18 @@
 //! here: it asks the hub, without a certificate, for the approvals of its class. What comes is staged if the device's own
 //! authority signed it, and nothing else is believed.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use data_encoding::HEXLOWER;
 use muster_schemas::enrolment::{DeviceFrame, HubFrame, Quarantined, Recover};
-use muster_tpm::{device::TpmThread, policy::ApprovedPolicy, policy::FirmwareAuthority};
+use muster_tpm::{
+    device::TpmThread,
+    policy::{ApprovedPolicy, FirmwareAuthority},
+};
 use rustls::ClientConfig;
 use tracing::{debug, info, warn};
 
@@ -38,7 +45,10 @@ impl Recovery {
     pub async fn ask(&self) {
         match self.approvals().await {
             Ok(HubFrame::Quarantined(Quarantined { approvals, .. })) => {
-                let staged = approvals.iter().filter(|file| self.stage(file)).count();
+                let staged = approvals
+                    .iter()
+                    .filter(|file| stage(&self.folder, &self.authority, &self.class, file))
+                    .count();
                 info!(
                     offered = approvals.len(),
                     staged, "quarantined; the hub gives approvals of firmware and nothing else"
@@ -65,39 +75,36 @@ impl Recovery {
             .await?;
         ask_once(&self.hub, Arc::clone(&self.config), &DeviceFrame::Recover(recover)).await
     }
+}
 
-    /// Stages an approval under a name that follows from it. True if it is new here, and our authority's.
-    fn stage(&self, file: &[u8]) -> bool {
-        let policy = ApprovedPolicy::decode(file).ok();
-        let ours =
-            policy.filter(|policy| policy.class() == self.class && policy.verify(&self.authority).is_ok());
-        let Some(policy) = ours else {
-            warn!("the hub offers an approval that this device's authority did not sign");
-            return false;
-        };
-        let approved = HEXLOWER.encode(&policy.approved());
-        let path = self.folder.join(format!("hub-{}.cbor", approved.get(..32).unwrap_or_default()));
-        if path.exists() {
-            return false;
-        }
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(&self.folder)?;
-            // Whole or not at all: it may be read at the same moment.
-            let part = path.with_extension("part");
-            fs::write(&part, file)?;
-            fs::rename(part, &path)
-        };
-        write().inspect_err(|error| warn!(%error, "an approval cannot be staged")).is_ok()
+/// Stages an approval under a name that follows from it. True if it is new here, and of this authority for this class.
+fn stage(folder: &Path, authority: &FirmwareAuthority, class: &str, file: &[u8]) -> bool {
+    let policy = ApprovedPolicy::decode(file).ok();
+    let ours = policy.filter(|policy| policy.class() == class && policy.verify(authority).is_ok());
+    let Some(policy) = ours else {
+        warn!("the hub offers an approval that this device's authority did not sign");
+        return false;
+    };
+    let approved = HEXLOWER.encode(&policy.approved());
+    let path = folder.join(format!("hub-{}.cbor", approved.get(..32).unwrap_or_default()));
+    if path.exists() {
+        return false;
     }
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        // Whole or not at all: it may be read at the same moment.
+        let part = path.with_extension("part");
+        fs::write(&part, file)?;
+        fs::rename(part, &path)
+    };
+    write().inspect_err(|error| warn!(%error, "an approval cannot be staged")).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use muster_tpm::{
-        keys::DeviceKeys, manufacturer::SimulatedManufacturer, policy::fixed_signature,
-        soft::SimulatedSoftwareKeys,
+        manufacturer::SimulatedManufacturer, policy::fixed_signature, soft::SimulatedSoftwareKeys,
     };
-    use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 
     use super::*;
 
@@ -118,25 +125,14 @@ mod tests {
             .encode()
         };
         let folder = tempfile::tempdir().expect("a folder");
-        // No hub is asked here.
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        let recovery = Recovery {
-            hub: Hub { address: String::new(), server_name: "localhost".try_into().expect("a name") },
-            config: Arc::new(config),
-            tpm: TpmThread::start(move || Ok(Box::new(keys) as Box<dyn DeviceKeys>)).expect("keys"),
-            authority: FirmwareAuthority::new(sec1),
-            class: "pump".into(),
-            folder: folder.path().join("approved"),
-        };
-        assert!(!recovery.stage(b"nonsense"));
-        assert!(!recovery.stage(&approve("pump", false)), "somebody else's");
-        assert!(!recovery.stage(&approve("valve", true)), "another class's");
-        assert!(recovery.stage(&approve("pump", true)));
-        assert!(!recovery.stage(&approve("pump", true)), "it is here already");
-        assert_eq!(fs::read_dir(&recovery.folder).expect("a folder").count(), 1);
+        let folder = folder.path().join("approved");
+        let authority = FirmwareAuthority::new(sec1);
+        let stage = |file: &[u8]| stage(&folder, &authority, "pump", file);
+        assert!(!stage(b"nonsense"));
+        assert!(!stage(&approve("pump", false)), "somebody else's");
+        assert!(!stage(&approve("valve", true)), "another class's");
+        assert!(stage(&approve("pump", true)));
+        assert!(!stage(&approve("pump", true)), "it is here already");
+        assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Attestation of sessions: behind the gate that says who comes in, and for the tenants that demand it, a judge for each
-//! connection of a device. It knows the nonce it gave out, the exporter of this very connection, and the device's attestation
-//! key; what the quote proves goes to the registry, whose word is the last.
+//! connection of a device. It knows the nonce it gave out, the exporter of this very connection, and the device's
+//! attestation key; what the quote proves goes to the registry, whose word is the last.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -149,7 +149,13 @@ fn approve(approve: &Approve, world: &mut World<'_>) -> Result<Exit, Complaint> 
     let policy = ApprovedPolicy::approve(class, release, &selection, pcr_digest(&values), sign)
         .map_err(|error| failed(format!("failed to {error}"), "change what it says"))?;
     let mut file = fs::OpenOptions::new();
-    let mut file = file.write(true).create_new(true).open(out).map_err(|error| unread(out, &error))?;
+    let mut file = file.write(true).create_new(true).open(out).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            let why = format!("{} is there", out.display());
+            Complaint::new(Exit::Exists, what.clone(), why, "name another file with --out")
+        }
+        _ => unread(out, &error),
+    })?;
     std::io::Write::write_all(&mut file, &policy.encode())?;
     writeln!(world.out, "{}: {release} is approved for {class}, registers {selection:?}", out.display())?;
     Ok(Exit::Ok)

@@ -1,5 +1,5 @@
-//! Approvals of firmware that the hub hands to devices in quarantine: what an authority of the class signed, and nothing that the
-//! hub could make.
+//! Approvals of firmware that the hub hands to devices in quarantine: what an authority of the class signed, and nothing
+//! that the hub could make.
 
 use actix::{Context, Handler, Message, ResponseFuture};
 use data_encoding::HEXLOWER;

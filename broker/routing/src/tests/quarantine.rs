@@ -50,7 +50,10 @@ fn a_quarantined_session_says_what_its_list_allows_and_nothing_else() {
     assert_eq!(Refusal::Quarantined.to_string(), "quarantined: attest first");
     bus.subscribe(1, "health", 1);
     let effects = disk.takes(&mut bus);
-    let is_refused = |effect: &Effect| matches!(effect, Effect::Subscribed { outcomes, .. } if *outcomes == [Err(Refusal::Quarantined)]);
+    let is_refused = |effect: &Effect| match effect {
+        Effect::Subscribed { outcomes, .. } => *outcomes == [Err(Refusal::Quarantined)],
+        _ => false,
+    };
     assert!(effects.iter().any(is_refused), "{effects:?}");
 
     is_cleared(&mut bus, &mut disk, 1);
@@ -71,7 +74,10 @@ fn what_waits_for_a_durable_session_comes_when_its_quarantine_ends() {
     disk.takes(&mut bus);
 
     let effects = comes(&mut bus, &mut disk, 3, 100, None);
-    let is_present = |effect: &Effect| matches!(effect, Effect::Attached { outcome: Ok(attached), .. } if attached.session_present);
+    let is_present = |effect: &Effect| match effect {
+        Effect::Attached { outcome: Ok(attached), .. } => attached.session_present,
+        _ => false,
+    };
     assert!(effects.iter().any(is_present), "its subscriptions are kept");
     assert_eq!(payloads(&effects), [""; 0], "and nothing is told");
     bus.publish(2, 2, message("news", "two", 1)).publish(2, 3, message("news", "passing", 0));
