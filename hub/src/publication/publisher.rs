@@ -113,10 +113,7 @@ impl Publisher {
             tokio::select! {
                 () = sleep(PUBLICATION_POLL_TIME) => {}
                 () = reread.notified() => match self.reread().await {
-                    Ok(()) => {
-                        info!("the hub's keys and certificates were read anew");
-                        self.published_at_s = 0;
-                    }
+                    Ok(()) => info!("the hub's keys and certificates were read anew"),
                     Err(error) => error!(%error, "failed to read the hub's keys anew; the old ones stay"),
                 }
             }
@@ -214,11 +211,12 @@ impl Publisher {
         let opened = tokio::task::spawn_blocking(move || Keyring::open(&config, now_s));
         let keyring = opened.await.map_err(|_| PublisherError::Panicked)??;
         self.parts.trust.replace(&keyring.trust).map_err(PublisherError::Bundle)?;
-        self.parts.signers.replace(&keyring.authorities)?;
         let (authorities, serial) = (keyring.authorities, keyring.server_leaf.serial);
         self.remember(keyring.server_leaf, &keyring.server).await;
         self.keys = Arc::new(Keys { authorities, server: keyring.server, serial });
-        Ok(())
+        // The doors know a new authority before it signs for anybody who then comes to them.
+        self.publish().await?;
+        Ok(self.parts.signers.replace(&self.keys.authorities)?)
     }
 }
 

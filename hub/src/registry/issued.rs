@@ -163,3 +163,44 @@ impl Handler<ListIssued> for RegistryActor {
         MessageResult(rows.map(|(_, row)| core.listed(row)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1_769_904_000;
+
+    fn row(serial: u128, not_after_s: u64) -> IssuedRow {
+        IssuedRow {
+            authority: Role::Client,
+            serial: Serial::from(serial.to_be_bytes()),
+            principal: "spiffe://muster.example/t/acme/service/sink".parse().expect("principal"),
+            issued_at_s: NOW_S,
+            not_after_s,
+            tenants: None,
+        }
+    }
+
+    #[test]
+    fn what_has_ended_is_forgotten_and_nothing_else() {
+        let (mut core, mut effects) = (Registry::default(), Vec::new());
+        core.record_issued(NOW_S, row(1, NOW_S + 10), &mut effects);
+        core.record_issued(NOW_S, row(2, NOW_S + 20), &mut effects);
+        core.record_issued(NOW_S + 1, row(2, NOW_S + 20), &mut effects);
+        assert_eq!(core.issued.rows.len(), 2, "the same again is no other");
+        core.record_issued(NOW_S + 15, row(3, NOW_S + 30), &mut effects);
+        let left: Vec<_> = core.issued.rows.values().map(|row| row.not_after_s).collect();
+        assert_eq!(left, [NOW_S + 20, NOW_S + 30]);
+        assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Delete(_))).count(), 1);
+    }
+
+    #[test]
+    fn at_the_bound_the_one_that_ends_first_is_forgotten() {
+        let (mut core, mut effects) = (Registry::default(), Vec::new());
+        for serial in 0..=ISSUED_MAX as u128 {
+            core.record_issued(NOW_S, row(serial, NOW_S + 10 + serial as u64), &mut effects);
+        }
+        assert_eq!(core.issued.rows.len(), ISSUED_MAX);
+        assert!(!core.issued.rows.contains_key(&Serial::from([0; 16])), "the first to end");
+    }
+}
