@@ -139,7 +139,7 @@ mod tests {
         altered.pcrs[0] = [0; 32];
         assert_eq!(refused(&ak, &expected(), &altered), RefusalCode::PcrMismatch);
         let mut altered = honest.clone();
-        altered.event_log[0].digest = [0xee; 32];
+        altered.event_log[0].digest = [2; 32];
         assert_eq!(refused(&ak, &expected(), &altered), RefusalCode::EventLogMismatch);
         let fewer = SessionExpected { pcr_selection: vec![0], ..expected() };
         assert_eq!(refused(&ak, &fewer, &honest), RefusalCode::BadQuote);

@@ -586,30 +586,3 @@ fn a_revoked_claim_is_worth_nothing_and_other_tenants_claims_are_out_of_sight() 
     assert_eq!(story.owner(&claiming(1, &code)), Err(OwnerRefusal::ClaimUnknown));
     assert!(story.owner(&claiming(1, &foreign)).is_ok());
 }
-
-#[test]
-fn rows_of_the_last_version_load() {
-    let tenant = r#"{"row":"tenant","id":"acme","created_at_s":1,"state":"active","tpm_classes":
-        {"hardware":true,"firmware":true,"virtual":true,"simulated":false}}"#;
-    let Row::Tenant(tenant) = Row::decode(tenant.as_bytes()).expect("loads") else { panic!("a tenant") };
-    assert_eq!((tenant.policy.approve_claims, tenant.policy.registers), (false, vec![23]));
-    let claim = format!(
-        r#"{{"row":"claim","sha256":"{}","tenant":"acme","model":null,"expires_at_s":1,"used_by":null}}"#,
-        "07".repeat(32)
-    );
-    assert!(matches!(Row::decode(claim.as_bytes()), Ok(Row::Claim(claim)) if !claim.approve));
-}
-
-#[test]
-fn a_chip_is_named_as_people_and_manifests_write_it() {
-    let name = ChipName::certificate(ISSUER, &[0, 0, 0x9a]);
-    assert_eq!(name, ChipName::certificate(ISSUER, &[0x9a]), "leading zeros are no part of a number");
-    assert_eq!(name.to_string().parse(), Ok(name));
-    for wrong in ["", "ek:00", "cert:00:01", "ek:", "tpm:00"] {
-        assert!(wrong.parse::<ChipName>().is_err(), "{wrong}");
-    }
-    for text in ["02:00:5e:00:53:01", "02-00-5E-00-53-01", "02005e005301"] {
-        assert_eq!(text.parse(), Ok(Mac([2, 0, 0x5e, 0, 0x53, 1])), "{text}");
-    }
-    assert!("02:00:5e:00:53".parse::<Mac>().is_err());
-}
