@@ -216,7 +216,7 @@ impl muster_actors::Clock for SetClock {
 #[test]
 fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
     let directory = TempDir::new().expect("directory");
-    world::run(async move {
+    actix::System::new().block_on(async move {
         let store = open(&directory);
         let clock = Arc::new(SetClock(std::sync::atomic::AtomicU64::new(1_760_000_000_000)));
         let begin = |trust_clock| {
