@@ -34,7 +34,7 @@ use crate::{
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     keyring::{Keyring, KeyringError},
-    limits::{PCRS_QUOTED, RELOAD_INTERVAL},
+    limits::RELOAD_INTERVAL,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::{Peers, Pins},
     place::Place,
@@ -256,7 +256,7 @@ async fn run(
     let reread = Arc::new(Notify::new());
     actix_rt::spawn(publisher.run(Arc::clone(&reread)));
     let gate = RegistryGate::new(registry.clone(), trust.clone(), clock.clone(), witness.clone());
-    let gate = AttestingGate::new(gate, registry.clone(), &PCRS_QUOTED);
+    let gate = AttestingGate::new(gate, registry.clone());
     let enroller = {
         let enrolment = enrolment.clone();
         let desk =

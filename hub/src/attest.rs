@@ -23,7 +23,7 @@ use crate::{
     limits::ATTEST_TIME_MAX,
     place::Place,
     random,
-    registry::{Attested, FindAttestationKey, RegistryActor},
+    registry::{AttestationDemand, Attested, FindAttestationKey, RegistryActor},
 };
 
 /// A gate in front of which stands another, that says who it is.
@@ -36,14 +36,12 @@ pub struct AttestingGate<G> {
 #[derive(Clone)]
 struct Parts {
     registry: Place<RegistryActor>,
-    /// Registers to quote, ascending.
-    pcr_selection: Arc<[u8]>,
 }
 
 impl<G: Gate> AttestingGate<G> {
     /// Lets in whom `inner` lets in, into quarantine where the registry says so.
-    pub fn new(inner: G, registry: Place<RegistryActor>, pcr_selection: &[u8]) -> Self {
-        Self { inner, parts: Parts { registry, pcr_selection: pcr_selection.into() } }
+    pub fn new(inner: G, registry: Place<RegistryActor>) -> Self {
+        Self { inner, parts: Parts { registry } }
     }
 }
 
@@ -71,16 +69,18 @@ impl Parts {
         let registry = self.registry.address().ok_or_else(unavailable)?;
         let find = FindAttestationKey { tenant: principal.tenant.clone(), device: principal.id.clone() };
         let found = registry.send(find).await.map_err(|_| unavailable())?;
-        let Some(key) = found.map_err(|refusal| refused(format!("failed to {refusal}")))? else {
-            return Ok(None);
-        };
-        let ak = TpmtPublic::parse(&key).map_err(|error| {
+        let demand = found.map_err(|refusal| refused(format!("failed to {refusal}")))?;
+        let Some(AttestationDemand { ak_public, registers }) = demand else { return Ok(None) };
+        let ak = TpmtPublic::parse(&ak_public).map_err(|error| {
             refused(format!("attest: the attestation key on record would {error}; enrol again"))
         })?;
         let exporter = exporter.ok_or_else(|| {
             refused("attest: this connection has nothing to bind a quote to; connect with TLS 1.3".to_owned())
         })?;
-        let (judge, time_max) = (SessionJudge::new(self, principal.clone(), ak, exporter), ATTEST_TIME_MAX);
+        let nonce = Mutex::default();
+        let judge =
+            SessionJudge { parts: self, principal: principal.clone(), ak, registers, exporter, nonce };
+        let time_max = ATTEST_TIME_MAX;
         Ok(Some(Quarantine { access: health(&principal.id), time_max, judge: Arc::new(judge) }))
     }
 }
@@ -98,16 +98,14 @@ struct SessionJudge {
     parts: Parts,
     principal: Principal,
     ak: TpmtPublic,
+    /// Registers to quote, ascending.
+    registers: Vec<u8>,
     exporter: [u8; 32],
     /// What was given out last and not answered.
     nonce: Mutex<Option<[u8; 32]>>,
 }
 
 impl SessionJudge {
-    fn new(parts: Parts, principal: Principal, ak: TpmtPublic, exporter: [u8; 32]) -> Self {
-        Self { parts, principal, ak, exporter, nonce: Mutex::default() }
-    }
-
     fn nonce(&self) -> std::sync::MutexGuard<'_, Option<[u8; 32]>> {
         self.nonce.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +115,7 @@ impl SessionJudge {
         let nonce = nonce.ok_or_else(|| refused("attest: no challenge waits for an answer".to_owned()))?;
         let answer =
             Answer::decode(answer).map_err(|error| refused(format!("attest: the answer {error}")))?;
-        let pcr_selection = self.parts.pcr_selection.to_vec();
+        let pcr_selection = self.registers.clone();
         let expected = SessionExpected { nonce, exporter: self.exporter, pcr_selection };
         check_session(&self.ak, &expected, &answer)
             .map_err(|rejection| refused(format!("attest: failed to {rejection}")))
@@ -128,7 +126,7 @@ impl Judge for SessionJudge {
     fn challenge(&self) -> Bytes {
         let nonce = random::array(&mut random::system());
         *self.nonce() = Some(nonce);
-        Challenge { nonce, pcr_selection: self.parts.pcr_selection.to_vec() }.encode().into()
+        Challenge { nonce, pcr_selection: self.registers.clone() }.encode().into()
     }
 
     fn judge(&self, answer: Bytes) -> Judgement {

@@ -1,7 +1,5 @@
 //! What a tenant demands of its devices' sessions, and what they showed.
 
-use std::collections::BTreeMap;
-
 use actix::{Context, Handler, Message, ResponseFuture};
 use muster_schemas::{DeviceId, TenantId};
 use muster_tpm::verifier::Evidence;
@@ -9,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     actor::RegistryActor,
+    admissions::row::Registers,
+    boots::Boot,
     core::{Effect, Registry},
+    life::QuoteFacts,
     message::Refusal,
     row::{Device, Row, State, Tenant},
 };
@@ -48,8 +49,17 @@ pub struct FindAttestationKey {
 }
 
 impl Message for FindAttestationKey {
-    /// A `TPMT_PUBLIC`; none if nothing is demanded.
-    type Result = Result<Option<Vec<u8>>, Refusal>;
+    /// None if nothing is demanded.
+    type Result = Result<Option<AttestationDemand>, Refusal>;
+}
+
+/// What a session has to attest with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttestationDemand {
+    /// The device's attestation key, a `TPMT_PUBLIC`.
+    pub ak_public: Vec<u8>,
+    /// The registers that the tenant wants quoted, ascending.
+    pub registers: Vec<u8>,
 }
 
 /// A device has attested in a session: what its TPM proved. Whoever judges boots and measurements refuses here.
@@ -90,40 +100,50 @@ impl Registry {
     ///
     /// # Errors
     /// There is no such device in that tenant.
-    pub fn find_attestation_key(&self, command: &FindAttestationKey) -> Result<Option<Vec<u8>>, Refusal> {
+    pub fn find_attestation_key(
+        &self,
+        command: &FindAttestationKey,
+    ) -> Result<Option<AttestationDemand>, Refusal> {
         let FindAttestationKey { tenant, device } = command;
-        let row = device_of(&self.devices, tenant, device)?;
-        let demands = self.tenants.get(tenant).map(|tenant| tenant.attest_sessions);
-        Ok((demands == Some(AttestSessions::Required)).then(|| row.ak_public.clone()))
+        let row = self.device(tenant, device)?;
+        let demands = self.tenants.get(tenant).filter(|t| t.attest_sessions == AttestSessions::Required);
+        Ok(demands.map(|tenant| AttestationDemand {
+            ak_public: row.ak_public.clone(),
+            registers: tenant.policy.registers.clone(),
+        }))
     }
 
-    /// Keeps what a session showed: the boot counter and the clock of its device. They are written when the counter has
-    /// moved; the clock of one boot moves with each quote, and the next renewal writes it.
+    /// Judges what a session showed, as at a renewal: how its device booted, and what it runs. The rows are written when
+    /// the boot counter or the registers have moved; the clock of one boot moves with each quote, and the next renewal
+    /// writes it.
     ///
     /// # Errors
-    /// There is no such device in that tenant, or it may not act any more.
-    pub fn attested(&mut self, command: Attested, effects: &mut Vec<Effect>) -> Result<(), Refusal> {
+    /// There is no such device in that tenant, it may not act any more, or its tenant does not take what it showed.
+    pub fn attested(
+        &mut self,
+        now_s: u64,
+        command: Attested,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Refusal> {
         let Attested { tenant, device, evidence } = command;
-        let row = device_of(&self.devices, &tenant, &device)?;
+        let row = self.device(&tenant, &device)?.clone();
         if row.state != State::Active {
             return Err(Refusal::DeviceUnknown { tenant, device });
         }
-        if row.reset_count != evidence.reset_count {
-            let (reset_count, clock_ms) = (evidence.reset_count, evidence.clock_ms);
-            let row = Device { reset_count, clock_ms, ..row.clone() };
-            self.put(Row::Device(row), effects);
+        let Evidence { reset_count, restart_count, clock_ms, firmware_version, pcrs, .. } = evidence;
+        let boot = Boot { reset_count, restart_count, clock_ms };
+        if self.judge_quote(now_s, &row, boot, false, effects) {
+            let (verb, why) = ("take the attestation of", "its tenant wants to look first");
+            return Err(Refusal::DeviceState { verb, device, state: State::Suspended, why });
+        }
+        self.remeasure(now_s, &tenant, &device, Registers(pcrs), effects)?;
+        self.connections.insert(device, 0);
+        if row.reset_count != reset_count {
+            let life = row.life.clone().quoted(now_s, QuoteFacts { restart_count, firmware_version });
+            self.put(Row::Device(Device { reset_count, clock_ms, life, ..row }), effects);
         }
         Ok(())
     }
-}
-
-fn device_of<'a>(
-    devices: &'a BTreeMap<DeviceId, Device>,
-    tenant: &TenantId,
-    device: &DeviceId,
-) -> Result<&'a Device, Refusal> {
-    let row = devices.get(device).filter(|row| row.tenant == *tenant);
-    row.ok_or_else(|| Refusal::DeviceUnknown { tenant: tenant.clone(), device: device.clone() })
 }
 
 impl Handler<SetAttestSessions> for RegistryActor {
@@ -135,7 +155,7 @@ impl Handler<SetAttestSessions> for RegistryActor {
 }
 
 impl Handler<FindAttestationKey> for RegistryActor {
-    type Result = Result<Option<Vec<u8>>, Refusal>;
+    type Result = Result<Option<AttestationDemand>, Refusal>;
 
     fn handle(&mut self, command: FindAttestationKey, _: &mut Context<Self>) -> Self::Result {
         self.core().find_attestation_key(&command)
@@ -146,6 +166,6 @@ impl Handler<Attested> for RegistryActor {
     type Result = ResponseFuture<Result<(), Refusal>>;
 
     fn handle(&mut self, command: Attested, ctx: &mut Context<Self>) -> Self::Result {
-        self.change(ctx, |refusal| refusal, |core, _, effects| core.attested(command, effects))
+        self.change(ctx, |refusal| refusal, |core, now_s, effects| core.attested(now_s, command, effects))
     }
 }

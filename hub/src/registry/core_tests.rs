@@ -1,7 +1,12 @@
 use super::*;
 use crate::{
-    authority::{Role, Serial},
-    registry::{admissions::row::Registers, life::QuoteFacts, message::Shown, row::Certificate},
+    authority::{Leaf, Role, Serial},
+    registry::{
+        admissions::row::Registers,
+        life::QuoteFacts,
+        message::{Admit, AdmitReason, AdmitRefusal, Admitted, Shown},
+        row::Certificate,
+    },
 };
 use muster_tpm::endorsement::TpmClass;
 

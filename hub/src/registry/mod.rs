@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod admissions;
+mod admit;
 pub mod alarm;
 mod attest;
 pub mod boots;
@@ -32,7 +33,7 @@ pub mod ways_in;
 pub use self::{
     actor::{RegistryActor, RegistryError, RegistryOptions, register_first},
     alarm::{Alarm, AlarmKind},
-    attest::{AttestSessions, Attested, FindAttestationKey, SetAttestSessions},
+    attest::{AttestSessions, AttestationDemand, Attested, FindAttestationKey, SetAttestSessions},
     core::Registry,
     issued::{IssuedRow, ListIssued, ListedCertificate, RecordIssued},
     life::Ended,

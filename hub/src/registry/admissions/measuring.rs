@@ -138,6 +138,16 @@ impl Registry {
         let (measured, mode) = self.judge(now_s, tenant, registers);
         self.watch(now_s, (tenant, device), &measured, effects);
         let refused = mode == MeasurementMode::Enforce && measured.verdict == Verdict::Unknown;
+        let is_known = |profile: &Profile| {
+            let before = &profile.measured;
+            profile.tenant == *tenant
+                && before.registers == measured.registers
+                && before.verdict == measured.verdict
+        };
+        // A session that attests may come every second, and shows the same as before.
+        if self.admissions.profile(device).is_some_and(is_known) {
+            return if refused { Err(Refusal::UnacceptedMeasurements(device.clone())) } else { Ok(()) };
+        }
         let profile = match self.admissions.profile(device).filter(|profile| profile.tenant == *tenant) {
             Some(profile) => Profile { measured, ..profile.clone() },
             None => Profile {

@@ -291,7 +291,7 @@ pub struct Measured {
     pub registers: Registers,
     /// The verdict.
     pub verdict: Verdict,
-    /// When, in seconds since 1970.
+    /// Since when it measured this, in seconds since 1970.
     pub at_s: u64,
 }
 
