@@ -267,6 +267,12 @@ fn codes_of(sessions: Vec<Result<Session, SessionEnd>>) -> Vec<&'static str> {
     codes
 }
 
+/// Whether all were refused that have a revoked certificate: with that word by the registry, or from when the list is
+/// published, half a second later, within the handshake.
+fn are_out(codes: &[&str], word: &str) -> bool {
+    !codes.is_empty() && codes.iter().all(|code| *code == word || *code == "closed")
+}
+
 #[test]
 fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_registry_is_right_after_each()
 {
@@ -291,7 +297,7 @@ fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_
     }
     assert!(are_open(&fleet, &mut others), "nobody else is dropped");
     fleet.is_right("revoked", 0..40, "acme", "revoked", false);
-    assert_eq!(codes_of(fleet.connect(0..40)), ["banned"]);
+    assert!(are_out(&codes_of(fleet.connect(0..40)), "banned"));
     let claims: Vec<_> = (0..40).map(|_| fleet.claim("globex")).collect();
     assert!(fleet.enrol(0..40, &claims).iter().all(|refused| *refused == Some("chip_barred")));
     fleet.is_right("barred", 0..40, "acme", "revoked", false);
@@ -299,7 +305,7 @@ fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_
     for number in 30..40 {
         assert_eq!(fleet.command("acme", number, "resume", &json!({})).0, 200);
     }
-    assert_eq!(codes_of(fleet.connect(30..40)), ["not authorized"], "what was revoked stays revoked");
+    assert!(are_out(&codes_of(fleet.connect(30..40)), "not authorized"), "what was revoked stays revoked");
     assert!(fleet.enrol(30..40, &[]).iter().all(Option::is_none));
     fleet.is_right("taken back", 30..40, "acme", "active", true);
     assert_eq!(codes_of(fleet.connect(30..40)), ["open"]);
@@ -370,7 +376,7 @@ fn two_hundred_chips_are_enrolled_revoked_cleared_replaced_and_released_and_the_
     fleet.hub.start().expect("it starts again");
     fleet.office = office(&fleet.runtime, &fleet.hub);
     fleet.is_right("after a power cut of the hub", 0..0, "", "", false);
-    assert_eq!(codes_of(fleet.connect(0..30)), ["banned"]);
+    assert!(are_out(&codes_of(fleet.connect(0..30)), "banned"));
 }
 
 /// Attack: the state of a TPM is copied, and the copy is started beside the original.
