@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use muster_simulators::{
     chip::Chip,
     edge::{Edge, EdgeOptions},
+    limits::WAIT_MAX,
 };
 use muster_tpm::{
     device::Chip as Tpm,
@@ -86,8 +87,27 @@ fn an_operator_is_told_the_cause_and_the_next_step_of_each_failure() {
 
     expect(why(&world, "nobody-has-this-name"), "never_seen", "edge.toml");
 
+    let other = ["claim", "create", "--tenant", "acme", "--approve"];
+    let claim = world.stage.hub.operate(&other).expect("a claim");
+    let (chip, folder) = world.stage.new_chip().expect("a chip");
+    let id = id_of(&chip);
+    let mut edge = boot(&world, &chip, &folder, claim.get("code").and_then(Value::as_str));
+    edge.process().wait_event("pending", WAIT_MAX).expect("held");
+    expect(why(&world, &id), "held", "muster device approve");
+
     let device = world.stage.tenants[0].devices.remove(0);
     expect(why(&world, &device.id), "connected", "nothing");
+    for (command, cause, step) in [
+        ("suspend", "suspended", "resume"),
+        ("revoke", "revoked", "enrols anew"),
+        ("retire", "retired", "replace"),
+    ] {
+        let ordered = ["device", command, &device.id, "--tenant", "acme"];
+        world.stage.hub.operate(&ordered).expect("done");
+        expect(why(&world, &device.id), cause, step);
+    }
+    drop(device);
+    let device = world.stage.tenants[1].devices.remove(0);
     let id = device.id.clone();
     drop(device);
     while why(&world, &id).0 == "connected" {}

@@ -58,7 +58,7 @@ pub(super) async fn can(
     let tenant = tenant.into_inner();
     let asked = AskStanding { tenant: Some(tenant.clone()), kind, id: id.clone() };
     let standing = api.registry(asked).await?;
-    let may_act = standing.map_or(Err(AdmitReason::Unknown), |Standing { may_act, .. }| may_act);
+    let may_act = standing.map_or(Err(AdmitReason::Unknown), |standing: Standing| standing.may_act);
     if let Err(reason) = may_act {
         let rule = format!("admission:{}", reason.as_str());
         let why = format!("{who} does not come in: {reason}");

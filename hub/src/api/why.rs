@@ -13,7 +13,10 @@ use muster_tpm::verifier::device_id;
 
 use super::{Api, audit::newest, caller::Caller, error::ApiError};
 use crate::{
-    registry::standing::{AskStanding, Standing},
+    registry::{
+        admissions::row::Decision,
+        standing::{AskStanding, Standing},
+    },
     witness::{self, History, Proof, Refused, Stage, Told, verdict},
 };
 
@@ -47,8 +50,9 @@ fn named(device: DeviceId) -> DeviceId {
 async fn explain(api: &Api, tenant: Option<TenantId>, device: DeviceId) -> Result<Json<Why>, ApiError> {
     let asked = AskStanding { tenant: tenant.clone(), kind: Kind::Device, id: device.clone() };
     let standing = api.registry(asked).await?;
-    let Standing { device: row, may_act } = standing.ok_or_else(|| ApiError::unavailable("the registry"))?;
-    if let (Some(tenant), None) = (tenant, &row) {
+    let Standing { device: row, held, may_act } =
+        standing.ok_or_else(|| ApiError::unavailable("the registry"))?;
+    if let (Some(tenant), None, None) = (tenant, &row, &held) {
         return Err(crate::registry::Refusal::DeviceUnknown { tenant, device }.into());
     }
     let mut history = api.witness.of(&device);
@@ -62,7 +66,12 @@ async fn explain(api: &Api, tenant: Option<TenantId>, device: DeviceId) -> Resul
         history.told.extend(trail.entries.into_iter().filter_map(|(_, entry)| told(entry, &device)));
         history.told.sort_by_key(|told| std::cmp::Reverse(told.last_ms));
     }
+    let tenant = row.as_ref().map(|row| &row.tenant).or(held.as_ref().map(|held| &held.tenant)).cloned();
     let standing = match (&row, may_act) {
+        (None, _) if held.is_some() => witness::Standing::Held {
+            reason: held.as_ref().map(|held| held.reason.to_string()).unwrap_or_default(),
+            denied: held.is_some_and(|held| held.decision == Decision::Denied),
+        },
         (None, _) => witness::Standing::Unregistered,
         (Some(_), Ok(())) => witness::Standing::Good,
         (Some(_), Err(reason)) => witness::Standing::Barred(reason),
@@ -72,7 +81,7 @@ async fn explain(api: &Api, tenant: Option<TenantId>, device: DeviceId) -> Resul
     let found = verdict(standing, sessions, &still.collect::<Vec<_>>());
     Ok(Json(Why {
         device,
-        tenant: row.as_ref().map(|row| row.tenant.clone()),
+        tenant,
         sessions,
         code: found.code,
         cause: found.cause,

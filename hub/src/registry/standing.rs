@@ -3,7 +3,7 @@
 use actix::{Context, Handler, Message};
 use muster_schemas::{DeviceId, Kind, TenantId};
 
-use super::{AdmitReason, RegistryActor, core::Registry, row::Device};
+use super::{AdmitReason, RegistryActor, admissions::row::Held, core::Registry, row::Device};
 
 /// Asks how a principal stands.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct AskStanding {
 pub struct Standing {
     /// The device's row, if it is a device and there is one.
     pub device: Option<Device>,
+    /// Its row among those that wait for a person, or were denied.
+    pub held: Option<Held>,
     /// Whether it may act now with the certificate it has; else why not.
     pub may_act: Result<(), AdmitReason>,
 }
@@ -46,7 +48,10 @@ impl Registry {
             None if *kind == Kind::Device => Err(AdmitReason::Unknown),
             None => return None,
         };
-        Some(Standing { device, may_act })
+        let held = self.admissions.held_device(id).filter(|held| {
+            *kind == Kind::Device && asked.tenant.as_ref().is_none_or(|tenant| held.tenant == *tenant)
+        });
+        Some(Standing { device, held: held.cloned(), may_act })
     }
 }
 

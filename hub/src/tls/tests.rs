@@ -8,7 +8,7 @@ use muster_trust::{HubTrust, HubVerifier};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection,
-    client::danger::ServerCertVerifier,
+    client::{Resumption, danger::ServerCertVerifier},
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
     time_provider::TimeProvider,
 };
@@ -144,7 +144,7 @@ fn handshake(
     server_name: &str,
 ) -> Result<Done, (&'static str, String)> {
     let verifier = client_verifier(trust, expect, optional, Vec::new()).expect("verifier");
-    handshake_verified(trust, server, expect, verifier, config, server_name)
+    handshake_verified(trust, server, expect, verifier, config, server_name, NOW_S)
 }
 
 fn handshake_verified(
@@ -154,10 +154,11 @@ fn handshake_verified(
     verifier: Arc<dyn ClientCertVerifier>,
     config: ClientConfig,
     server_name: &str,
+    now_s: u64,
 ) -> Result<Done, (&'static str, String)> {
     let identity = ServerIdentity { chain: server.chain.clone(), key: server.key.clone_key() };
     let mut served = server_tls_config(&identity, verifier, &MQTT_ALPN).expect("server");
-    served.time_provider = Arc::new(At(NOW_S));
+    served.time_provider = Arc::new(At(now_s));
     let mut server = ServerConnection::new(Arc::new(served)).expect("server");
     let name = ServerName::try_from(server_name.to_owned()).expect("name");
     let mut client = ClientConnection::new(Arc::new(config), name).expect("client");
@@ -357,11 +358,55 @@ fn a_revoked_certificate_is_refused_and_no_other() {
             .with_root_certificates(roots)
             .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
             .expect("client");
-        handshake_verified(&trust, &hub, &Expect::MQTT, verifier, config, "localhost")
+        handshake_verified(&trust, &hub, &Expect::MQTT, verifier, config, "localhost", NOW_S)
     };
     let (end, why) = meets(&stolen).expect_err("revoked");
     assert_eq!(end, "server");
     assert!(why.contains("Revoked"), "{why}");
     meets(&good).expect("another device");
     meets(&app).expect("an app");
+}
+
+/// Attack: a client keeps whatever the hub gives it to resume with, and comes back once its certificate is revoked, or has
+/// ended.
+#[test]
+fn a_revoked_or_ended_certificate_is_not_resumed() {
+    let ours = Installation::new();
+    let (trust, hub, device) = (ours.trust(), ours.hub(), ours.device(NOW_S));
+    let leaf = trust.leaf(&device.chain[0]).expect("leaf");
+    let revoked = [Arc::new(Revocation {
+        authority: Role::Device,
+        serial: leaf.serial,
+        not_after_s: leaf.not_after_s,
+        revoked_at_s: NOW_S,
+        reason: RevocationReason::KeyCompromise,
+        invalid_since_s: None,
+        principal: leaf.principal,
+    })];
+    let mut roots = RootCertStore::empty();
+    roots.add(trust.root().clone()).expect("root");
+    let mut keeps = ClientConfig::builder_with_details(provider(), Arc::new(At(NOW_S)))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(device.chain.clone(), device.key.clone_key())
+        .expect("client");
+    keeps.resumption = Resumption::in_memory_sessions(8);
+    let comes = |lists: &[List], now_s: u64| {
+        let lists = lists.iter().filter(|list| Expect::MQTT.roles.contains(&list.role));
+        let lists = lists.map(|list| list.der.to_vec().into()).collect();
+        let verifier = client_verifier(&trust, &Expect::MQTT, true, lists).expect("verifier");
+        // A clone shares what was kept.
+        handshake_verified(&trust, &hub, &Expect::MQTT, verifier, keeps.clone(), "localhost", now_s)
+    };
+    for _ in 0..2 {
+        let met = comes(&[], NOW_S).expect("good");
+        assert!(!matches!(met.kind, Some(HandshakeKind::Resumed)), "nothing is resumed");
+    }
+    let lists: Vec<List> =
+        ours.below.iter().map(|a| List::sign(a, &revoked, 1, NOW_S).expect("list")).collect();
+    let (end, why) = comes(&lists, NOW_S).expect_err("revoked");
+    assert!(end == "server" && why.contains("Revoked"), "{why}");
+    let (end, why) = comes(&[], NOW_S + 2 * HOUR_S).expect_err("ended");
+    assert!(end == "server" && why.contains("expired"), "{why}");
 }

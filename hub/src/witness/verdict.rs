@@ -4,10 +4,17 @@ use super::ledger::{Stage, Told};
 use crate::registry::AdmitReason;
 
 /// How a device stands with the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// There is no such device.
     Unregistered,
+    /// It proved itself and waits for a person, or a person has denied it.
+    Held {
+        /// Why it is held.
+        reason: String,
+        /// Whether a person said no.
+        denied: bool,
+    },
     /// It may come in.
     Good,
     /// It may not, whatever it does.
@@ -33,6 +40,14 @@ impl Verdict {
 
 /// Judges. `told` is what was refused since the device was last let in, newest first.
 pub fn verdict(standing: Standing, sessions: usize, told: &[Told]) -> Verdict {
+    if let Standing::Held { reason, denied } = standing {
+        let next = "`muster device pending` shows it; `muster device approve` lets it in";
+        return if denied {
+            Verdict::new("denied", format!("a person denied it; it was held because {reason}"), next)
+        } else {
+            Verdict::new("held", format!("it waits for a person: {reason}"), next)
+        };
+    }
     if let Standing::Barred(reason) = standing
         && reason != AdmitReason::Expired
     {
@@ -59,7 +74,7 @@ pub fn verdict(standing: Standing, sessions: usize, told: &[Told]) -> Verdict {
             format!("{reason}, and it has not come to enrol again"),
             "look whether it has power and network, and at its log; muster-edge enrols again by itself",
         ),
-        Standing::Unregistered => Verdict::new(
+        Standing::Held { .. } | Standing::Unregistered => Verdict::new(
             "never_seen",
             "no device of this name has reached the hub, and none is registered",
             "check the name (`muster-edge check` prints it), the device's power and network, and `hub` and `root` in \
@@ -103,8 +118,9 @@ mod tests {
 
     #[test]
     fn the_cause_is_what_stands_in_the_way_now() {
-        let suspended = Standing::Barred(AdmitReason::Suspended);
-        let expired = Standing::Barred(AdmitReason::Expired);
+        let suspended = || Standing::Barred(AdmitReason::Suspended);
+        let expired = || Standing::Barred(AdmitReason::Expired);
+        let held = |denied| Standing::Held { reason: "claims wait".to_owned(), denied };
         let claim = [told(Stage::Enrolment, "claim_used"), told(Stage::Handshake, "certificate_expired")];
         for (standing, sessions, told, code) in [
             (Standing::Unregistered, 0, &claim[..], "claim_used"),
@@ -112,12 +128,14 @@ mod tests {
             (Standing::Good, 0, &[], "silent"),
             (Standing::Good, 0, &claim[1..], "certificate_expired"),
             (Standing::Good, 1, &claim[..], "connected"),
-            (suspended, 0, &claim[..], "suspended"),
-            (suspended, 1, &[], "suspended"),
-            (expired, 0, &claim[..], "claim_used"),
-            (expired, 0, &[], "expired"),
+            (suspended(), 0, &claim[..], "suspended"),
+            (suspended(), 1, &[], "suspended"),
+            (expired(), 0, &claim[..], "claim_used"),
+            (expired(), 0, &[], "expired"),
+            (held(false), 0, &claim[..], "held"),
+            (held(true), 0, &[], "denied"),
         ] {
-            let found = verdict(standing, sessions, told);
+            let found = verdict(standing.clone(), sessions, told);
             assert_eq!(found.code, code, "{standing:?} {sessions}");
             assert!(found.next.len() > 6 && found.cause.len() > 10, "{found:?}");
         }

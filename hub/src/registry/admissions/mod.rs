@@ -130,6 +130,11 @@ impl Admissions {
         Some(row)
     }
 
+    /// The device of this id that is held, of whichever tenant.
+    pub fn held_device(&self, device: &DeviceId) -> Option<&Held> {
+        self.held.get(device)
+    }
+
     /// The list that a chip is on: by its endorsement key, or by its certificate. Should two tenants have listed it, each
     /// by another of the two, it is on the list that it was put on first.
     pub fn listing(&self, chip: &FindOwner) -> Option<&Listed> {
