@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, date_time_ymd};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConnection,
+    CertificateError, ClientConfig, ClientConnection, Error, RootCertStore, ServerConnection,
+    SignatureScheme,
     client::ResolvesClientCert,
-    pki_types::{PrivatePkcs8KeyDer, ServerName},
+    pki_types::{PrivatePkcs8KeyDer, ServerName, UnixTime},
     sign::CertifiedKey,
     time_provider::TimeProvider,
 };
@@ -15,7 +16,8 @@ use super::*;
 use crate::{
     authority::{Authority, PublicKey, Role, Tenants},
     limits::DAY_S,
-    tls::{HTTPS_ALPN, ServerIdentity, client_verifier, provider, server_tls_config},
+    peer_verifier::PeerVerifier,
+    tls::{HTTPS_ALPN, ServerIdentity, provider, server_tls_config},
 };
 
 /// 2026-02-01.
@@ -90,7 +92,8 @@ impl Hub {
 
     /// Who the hub takes a peer for that shows this; its reason, if it does not let it in.
     fn meet(&self, der: &CertificateDer<'static>, key: &KeyPair) -> Result<Result<Leaf, NotThePeer>, Error> {
-        let verifier = client_verifier(&self.trust, &Expect::API, true, Vec::new()).expect("verifier");
+        let verifier =
+            Arc::new(PeerVerifier::new(&self.trust, &Expect::API, true, Vec::new()).expect("verifier"));
         let mut config = server_tls_config(&self.identity, verifier, &HTTPS_ALPN).expect("server");
         config.time_provider = Arc::new(At(NOW_S));
         let mut server = ServerConnection::new(Arc::new(config)).expect("server");

@@ -9,19 +9,15 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer},
     server::{NoServerSessionStorage, VerifierBuilderError, danger::ClientCertVerifier},
     version::TLS13,
 };
 
 use muster_schemas::{enrolment, trust};
-use muster_trust::{ClientVerifier, Expect, Role};
+use muster_trust::Expect;
 
-use crate::{
-    pinned::{OrPinned, Peers},
-    publication::List,
-    witness::{Witness, WitnessedVerifier},
-};
+use crate::{peer_verifier::PeerVerifier, pinned::Peers, publication::List, witness::Witness};
 
 /// Protocols of the MQTT listener. A client that offers none speaks MQTT: most clients do not know its name.
 pub const MQTT_ALPN: [&[u8]; 3] = [b"mqtt", enrolment::ALPN, trust::ALPN];
@@ -57,20 +53,6 @@ impl Clone for ServerIdentity {
 /// The one cryptographic provider of this program.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
-}
-
-/// Accepts certificates that are what this end expects: of an authority that it takes, and of no other of the same root.
-/// When `optional`, a peer without a certificate is let in too; what it may then do is the caller's matter. A peer with
-/// a wrong certificate is refused in both cases. The lists are of all those authorities, or there are none.
-pub fn client_verifier(
-    trust: &Peers,
-    expect: &Expect,
-    optional: bool,
-    lists: Vec<CertificateRevocationListDer<'static>>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let verifier = Arc::new(ClientVerifier::new(trust, expect.clone(), optional, lists, provider())?);
-    // Clients may also show a certificate of their own making that was pinned for them.
-    Ok(if expect.roles.contains(&Role::Client) { OrPinned::over(verifier, trust.pins()) } else { verifier })
 }
 
 /// The configuration of a listener.
@@ -121,8 +103,8 @@ impl TlsConfigs {
         let config = |expect: &Expect, alpn: &[&[u8]]| -> Result<SharedTls, TlsError> {
             let lists = lists.iter().filter(|list| expect.roles.contains(&list.role));
             let lists = lists.map(|list| list.der.to_vec().into()).collect();
-            let verifier = client_verifier(trust, expect, true, lists)?;
-            let verifier = Arc::new(WitnessedVerifier::new(verifier, trust.clone(), witness.clone()));
+            let verifier = PeerVerifier::new(trust, expect, true, lists)?.witnessed_by(witness.clone());
+            let verifier = Arc::new(verifier);
             Ok(Arc::new(ArcSwap::from_pointee(server_tls_config(server, verifier, alpn)?)))
         };
         Ok(Self {

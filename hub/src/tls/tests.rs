@@ -143,7 +143,7 @@ fn handshake(
     config: ClientConfig,
     server_name: &str,
 ) -> Result<Done, (&'static str, String)> {
-    let verifier = client_verifier(trust, expect, optional, Vec::new()).expect("verifier");
+    let verifier = Arc::new(PeerVerifier::new(trust, expect, optional, Vec::new()).expect("verifier"));
     handshake_verified(trust, server, expect, verifier, config, server_name, NOW_S)
 }
 
@@ -349,7 +349,7 @@ fn a_revoked_certificate_is_refused_and_no_other() {
     let meets = |client: &Presented| {
         let lists = lists.iter().filter(|list| Expect::MQTT.roles.contains(&list.role));
         let lists = lists.map(|list| list.der.to_vec().into()).collect();
-        let verifier = client_verifier(&trust, &Expect::MQTT, true, lists).expect("verifier");
+        let verifier = Arc::new(PeerVerifier::new(&trust, &Expect::MQTT, true, lists).expect("verifier"));
         let mut roots = RootCertStore::empty();
         roots.add(trust.root().clone()).expect("root");
         let config = ClientConfig::builder_with_details(provider(), Arc::new(At(NOW_S)))
@@ -395,7 +395,7 @@ fn a_revoked_or_ended_certificate_is_not_resumed() {
     let comes = |lists: &[List], now_s: u64| {
         let lists = lists.iter().filter(|list| Expect::MQTT.roles.contains(&list.role));
         let lists = lists.map(|list| list.der.to_vec().into()).collect();
-        let verifier = client_verifier(&trust, &Expect::MQTT, true, lists).expect("verifier");
+        let verifier = Arc::new(PeerVerifier::new(&trust, &Expect::MQTT, true, lists).expect("verifier"));
         // A clone shares what was kept.
         handshake_verified(&trust, &hub, &Expect::MQTT, verifier, keeps.clone(), "localhost", now_s)
     };

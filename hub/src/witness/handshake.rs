@@ -1,36 +1,14 @@
-//! Refusals within the TLS handshake: a verifier of client certificates that decides nothing itself, and remembers whom the
-//! one behind it refused.
+//! Refusals within the TLS handshake, in words.
 
-use std::{fmt, sync::Arc};
-
-use muster_schemas::Kind;
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    pki_types::{CertificateDer, UnixTime},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-};
+use muster_schemas::{Kind, Principal};
+use rustls::{CertificateError, Error};
 
 use super::{Proof, Refused, Stage, Witness};
-use crate::pinned::Peers;
 
-/// Lets another verifier decide.
-pub struct WitnessedVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-    trust: Arc<Peers>,
-    witness: Witness,
-}
-
-impl WitnessedVerifier {
-    /// In front of `inner`.
-    pub fn new(inner: Arc<dyn ClientCertVerifier>, trust: Arc<Peers>, witness: Witness) -> Self {
-        Self { inner, trust, witness }
-    }
-
-    /// The certificate was not taken, so what it says is somebody's word.
-    fn note(&self, certificate: &CertificateDer<'_>, error: &Error) {
-        let Ok(leaf) = self.trust.leaf(certificate) else { return };
-        if leaf.principal.kind != Kind::Device {
+impl Witness {
+    /// Remembers that a certificate was not taken that speaks for this principal: somebody showed it, and proved nothing.
+    pub fn refused_in_handshake(&self, principal: &Principal, error: &Error) {
+        if principal.kind != Kind::Device {
             return;
         }
         let (code, reason, next) = told(error);
@@ -41,7 +19,7 @@ impl WitnessedVerifier {
             next: next.to_owned(),
             peer: None,
         };
-        self.witness.note(&leaf.principal.id, Proof::Name, refused);
+        self.note(&principal.id, Proof::Name, refused);
     }
 }
 
@@ -78,74 +56,22 @@ fn told(error: &Error) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-impl fmt::Debug for WitnessedVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WitnessedVerifier").field(&self.inner).finish()
-    }
-}
-
-impl ClientCertVerifier for WitnessedVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now);
-        verified.inspect_err(|error| self.note(end_entity, error))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = self.inner.verify_tls13_signature(message, certificate, signed);
-        verified.inspect_err(|error| self.note(certificate, error))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use muster_actors::SystemClock;
-    use muster_schemas::{Principal, TrustDomain};
+    use muster_schemas::TrustDomain;
     use muster_trust::Expect;
     use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+    use rustls::{pki_types::UnixTime, server::danger::ClientCertVerifier as _};
 
     use super::*;
     use crate::{
         authority::{Authority, PublicKey, Role, TrustBundle},
         limits::DAY_S,
-        pinned::Pins,
-        tls,
+        peer_verifier::PeerVerifier,
+        pinned::{Peers, Pins},
     };
 
     const NOW_S: u64 = 1_769_904_000;
@@ -157,15 +83,15 @@ mod tests {
         let device = root.new_intermediate(Role::Device, NOW_S).expect("authority");
         let trust =
             TrustBundle::new(root.certificate().clone(), [(Role::Device, device.certificate().clone())]);
-        let trust = Arc::new(Peers::new(trust.expect("bundle"), Pins::default()));
+        let trust = Peers::new(trust.expect("bundle"), Pins::default());
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("key");
         let key = PublicKey::from_spki(&key.subject_public_key_info()).expect("key");
         let principal: Principal = "spiffe://muster.test/t/acme/device/pump-7".parse().expect("principal");
         let issued = device.issue_device(&key, &principal, NOW_S, DAY_S).expect("issued");
 
         let witness = Witness::new(SystemClock::shared());
-        let inner = tls::client_verifier(&trust, &Expect::ENROLMENT, true, Vec::new()).expect("verifier");
-        let verifier = WitnessedVerifier::new(inner, trust, witness.clone());
+        let verifier = PeerVerifier::new(&trust, &Expect::ENROLMENT, true, Vec::new()).expect("verifier");
+        let verifier = verifier.witnessed_by(witness.clone());
         let at = |now_s| UnixTime::since_unix_epoch(Duration::from_secs(now_s));
         verifier.verify_client_cert(&issued.certificate, &[], at(NOW_S + 60)).expect("accepted in its life");
         assert!(witness.of(&principal.id).told.is_empty());

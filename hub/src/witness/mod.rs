@@ -6,12 +6,14 @@ mod ledger;
 pub mod limits;
 mod verdict;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use muster_actors::SharedClock;
 use muster_schemas::DeviceId;
 
-pub use handshake::WitnessedVerifier;
 pub use ledger::{History, Proof, Refused, Stage, Told};
 pub use verdict::{Standing, Verdict, verdict};
 
@@ -23,6 +25,12 @@ pub struct Witness {
     ledger: Arc<Mutex<Ledger>>,
     clock: SharedClock,
     since_ms: u64,
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
+    }
 }
 
 impl Witness {

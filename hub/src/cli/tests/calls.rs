@@ -18,8 +18,9 @@ use crate::{
     authority::{Leaf, PublicKey},
     config::Config,
     keyring::{Keyring, pem},
+    peer_verifier::PeerVerifier,
     pinned::{Peers, Pins},
-    tls::{HTTPS_ALPN, client_verifier, server_tls_config},
+    tls::{HTTPS_ALPN, server_tls_config},
 };
 
 /// What a call looked like to the hub.
@@ -69,7 +70,7 @@ fn answer(
     let url = format!("https://localhost:{}", listener.local_addr().expect("address").port());
     let served = std::thread::spawn(move || {
         let trust = Peers::new(keyring.trust.clone(), Pins::default());
-        let verifier = client_verifier(&trust, &expect, false, Vec::new()).expect("verifier");
+        let verifier = Arc::new(PeerVerifier::new(&trust, &expect, false, Vec::new()).expect("verifier"));
         let config = server_tls_config(&keyring.server, verifier, &HTTPS_ALPN).expect("server");
         let connection = ServerConnection::new(Arc::new(config)).expect("server");
         let (socket, _) = listener.accept().expect("accept");
