@@ -151,6 +151,7 @@ impl From<Refusal> for ApiError {
             Refusal::PinTaken => {
                 (StatusCode::CONFLICT, "pin_taken", "make a certificate of its own for each app and user")
             }
+            Refusal::ChipId(_) => (StatusCode::BAD_REQUEST, "chip_id", "choose another id for the device"),
             Refusal::PasswordsOff(_) => (
                 StatusCode::CONFLICT,
                 "passwords_off",

@@ -3,6 +3,7 @@
 
 use actix::{Context, Handler, Message, MessageResult, ResponseFuture};
 use muster_schemas::{DeviceId, Kind, Principal, TenantId, TrustDomain};
+use muster_tpm::verifier::is_chip_id;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -108,7 +109,7 @@ impl Registry {
     /// Gives a device a password.
     ///
     /// # Errors
-    /// The tenant is unknown, suspended, takes no passwords or has too many, or a device with a key has that id.
+    /// The tenant is unknown, suspended, takes no passwords or has too many, or the id is such as chips have.
     pub fn set_password(
         &mut self,
         now_s: u64,
@@ -119,8 +120,9 @@ impl Registry {
         if !self.ways_in(&tenant)?.legacy_passwords {
             return Err(Refusal::PasswordsOff(tenant));
         }
-        if self.device(&tenant, &id).is_ok() {
-            return Err(Refusal::ClientExists { kind: Kind::Device, id });
+        // It would be let in as the device whose chip has that id, now or once it comes.
+        if is_chip_id(&id) {
+            return Err(Refusal::ChipId(id));
         }
         let before = self.legacy.get(&(tenant.clone(), id.clone()));
         let theirs = self.legacy.keys().filter(|(owner, _)| *owner == tenant).count();
@@ -219,6 +221,8 @@ impl Handler<FindPassword> for RegistryActor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_tpm::verifier::device_id;
+
     use crate::registry::{message::CreateTenant, ways_in::SetWaysIn};
 
     fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -243,6 +247,9 @@ mod tests {
         let switch = |on| SetWaysIn { tenant: id("acme"), est: None, legacy_passwords: Some(on) };
         registry.set_ways_in(switch(true), &mut effects).expect("on");
         assert_eq!(registry.find_password(&find), FoundPassword::Nothing);
+        let chips = device_id(&[7; 32]);
+        let set_chips = SetPassword { id: chips.clone(), ..set.clone() };
+        assert_eq!(registry.set_password(7, set_chips, &mut effects), Err(Refusal::ChipId(chips)));
         let device = registry.set_password(7, set, &mut effects).expect("set");
         assert_eq!(registry.find_password(&find), FoundPassword::Hash(hash("A")));
         let stored = Row::Legacy(device.clone());

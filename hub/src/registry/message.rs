@@ -56,6 +56,9 @@ pub enum Refusal {
     /// The tenant takes no passwords.
     #[error("set a password: the tenant {0} takes none")]
     PasswordsOff(TenantId),
+    /// An id such as chips have, for a device without one.
+    #[error("give {0} a password: 20 of a-z and 2-7 is what devices with a chip are called")]
+    ChipId(DeviceId),
     /// The hardware key's name is too long or empty.
     #[error("accept the name of the hardware key: it has 1 to {KEY_NAME_BYTES_MAX} bytes")]
     KeyName,

@@ -76,6 +76,12 @@ pub fn device_id(ek_hash: &[u8; 32]) -> DeviceId {
     }
 }
 
+/// Whether this could be the id of a chip: nobody else is to be called so.
+pub fn is_chip_id(id: &DeviceId) -> bool {
+    let id = id.as_str();
+    id.len() == DEVICE_ID_CHARS && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+}
+
 fn lower_base32() -> Encoding {
     let mut specification = Specification::new();
     specification.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
