@@ -1,5 +1,5 @@
-//! How much each measurement does at most, and for how long. The hub alone takes less than
-//! three minutes; beside other brokers it takes about five seconds for each line, broker and round.
+//! How much each measurement does at most, and for how long. The hub alone takes less than three minutes, and revocation
+//! as much again; beside other brokers it takes about five seconds for each line, broker and round.
 
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub const LISTED_ROUNDS: usize = 3;
 pub const LISTED_ROUND_S: u32 = 10;
 /// While lists are published, another certificate is revoked so often.
 pub const LISTED_GAP: Duration = Duration::from_millis(500);
+/// How long after a round what was revoked in it may still be published.
+pub const LISTED_SETTLE_TIME: Duration = Duration::from_secs(3);
 /// Longest answer of the API that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Plain connections that are held at one time.
