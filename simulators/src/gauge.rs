@@ -61,6 +61,11 @@ impl Gauge {
         Self { pid }
     }
 
+    /// The process that it looks at.
+    pub fn process(&self) -> u32 {
+        self.pid
+    }
+
     /// Begins a span.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ use super::{
 use crate::load::{
     LoadError,
     dial::Dial,
+    link::Link,
     opening::{KEEP_ALIVE_S, Sessions, Wanted, open_in_order},
 };
 
@@ -111,18 +112,25 @@ impl Device {
         connect(target.address, Ipv4Addr::LOCALHOST, Arc::clone(&self.config)).await
     }
 
-    /// Opens a session.
+    /// Opens a session to publish in.
     ///
     /// # Errors
     /// The hub does not let it in.
     pub fn open(&self, target: &Target) -> Result<Publisher, BenchError> {
+        Ok(Publisher::new(&self.id, self.session(target)?))
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// The hub does not let it in.
+    pub fn session(&self, target: &Target) -> Result<Link, BenchError> {
         let name = ServerName::try_from(HUB_NAME).map_err(std::io::Error::other)?;
         let mut dial = Dial::with(target.address, Arc::clone(&self.config), name);
         let mut sessions =
             Sessions { dial: &mut dial, version: Version::V5, keep_alive_s: KEEP_ALIVE_S, opening_max: 1 };
         let wanted = [Wanted::plain(self.id.to_string())];
-        let link = open_in_order(&mut sessions, &wanted)?.pop().ok_or(LoadError::Silent("CONNACK"))?;
-        Ok(Publisher::new(&self.id, link))
+        Ok(open_in_order(&mut sessions, &wanted)?.pop().ok_or(LoadError::Silent("CONNACK"))?)
     }
 }
 

@@ -1,5 +1,5 @@
-//! How much each measurement does at most, and for how long. The hub alone takes less than
-//! three minutes; beside other brokers it takes about five seconds for each line, broker and round.
+//! How much each measurement does at most, and for how long. The hub alone takes less than three minutes, and revocation
+//! as much again; beside other brokers it takes about five seconds for each line, broker and round.
 
 use std::time::Duration;
 
@@ -20,6 +20,26 @@ pub const WINDOW: usize = 32;
 pub const TELEMETRY_PER_DEVICE: usize = 8_000;
 /// Likewise with one message at a time.
 pub const SINGLES_PER_DEVICE: usize = 1_000;
+/// Sessions that are live while somebody is revoked.
+pub const LIVE_SESSIONS: usize = 10_000;
+/// Devices that are revoked one after another, besides the first one.
+pub const REVOKED_DEVICES: usize = 100;
+/// Certificates that are issued and revoked for the long list.
+pub const LISTED: usize = 100_000;
+/// Callers that do so at one time.
+pub const LISTED_AT_ONCE: usize = 16;
+/// Messages a second while lists are published, and not.
+pub const LISTED_RATE: u32 = 5_000;
+/// How often each of both is measured, in turn.
+pub const LISTED_ROUNDS: usize = 3;
+/// How long each time, in seconds.
+pub const LISTED_ROUND_S: u32 = 10;
+/// While lists are published, another certificate is revoked so often.
+pub const LISTED_GAP: Duration = Duration::from_millis(500);
+/// How long after a round what was revoked in it may still be published.
+pub const LISTED_SETTLE_TIME: Duration = Duration::from_secs(3);
+/// Longest answer of the API that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Plain connections that are held at one time.
 pub const IDLE_PLAIN: u32 = 9_900;
 /// Connections with mutual TLS that are held at one time.
@@ -45,6 +65,8 @@ pub const PEER_START_TIME_MAX: Duration = Duration::from_secs(10);
 pub const SENDING_TIME_MAX: Duration = Duration::from_secs(12);
 /// Longest that a measurement may take; then it is given up.
 pub const MEASUREMENT_TIME_MAX: Duration = Duration::from_secs(25);
+/// Longest that it may take to make the long list.
+pub const LISTING_TIME_MAX: Duration = Duration::from_secs(300);
 /// Longest wait for one answer while things are prepared.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -53,6 +75,7 @@ const _: () = assert!(
     ENROLMENTS.div_ceil(ENROLMENTS_AT_ONCE) < 100 && ENROLMENTS < 400,
     "the hub's allowances for one address and for all are not what is measured"
 );
+const _: () = assert!(REVOKED_DEVICES < ENROLMENTS, "the hub allows as many to enrol at once");
 const _: () = assert!(
     TELEMETRY_PER_DEVICE < 1_000_000 && SINGLES_PER_DEVICE < 1_000_000,
     "readings of two measurements never have the same time"

@@ -8,13 +8,16 @@
 //! ```
 
 mod alone;
+mod api;
 mod authority;
+mod crowd;
 pub mod fleet;
 pub mod limits;
 mod machine;
 mod page;
 mod peer;
 mod pin;
+mod revocation;
 mod sample;
 mod telemetry;
 mod versus;
@@ -29,6 +32,7 @@ use self::{
     alone::Alone,
     limits::{ANSWER_TIME_MAX, MEASUREMENT_TIME_MAX},
     machine::Machine,
+    revocation::Revocations,
     versus::Versus,
 };
 use crate::{
@@ -95,6 +99,8 @@ pub enum Part {
     Versus,
     /// What is of the hub alone.
     Alone,
+    /// Revocation with thousands of live sessions, and the long list.
+    Revocation,
 }
 
 /// What is wanted.
@@ -121,12 +127,17 @@ pub fn run(options: &BenchOptions, out: &mut dyn Write) -> Result<(), BenchError
     let machine = Machine::look(folder.path());
     let manufacturer = SimulatedManufacturer::well_known()?;
     let root = publish_root(&manufacturer, folder.path())?;
+    let wants = |part| options.only.is_none_or(|only| only == part);
     let mut sections = Vec::new();
-    if options.only != Some(Part::Alone) {
+    if wants(Part::Versus) {
         let mut versus = Versus::prepare(folder.path(), &root, options.rounds, options.seconds)?;
         sections.push(versus.measure(out)?);
     }
-    if options.only != Some(Part::Versus) {
+    if wants(Part::Revocation) {
+        let revocations = Revocations::prepare(&folder.path().join("revocation"), &root, &manufacturer)?;
+        sections.extend(revocations.measure(out)?);
+    }
+    if wants(Part::Alone) {
         let alone = Alone::prepare(&folder.path().join("alone"), &root, manufacturer)?;
         sections.extend(alone.measure(out)?);
     }

@@ -85,8 +85,12 @@ impl Dial {
     }
 }
 
-/// Every handshake is a full one: a resumed session would cost the broker next to nothing.
-fn client(files: &TlsFiles) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
+/// What these files make of a client, and whom it expects. Every handshake is a full one: a resumed session would cost the
+/// broker next to nothing.
+///
+/// # Errors
+/// A file is missing or holds something else.
+pub fn client(files: &TlsFiles) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
     let mut roots = RootCertStore::empty();
     for root in chain(&files.roots)? {
         roots.add(root).map_err(io::Error::other)?;
