@@ -31,7 +31,7 @@ pub const LISTED_AT_ONCE: usize = 16;
 /// Messages a second while lists are published, and not.
 pub const LISTED_RATE: u32 = 5_000;
 /// How often each of both is measured, in turn.
-pub const LISTED_ROUNDS: usize = 3;
+pub const LISTED_ROUNDS: usize = 2;
 /// How long each time, in seconds.
 pub const LISTED_ROUND_S: u32 = 10;
 /// While lists are published, another certificate is revoked so often.

@@ -482,9 +482,11 @@ impl Timed {
     }
 }
 
-/// Has a certificate issued and revokes it.
+/// Has a certificate issued and revokes it: one of an authority whose list the doors load, as apps and services have.
 async fn spend(api: &mut Api, csr: &str) -> Result<(), BenchError> {
-    let wanted = json!({ "kind": "relay", "tenant": TENANT, "id": "spent", "csr_pem": csr });
+    let wanted = json!({
+        "kind": "service", "tenant": TENANT, "id": "spent", "csr_pem": csr, "replace": true,
+    });
     let issued = api.post("/api/v1/ca/certificates", &wanted).await?;
     let serial = issued.get("serial").and_then(Value::as_str).unwrap_or_default();
     api.post(&format!("/api/v1/ca/certificates/{serial}/revoke"), &json!({})).await?;
