@@ -1,6 +1,6 @@
-//! What a door of the hub verifies of a peer's certificate within the handshake: that it leads to an authority that this door
-//! takes and is on no list, or else that it is pinned and within its life. Whom it refuses, it tells the witness. That the
-//! peer holds the key is checked in all cases, by the signature over the handshake.
+//! What a door of the hub verifies of a peer's certificate within the handshake: that it leads to an authority that this
+//! door takes and is on no list, or else that it is pinned and within its life. Whom it refuses, it tells the witness.
+//! That the peer holds the key is checked in all cases, by the signature over the handshake.
 
 use muster_trust::{ClientVerifier, Expect, Leaf, Role};
 use rustls::{
