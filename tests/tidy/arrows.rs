@@ -13,6 +13,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-routing", &["muster-schemas"]),
     ("muster-tpm", &["muster-schemas"]),
     ("muster-trust", &["muster-schemas"]),
+    ("muster-seal", &["muster-schemas"]),
+    ("muster-items", &["muster-schemas"]),
+    ("muster-policy", &["muster-schemas", "muster-items"]),
+    ("muster-influx", &["muster-schemas", "muster-items"]),
+    ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -25,6 +30,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-tpm",
             "muster-trust",
             "muster-broker",
+            "muster-seal",
+            "muster-items",
+            "muster-policy",
+            "muster-influx",
+            "muster-backup",
         ],
     ),
     (
@@ -36,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-actors",
             "muster-tpm",
             "muster-trust",
+            "muster-seal",
             "muster-broker",
         ],
     ),
@@ -48,6 +59,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-actors",
             "muster-tpm",
             "muster-trust",
+            "muster-seal",
+            "muster-items",
             "muster-broker",
             "muster-hub",
             "muster-edge",
@@ -56,7 +69,16 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that hold cores: bytes in, bytes out. The TPM's device side is behind a feature and may block a thread.
-const PURE: &[&str] = &["muster-schemas", "muster-mqtt", "muster-routing", "muster-tpm", "muster-trust"];
+const PURE: &[&str] = &[
+    "muster-schemas",
+    "muster-mqtt",
+    "muster-routing",
+    "muster-tpm",
+    "muster-trust",
+    "muster-seal",
+    "muster-items",
+    "muster-policy",
+];
 
 /// What a pure crate must not import: runtimes and I/O.
 const RUNTIMES: &[&str] =
