@@ -206,6 +206,7 @@ async fn run(
                 let bus = bus.clone();
                 Arc::new(move |tenant| bus.log_needed_from(tenant))
             },
+            attributes: Arc::new(|_, _| Arc::default()),
             announcements,
             counters: harvested.clone(),
         };

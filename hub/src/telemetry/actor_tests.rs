@@ -77,6 +77,7 @@ impl Hub {
             store: self.store.clone(),
             tenants: Arc::new(|| vec![id("acme"), id("globex")]),
             needed_from: Arc::new(move |_| needed.load(Ordering::Relaxed)),
+            attributes: Arc::new(|_, _| Arc::default()),
             announcements: self.announcements.clone(),
             counters: self.counters.clone(),
         };

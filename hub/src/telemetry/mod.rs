@@ -20,7 +20,7 @@ pub mod reading;
 pub mod store;
 
 pub use self::{
-    actor::{TelemetryActor, TelemetryOptions},
+    actor::{AttributesOf, TelemetryActor, TelemetryOptions},
     archive::Archive,
     bell::Announcements,
     counters::{Counted, Counters},
