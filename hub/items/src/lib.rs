@@ -13,8 +13,10 @@ mod attributes;
 mod chunk;
 mod history;
 mod item;
+pub mod limits;
 mod open;
 mod rows;
+pub mod sensitive;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
