@@ -13,8 +13,12 @@ mod attributes;
 mod chunk;
 mod history;
 mod item;
+mod open;
+mod rows;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
 pub use history::{History, ItemFilter, LastReading, QueryRefusal, Selection, View, Visit};
 pub use item::{Fingerprint, ItemInfo, StreamId};
+pub use open::{Name, OpenItem, Scalar};
+pub use rows::Rows;
