@@ -25,6 +25,7 @@ mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod view;
 mod ways_in;
 mod webauthn;
 mod why;
