@@ -13,6 +13,9 @@ mod attributes;
 mod chunk;
 mod history;
 mod item;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
+pub mod query;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
