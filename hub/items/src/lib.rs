@@ -14,7 +14,10 @@ mod chunk;
 mod history;
 mod item;
 pub mod limits;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 mod open;
+pub mod query;
 mod rows;
 pub mod sensitive;
 
