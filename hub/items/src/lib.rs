@@ -13,6 +13,8 @@ mod attributes;
 mod chunk;
 mod history;
 mod item;
+pub mod limits;
+pub mod sensitive;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
