@@ -10,6 +10,7 @@
 //! ```
 
 mod attributes;
+pub mod block;
 mod chunk;
 mod history;
 mod item;
