@@ -37,7 +37,7 @@ impl Origin {
 pub struct OpenStream {
     origin: Origin,
     days: BTreeMap<i64, OpenItem>,
-    /// The first message of the log that is needed to have these readings again, and when it came in.
+    /// The first message of the log that is needed to have these readings again, and when it was taken in.
     since: Option<(u64, u64)>,
     /// The last message that was taken in.
     last: u64,
@@ -75,11 +75,12 @@ impl OpenStream {
     }
 
     /// Takes in the readings of a message from here on. What was open has another origin is not there any more.
-    pub fn begin(&mut self, sequence: u64, received_ms: u64, origin: &Origin) {
+    /// `moment` is of the caller's own clock.
+    pub fn begin(&mut self, sequence: u64, moment: u64, origin: &Origin) {
         if self.origin != *origin {
             self.origin = origin.clone();
         }
-        self.since.get_or_insert((sequence, received_ms));
+        self.since.get_or_insert((sequence, moment));
         self.last = sequence;
     }
 
@@ -108,9 +109,14 @@ impl OpenStream {
         self.since.map(|(sequence, _)| sequence)
     }
 
-    /// When the oldest message came in whose readings are not stored, Unix milliseconds.
-    pub fn since_ms(&self) -> Option<u64> {
-        self.since.map(|(_, received_ms)| received_ms)
+    /// When the oldest message was taken in whose readings are not stored.
+    pub fn since(&self) -> Option<u64> {
+        self.since.map(|(_, moment)| moment)
+    }
+
+    /// Tells the cell of a stream that has nothing yet.
+    pub fn set_cell(&mut self, cell: Option<String>) {
+        self.origin.cell = cell;
     }
 
     /// The last message that was taken in.
