@@ -115,6 +115,12 @@ impl Iterator for Scan {
     }
 }
 
+impl DoubleEndedIterator for Scan {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.rows.next_back().map(row)
+    }
+}
+
 impl fmt::Debug for Scan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scan")
