@@ -35,6 +35,11 @@ impl Table {
         Self { name, role, keyspace, db }
     }
 
+    /// Another table of the same store.
+    pub(super) fn sibling(&self, name: &'static str, keyspace: Keyspace) -> Self {
+        Self { name, role: Role::Plain, keyspace, db: self.db.clone() }
+    }
+
     /// The store as it is now, all tables at one instant.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.db.snapshot()

@@ -26,6 +26,7 @@ mod storage;
 mod takeover;
 mod websocket;
 mod will;
+mod withdrawal;
 
 use std::time::Duration;
 

@@ -111,7 +111,7 @@ impl Site {
             trail: Trail::new(self.clock.clone()),
             clock: self.clock.clone(),
         };
-        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());
+        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone(), Arc::default());
         self.tenants.push(Tenant { store, credit, counters, log_needed_from });
     }
 

@@ -2,8 +2,11 @@
 
 mod commits;
 mod crash;
+mod custody;
+mod lending;
 mod log;
 mod secrets;
+mod shredding;
 mod tears;
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -165,7 +165,7 @@ impl Life {
                 trail: Trail::new(clock.clone()),
                 clock: clock.clone(),
             };
-            supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
+            supervise_tenant(parts, credit.clone(), surroundings.directory.clone(), Arc::default());
             Tenant { store: tenant, credit, counters, log_needed_from }
         });
         let tenants = tenants.into();
