@@ -37,7 +37,7 @@ pub(super) async fn last(
     let truncated = answer.truncated;
     let readings =
         answer.readings.into_iter().map(|(stream, reading)| reading.into_api(&stream.device, &stream.stream));
-    Ok(Json(Readings { readings: readings.collect(), truncated, next_cursor: None }))
+    Ok(Json(Readings { readings: readings.collect(), truncated, ..Readings::default() }))
 }
 
 /// The parameters of `range`.
@@ -72,7 +72,7 @@ pub(super) async fn range(
     let page = api.telemetry(question).await??;
     let readings: Vec<Reading> =
         page.readings.into_iter().map(|reading| reading.into_api(&device, &stream)).collect();
-    Ok(Json(Readings { readings, truncated: false, next_cursor: page.next_cursor }))
+    Ok(Json(Readings { readings, next_cursor: page.next_cursor, ..Readings::default() }))
 }
 
 impl From<QueryRefusal> for ApiError {

@@ -55,7 +55,7 @@ pub fn scan_in_order(
         }
     });
     if let Some(error) = too_wide {
-        return Err(QueryRefusal::Unavailable(error.to_string()));
+        return Err(error.into());
     }
     if !stopped {
         let _ = in_order.end(show);
