@@ -1,8 +1,9 @@
-//! Telemetry as files that others read: CSV, NDJSON, Arrow, Parquet and npy. Written as the readings come, so that a file of
-//! any length takes the memory of a batch. Not for questions: those are in `muster_items::query`.
+//! Telemetry as others read it: pages of JSON, and files: CSV, NDJSON, Arrow, Parquet and npy. Written as the readings come,
+//! so that a file of any length takes the memory of a batch. What is worked out of readings is in `muster_items::query`.
 //!
 //! ```text
 //!  History::scan ──▶ survey: columns, rows, damage ──▶ Plan
+//!  History::scan ──▶ rows, windows, groups ──▶ a page of JSON and a cursor, or lines
 //!  History::scan ──▶ rows in order ──▶ batch ──▶ CSV, NDJSON, Arrow, Parquet, npy ──▶ any `io::Write`
 //! ```
 //!
@@ -10,9 +11,12 @@
 //! NDJSON needs none and is written at once.
 
 mod columnar;
+mod cursor;
 mod labels;
 pub mod limits;
 mod npy;
+pub mod pages;
+mod shown;
 mod survey;
 mod text;
 

@@ -12,3 +12,10 @@ pub const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const COLUMN_CHUNKS_MAX: usize = 131_072;
 
 const _: () = assert!(BATCH_CELLS_MAX > COLUMNS_MAX, "a batch has at least one row");
+
+/// Most entries of a page.
+pub const PAGE_ENTRIES_MAX: usize = 10_000;
+/// Bytes of JSON after which a page takes no further entry.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest cursor that is looked at, in bytes.
+pub const CURSOR_BYTES_MAX: usize = 4_096;

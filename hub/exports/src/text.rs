@@ -11,11 +11,11 @@ use muster_items::{
     StreamId,
     query::{Measure, Rows, Value},
 };
-use muster_schemas::api::{Reading, ReadingValue};
 
 use crate::{
     ExportError, Sheet, Survey, columns_of,
     labels::{TIME, labels},
+    shown,
 };
 
 /// The head of a long table, in every format.
@@ -129,19 +129,7 @@ impl<W: Write> Sheet for Ndjson<W> {
         for (place, time_us) in rows.times_us.iter().enumerate() {
             for column in &rows.columns {
                 let Some(value) = column.values.value_at(place) else { continue };
-                let reading = Reading {
-                    device: stream.device.clone(),
-                    stream: stream.stream.clone(),
-                    name: column.name.clone(),
-                    unit: column.unit.clone(),
-                    time_s: *time_us as f64 / 1e6,
-                    value: match value {
-                        Value::Number(number) => ReadingValue::Number(number),
-                        Value::Text(text) => ReadingValue::Text(text.to_owned()),
-                        Value::Bool(value) => ReadingValue::Bool(value),
-                        Value::Bytes(bytes) => ReadingValue::Text(BASE64URL_NOPAD.encode(bytes)),
-                    },
-                };
+                let reading = shown::reading(stream, *time_us, &column.name, column.unit.as_deref(), value);
                 serde_json::to_writer(&mut self.0, &reading).map_err(std::io::Error::from)?;
                 self.0.write_all(b"\n")?;
             }
