@@ -1,6 +1,8 @@
 //! Where a page ended. Opaque to whoever passes it back; it holds nothing that was not on the page, and is good for the
 //! same question only.
 
+use std::fmt;
+
 use data_encoding::BASE64URL_NOPAD;
 use muster_items::{QueryRefusal, StreamId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -31,6 +33,12 @@ impl Place {
     /// How a stream lies to that of this place.
     pub fn cmp_stream(&self, stream: &StreamId) -> std::cmp::Ordering {
         (stream.device.as_str(), stream.stream.as_str()).cmp(&(&self.device, &self.stream))
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

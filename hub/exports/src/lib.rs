@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, fmt, io, io::Write, ops::ControlFlow, str::From
 
 use muster_items::{
     Column, History, QueryRefusal, Selection, StreamId, View,
-    query::{Measure, Rows, scan_in_order},
+    query::{Kind, Measure, Rows, scan_in_order},
 };
 use muster_schemas::TenantId;
 
@@ -184,6 +184,12 @@ impl Plan {
         (self.format == Format::Npy).then(|| npy::length(&self.survey))
     }
 
+    /// What tells this file from another: of the question, and of what was found. Not of the values.
+    pub fn tag(&self, question: Question<'_>) -> String {
+        let Question { tenant, selection, .. } = question;
+        cursor::Of::question(&format!("{self:?} {tenant} {selection:?}")).to_string()
+    }
+
     /// Writes the file, to its end. Readings that came in since the survey may be in it or not.
     ///
     /// # Errors
@@ -249,7 +255,7 @@ trait Sheet {
 fn columns_of<'a>(measures: &[Measure], rows: &'a Rows) -> Vec<Option<&'a Column>> {
     let mut by_measure = BTreeMap::new();
     for column in &rows.columns {
-        by_measure.insert((column.name.as_str(), column.unit.as_deref(), column.values.kind()), column);
+        by_measure.insert((column.name.as_str(), column.unit.as_deref(), Kind::of(&column.values)), column);
     }
     let found = measures.iter().map(|measure| {
         by_measure.get(&(measure.name.as_str(), measure.unit.as_deref(), measure.kind)).copied()
