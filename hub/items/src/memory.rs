@@ -6,6 +6,7 @@ use muster_schemas::TenantId;
 
 use crate::{
     Chunk, Column, History, ItemInfo, LastReading, QueryRefusal, Selection, StreamId, Values, View, Visit,
+    query::Kind,
 };
 
 /// The items of one tenant.
@@ -56,7 +57,7 @@ impl History for Memory {
             for column in chunk.columns {
                 let there = |place: &usize| column.values.value_at(*place).is_some();
                 let Some(place) = (0..chunk.times_us.len()).rev().find(there) else { continue };
-                let mut values = Values::nothing(column.values.kind(), 1);
+                let mut values = Values::nothing(Kind::of(&column.values), 1);
                 values.put(0, &column.values, place);
                 let column = Column { name: column.name.clone(), unit: column.unit.clone(), values };
                 let time_us = chunk.times_us.get(place).copied().unwrap_or_default();

@@ -65,7 +65,7 @@ pub(super) fn telemetry(command: Telemetry, call: &mut Call<'_>) -> Result<Exit,
             let mut fixed = Selection { device: Some(device), stream: Some(stream) }.query();
             fixed.push(("from_ms", from.unix_ms(call.now_ms).to_string()));
             fixed.push(("to_ms", to.unix_ms(call.now_ms).to_string()));
-            let mut all = Readings { readings: Vec::new(), truncated: false, next_cursor: None };
+            let mut all = Readings::default();
             loop {
                 let mut query = fixed.clone();
                 let left = limit.saturating_sub(all.readings.len());

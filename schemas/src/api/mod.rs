@@ -8,6 +8,7 @@ mod attest;
 mod authority;
 mod explain;
 mod firmware;
+pub mod history;
 pub mod life;
 mod people;
 pub mod webauthn;
@@ -202,7 +203,7 @@ pub struct Reading {
 }
 
 /// A page of readings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Readings {
     /// The readings, oldest first.
     pub readings: Vec<Reading>,
@@ -212,6 +213,9 @@ pub struct Readings {
     /// What to pass as `cursor` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// What could not be read because it is damaged; the page has the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A connected MQTT client.
@@ -524,7 +528,7 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let page = Readings { readings: vec![], truncated: false, next_cursor: None };
+        let page = Readings::default();
         assert_eq!(serde_json::to_string(&page).expect("JSON"), r#"{"readings":[]}"#);
     }
 }

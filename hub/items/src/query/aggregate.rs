@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Figures, Measure, Summary, TooWide, limits::AGGREGATE_BUCKETS_MAX, window_start};
+use super::{Figures, Kind, Measure, Summary, TooWide, limits::AGGREGATE_BUCKETS_MAX, window_start};
 use crate::{Chunk, ItemInfo, StreamId};
 
 /// What a group has in common.
@@ -111,7 +111,7 @@ impl Aggregate {
                     if !self.buckets.contains_key(&place) && self.buckets.len() >= AGGREGATE_BUCKETS_MAX {
                         return Err(TooWide::Buckets { max: AGGREGATE_BUCKETS_MAX });
                     }
-                    let (kind, percentiles) = (column.values.kind(), self.percentiles);
+                    let (kind, percentiles) = (Kind::of(&column.values), self.percentiles);
                     let cell = self.buckets.entry(place).or_insert_with(|| Cell::new(kind, percentiles));
                     if cell.stream != self.stream_number {
                         (cell.stream, cell.streams) = (self.stream_number, cell.streams + 1);
@@ -204,7 +204,7 @@ impl Aggregate {
 }
 
 impl Cell {
-    fn new(kind: super::Kind, percentiles: bool) -> Self {
+    fn new(kind: Kind, percentiles: bool) -> Self {
         Self { summary: Summary::new(kind, percentiles), streams: 0, stream: 0 }
     }
 }

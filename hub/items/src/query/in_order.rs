@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use muster_schemas::TenantId;
 
-use super::{TooWide, limits::OVERLAP_ROWS_MAX};
+use super::{Kind, TooWide, limits::OVERLAP_ROWS_MAX};
 use crate::{Chunk, Column, History, QueryRefusal, Selection, StreamId, Values, View};
 
 /// Readings of one stream by time, of as many items as overlapped.
@@ -55,7 +55,7 @@ pub fn scan_in_order(
         }
     });
     if let Some(error) = too_wide {
-        return Err(QueryRefusal::Unavailable(error.to_string()));
+        return Err(error.into());
     }
     if !stopped {
         let _ = in_order.end(show);
@@ -141,12 +141,12 @@ impl Rows {
 
 /// The column of the same name, unit and kind; a new one, at its place in the order, if there is none.
 fn column_of<'a>(columns: &'a mut Vec<Column>, like: &Column, places: usize) -> &'a mut Values {
-    let key = |column: &Column| (column.name.clone(), column.unit.clone(), column.values.kind());
+    let key = |column: &Column| (column.name.clone(), column.unit.clone(), Kind::of(&column.values));
     let wanted = key(like);
     let place = match columns.binary_search_by(|column| key(column).cmp(&wanted)) {
         Ok(place) => place,
         Err(place) => {
-            let values = Values::nothing(like.values.kind(), places);
+            let values = Values::nothing(Kind::of(&like.values), places);
             columns.insert(place, Column { name: like.name.clone(), unit: like.unit.clone(), values });
             place
         }

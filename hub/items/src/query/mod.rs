@@ -15,7 +15,7 @@ mod summary;
 mod value;
 
 pub use aggregate::{Aggregate, By, GroupBucket};
-pub use downsample::{Bucket, Downsample};
+pub use downsample::{Bucket, Downsample, ShowBucket};
 pub use in_order::{InOrder, Rows, scan_in_order};
 pub use limits::{
     AGGREGATE_BUCKETS_MAX, EXACT_VALUES_MAX, OVERLAP_ROWS_MAX, SPREAD_VALUES_MAX, WINDOW_US_MIN,

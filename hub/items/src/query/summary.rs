@@ -22,7 +22,7 @@ pub struct Measure {
 impl Measure {
     /// That of a column.
     pub fn of(column: &Column) -> Self {
-        Self { name: column.name.clone(), unit: column.unit.clone(), kind: column.values.kind() }
+        Self { name: column.name.clone(), unit: column.unit.clone(), kind: Kind::of(&column.values) }
     }
 }
 

@@ -28,17 +28,19 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-impl Values {
-    /// Which kind they are.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Numbers(_) => Kind::Number,
-            Self::Texts(_) => Kind::Text,
-            Self::Bools(_) => Kind::Bool,
-            Self::Bytes(_) => Kind::Bytes,
+impl Kind {
+    /// The kind of these values.
+    pub fn of(values: &Values) -> Self {
+        match values {
+            Values::Numbers(_) => Self::Number,
+            Values::Texts(_) => Self::Text,
+            Values::Bools(_) => Self::Bool,
+            Values::Bytes(_) => Self::Bytes,
         }
     }
+}
 
+impl Values {
     /// How many places there are.
     pub fn places(&self) -> usize {
         match self {
