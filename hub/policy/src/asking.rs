@@ -35,7 +35,16 @@ pub struct Decision {
     pub failed: BTreeSet<String>,
 }
 
+/// What is named where no policy permits something.
+pub const NO_POLICY: &str = "no-policy-permits";
+
 impl Decision {
+    /// The policy that decided, or what stands in its place. Of several, the first by name.
+    pub fn rule(&self) -> String {
+        let first = self.failed.first().or_else(|| self.by.first());
+        first.map_or_else(|| NO_POLICY.to_owned(), Clone::clone)
+    }
+
     /// Nothing was permitted.
     pub(crate) fn denied() -> Self {
         Self { allowed: false, by: BTreeSet::new(), failed: BTreeSet::new() }
