@@ -160,6 +160,7 @@ async fn run(
         store: store.clone(),
         durable: vec![telemetry::durable_filter()],
         log_grew: announcements.bell(telemetry.clone()),
+        sieves: muster_broker::sieve::open(),
         arbiters: available_parallelism().map_or(1, Into::into),
         quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
