@@ -10,6 +10,7 @@ mod explain;
 mod firmware;
 pub mod life;
 mod people;
+pub mod rules;
 pub mod webauthn;
 
 use std::fmt;
