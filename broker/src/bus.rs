@@ -38,6 +38,7 @@ use crate::{
     ration::Ration,
     router::LogWatch,
     session::CloseSession,
+    sieve::Sieves,
     store::{Store, TenantStore},
     tenant::{CloseMatching, TenantParts, TenantSupervisor},
     tls::{Protocol, Tls},
@@ -52,6 +53,8 @@ pub struct BusOptions {
     pub durable: Vec<TopicFilter>,
     /// Called when a tenant's log grew, on the committer's thread: it sends a message and returns.
     pub log_grew: LogWatch,
+    /// Who is given which message.
+    pub sieves: Sieves,
     /// Threads that carry tenants and sockets: at least 1, at best one per core.
     pub arbiters: usize,
     /// What each tenant, and each principal within it, may have and do.
@@ -89,6 +92,7 @@ pub struct Bus {
     store: Store,
     durable: Vec<TopicFilter>,
     log_grew: LogWatch,
+    sieves: Sieves,
     quotas: TenantQuotas,
     connections_max: usize,
     packets: PacketLimits,
@@ -113,6 +117,7 @@ impl Bus {
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
+            sieves: options.sieves,
             quotas: options.quotas,
             connections_max: options.connections_max,
             packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
@@ -169,6 +174,7 @@ impl Bus {
             store: self.store.clone(),
             durable: self.durable.clone(),
             log_grew: self.log_grew.clone(),
+            sieves: self.sieves.clone(),
             log_needed_from,
             settled,
             packets: self.packets.clone(),

@@ -41,6 +41,7 @@ use crate::{
     publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
     registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
+    rules::{self, Known},
     telemetry::{self, Announcements, Archive, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
@@ -148,7 +149,7 @@ async fn run(
     let signers = Signers::new(&keyring.authorities);
     let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
     let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
-    let pins = Pins::default();
+    let (pins, known) = (Pins::default(), Known::default());
     let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
     let witness = Witness::new(clock.clone());
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
@@ -160,6 +161,7 @@ async fn run(
         store: store.clone(),
         durable: vec![telemetry::durable_filter()],
         log_grew: announcements.bell(telemetry.clone()),
+        sieves: rules::sieves(known.clone()),
         arbiters: available_parallelism().map_or(1, Into::into),
         quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
@@ -176,6 +178,7 @@ async fn run(
             ended: closer(&bus, trust.trust_domain().clone()),
             random: Arc::new(random::system),
             pins,
+            known: known.clone(),
         };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
@@ -206,7 +209,7 @@ async fn run(
                 let bus = bus.clone();
                 Arc::new(move |tenant| bus.log_needed_from(tenant))
             },
-            attributes: Arc::new(|_, _| Arc::default()),
+            attributes: rules::attributes(known.clone()),
             announcements,
             counters: harvested.clone(),
         };
@@ -289,6 +292,7 @@ async fn run(
         enrolment: enrolments,
         harvested,
         witness,
+        known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
     };

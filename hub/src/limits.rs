@@ -214,6 +214,11 @@ pub const PCRS_QUOTED: [u8; 1] = [23];
 /// each, 3 MiB.
 pub const LOG_LINES_WAITING_MAX: usize = 16_384;
 
+/// Most decisions on live telemetry that are remembered for one tenant, about 200 bytes each; then all are made anew.
+pub const LIVE_DECISIONS_MAX: usize = 65_536;
+/// Most denials of live telemetry that are logged for one tenant between two changes of its rules.
+pub const LIVE_DENIALS_LOGGED_MAX: usize = 100;
+
 /// A day, in seconds.
 pub const DAY_S: u64 = 86_400;
 /// A year of 365 days, in seconds.

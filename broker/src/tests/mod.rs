@@ -20,6 +20,7 @@ mod plain;
 mod pressure;
 mod quarantine;
 mod refusal;
+mod sieve;
 mod simulation;
 mod site;
 mod storage;

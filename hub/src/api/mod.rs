@@ -11,6 +11,7 @@ mod audit;
 mod authority;
 mod caller;
 mod can;
+mod can_view;
 mod clients;
 mod devices;
 mod error;
@@ -22,7 +23,9 @@ mod legacy;
 mod life;
 mod people;
 mod readings;
+mod rules;
 mod server;
+mod sharing;
 mod tenants;
 mod trace;
 mod view;
@@ -50,6 +53,7 @@ use crate::{
     place::Place,
     publication::Publication,
     registry::RegistryActor,
+    rules::Known,
     telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
@@ -92,6 +96,8 @@ pub struct Api {
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
     pub plain_tenants: BTreeSet<TenantId>,
+    /// What access rules are made of.
+    pub known: Known,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -179,6 +185,8 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route("", web::get().to(people::list))
                         .route("/{id}", web::delete().to(people::remove))
                         .route("/{id}/pinned", web::put().to(people::pin))
+                        .route("/{id}/attributes", web::get().to(rules::client_attributes))
+                        .route("/{id}/attributes", web::put().to(rules::describe_client))
                         .route("/{id}/{command}", web::post().to(life::client)),
                 )
                 .route("/{tenant}/ways-in", web::get().to(ways_in::show))
@@ -190,6 +198,18 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))
                 .route("/{tenant}/can", web::get().to(can::can))
+                .route("/{tenant}/devices/{device}/attributes", web::get().to(rules::device_attributes))
+                .route("/{tenant}/devices/{device}/attributes", web::put().to(rules::describe_device))
+                .route("/{tenant}/policies", web::get().to(rules::policies))
+                .route("/{tenant}/policies", web::post().to(rules::put_policies))
+                .route("/{tenant}/policies/{version}", web::get().to(rules::policy))
+                .route("/{tenant}/policies/{version}/restore", web::post().to(rules::restore_policies))
+                .route("/{tenant}/datasets", web::get().to(sharing::data_sets))
+                .route("/{tenant}/datasets/{name}", web::put().to(sharing::put_data_set))
+                .route("/{tenant}/datasets/{name}", web::delete().to(sharing::remove_data_set))
+                .route("/{tenant}/grants", web::get().to(sharing::grants))
+                .route("/{tenant}/grants", web::post().to(sharing::give))
+                .route("/{tenant}/grants/{number}", web::delete().to(sharing::take_back))
                 .route("/{tenant}/devices/{device}/{command}", web::post().to(life::device))
                 .route("/{tenant}/precautions", web::post().to(life::precautions))
                 .route("/{tenant}/{command:suspend|resume}", web::post().to(life::tenant))

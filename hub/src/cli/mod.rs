@@ -9,6 +9,7 @@
 mod admission;
 mod app;
 mod attest;
+mod attributes;
 mod audit;
 mod ca;
 mod exit;
@@ -24,6 +25,8 @@ mod mqtt;
 mod password;
 mod people;
 mod remote;
+mod rules;
+mod sharing;
 mod table;
 mod telemetry;
 mod time;
@@ -162,6 +165,15 @@ enum Command {
     Audit(audit::Audit),
     /// Say whether somebody may do something, and by which rule.
     Can(explain::Can),
+    /// Put, list, show and roll back a tenant's access rules, as a user of the tenant.
+    #[command(subcommand)]
+    Policy(rules::Policies),
+    /// Name parts of what a tenant has, as a user of the tenant.
+    #[command(subcommand)]
+    Dataset(sharing::DataSets),
+    /// Share data sets with other tenants, as a user of the tenant.
+    #[command(subcommand)]
+    Grant(sharing::Grants),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -239,6 +251,10 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
         Command::Audit(command) => audit::audit(command, &mut Call::new(&common, world)?),
         Command::Can(command) => explain::can(command, &mut Call::new(&common, world)?),
+        Command::Policy(rules::Policies::Check { file }) => rules::check(&file, common.output, world),
+        Command::Policy(command) => rules::policies(command, &mut Call::new(&common, world)?),
+        Command::Dataset(command) => sharing::data_sets(command, &mut Call::new(&common, world)?),
+        Command::Grant(command) => sharing::grants(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

@@ -11,6 +11,7 @@ mod firmware;
 pub mod history;
 pub mod life;
 mod people;
+pub mod rules;
 pub mod webauthn;
 
 use std::fmt;

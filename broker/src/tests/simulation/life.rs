@@ -156,6 +156,7 @@ impl Life {
                 store: store.clone(),
                 durable: Vec::new(),
                 log_grew: Arc::new(|_| ()),
+                sieves: crate::sieve::open(),
                 log_needed_from: log_needed_from.clone(),
                 settled: Arc::default(),
                 packets: PacketLimits::default(),
