@@ -51,6 +51,8 @@ pub enum Trouble {
     Stranger(u16),
     /// The token cannot be read.
     NoToken(String),
+    /// The tenant's key is withdrawn, so nothing can be sealed, and nothing leaves unsealed.
+    KeyAway,
 }
 
 impl Trouble {
@@ -65,6 +67,7 @@ impl Trouble {
             Self::Bucket => "bucket",
             Self::Stranger(_) => "stranger",
             Self::NoToken(_) => "no_token",
+            Self::KeyAway => "key_away",
         }
     }
 
@@ -87,6 +90,7 @@ impl Trouble {
             }
             Self::Stranger(_) => "correct influx.url: it is the address alone, without a path",
             Self::NoToken(_) => "put the tenant's token there, readable by the hub alone (mode 0600)",
+            Self::KeyAway => "give the key back; what came in meanwhile is sent by itself then",
         }
     }
 }
@@ -103,6 +107,7 @@ impl fmt::Display for Trouble {
             Self::Bucket => f.write_str("the server has no such bucket or organisation: status 404"),
             Self::Stranger(status) => write!(f, "what answers there is no InfluxDB 2: status {status}"),
             Self::NoToken(why) => write!(f, "the tenant's token cannot be read: {why}"),
+            Self::KeyAway => f.write_str("the tenant's key is withdrawn: sensitive fields cannot be sealed"),
         }
     }
 }
@@ -201,6 +206,7 @@ mod tests {
             Trouble::Bucket,
             Trouble::Stranger(200),
             Trouble::NoToken("no such file".to_owned()),
+            Trouble::KeyAway,
         ] {
             assert!(
                 !trouble.to_string().is_empty() && !trouble.next().is_empty() && !trouble.as_str().is_empty()

@@ -6,7 +6,7 @@
 //! | the device; the unit | tags `device`, `unit` |
 //! | number `n`, sum of `n` | fields `n`, `n#sum`, both floats |
 //! | text, true or false, bytes `n` | fields `n#text`, `n#bool`, `n#bytes` (base64url) |
-//! | `n` if it is sensitive | field `n#sealed`: `v1.`, and the sealed value in base64url |
+//! | `n` if it is sensitive | field `n#sealed`: the value as JSON, sealed |
 //! | a payload that is sealed for an app | field `sealed` (base64url), at the time of receipt |
 //!
 //! A server keeps one type for a field and refuses the others. So the type is part of the key, and no device can take the
@@ -33,16 +33,15 @@ use crate::{
 const COSE_ENCRYPT: [u8; 2] = [0xd8, 0x60];
 /// The field of such a payload.
 const SEALED_PAYLOAD: &str = "sealed";
-/// What a sealed field begins with.
-const SEALED_VERSION: &str = "v1.";
 
-/// Seals one field of a tenant. What it makes opens with the same `place` only.
+/// Seals one field of a tenant. What it makes opens for the same stream and name only.
 pub trait FieldSealer {
-    /// The field, sealed.
+    /// The field, sealed, as a text. `stream` is `<device>/<stream>`, `name` is `<key>@<microseconds since 1970>`: neither
+    /// can be read in two ways, since no device has a `/` in it and no key an `@`.
     ///
     /// # Errors
     /// The tenant's key is not there now: nothing leaves.
-    fn seal(&self, place: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, KeyAway>;
+    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, KeyAway>;
 }
 
 /// The tenant's key is not there: withdrawn, or not to be read now.
@@ -144,9 +143,8 @@ impl Cutter {
                 (Verdict::ByValue | Verdict::Exempt, _) => false,
             };
             if sensitive {
-                let place = place(device, stream, &base, time_us(*time_s));
-                let bytes = sealer.seal(&place, &plaintext(value))?;
-                let text = format!("{SEALED_VERSION}{}", BASE64URL_NOPAD.encode(&bytes));
+                let (whose, which) = (format!("{device}/{stream}"), format!("{base}@{}", time_us(*time_s)));
+                let text = sealer.seal(&whose, &which, &plaintext(value))?;
                 fields.insert(format!("{base}#sealed"), Owned::Text(text));
                 sealed += 1;
                 return Ok(());
@@ -238,17 +236,6 @@ fn append(
         cut.letters.push(DeadLetter { lines, series, why });
     }
     cut.readings += written as u64;
-}
-
-/// What a sealed field is bound to: it opens nowhere else.
-fn place(device: &str, stream: &str, key: &str, time_us: i64) -> Vec<u8> {
-    let mut place = b"muster/influx/1".to_vec();
-    for text in [device, stream, key] {
-        place.extend_from_slice(&(text.len() as u64).to_be_bytes());
-        place.extend_from_slice(text.as_bytes());
-    }
-    place.extend_from_slice(&time_us.to_be_bytes());
-    place
 }
 
 /// A value as it is sealed: JSON; bytes as `{"vd": ...}`.

@@ -45,7 +45,7 @@ fn read(stream: &mut TcpStream) -> Came {
 }
 
 fn transport(url: &str) -> Transport {
-    let server = Server::new(url, "plant & co", None, false).expect("a server");
+    let server = Server::new(url, "plant & co", None, &[]).expect("a server");
     Transport::new(&server, "acme/telemetry", &Token::parse("s3cret==").expect("a token")).expect("prepared")
 }
 

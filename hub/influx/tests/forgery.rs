@@ -63,7 +63,7 @@ fn through_ours_it_is_a_text_and_nothing_else() {
         let point = Point { measurement, tags: &tags, fields: &fields, time_ns: 1 };
         encode(&point, &mut lines).expect("a line");
     }
-    let to = Server::new(&server.door.url(), "org", None, false).expect("a server");
+    let to = Server::new(&server.door.url(), "org", None, &[]).expect("a server");
     let transport =
         Transport::new(&to, "shared", &Token::parse("token").expect("a token")).expect("prepared");
     assert_eq!(runtime().block_on(transport.write(&lines)), Answer::Accepted);

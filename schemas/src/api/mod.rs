@@ -8,6 +8,7 @@ mod attest;
 mod authority;
 mod explain;
 mod firmware;
+mod influx;
 pub mod life;
 mod people;
 pub mod webauthn;
@@ -18,6 +19,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
+
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
