@@ -33,6 +33,7 @@ use crate::{
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
+    influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
@@ -197,6 +198,13 @@ async fn run(
         }
     }
     let archive = Archive::new(store.clone());
+    let influx = Progress::default();
+    if let Some(options) = InfluxOptions::of(config, store, &bus, &influx, &clock) {
+        // Before anybody trims a log.
+        options.keep_logs();
+        let factory = move |_| InfluxActor::new(options.clone());
+        start(&Arbiter::new(), &Place::new(), "influx", Plan::PARK, factory);
+    }
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -206,8 +214,8 @@ async fn run(
                 served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
             }),
             needed_from: {
-                let bus = bus.clone();
-                Arc::new(move |tenant| bus.log_needed_from(tenant))
+                let (bus, influx) = (bus.clone(), influx.clone());
+                Arc::new(move |tenant| bus.log_needed_from(tenant).min(influx.needed_from(tenant)))
             },
             attributes: rules::attributes(known.clone()),
             announcements,
@@ -291,6 +299,8 @@ async fn run(
         signers,
         enrolment: enrolments,
         harvested,
+        influx_server: config.influx.as_ref().map(|influx| influx.server.clone()),
+        influx,
         witness,
         known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),

@@ -135,6 +135,10 @@ pub const LOG_BYTES_MAX_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 pub const LOG_AGE_S_MIN: u64 = 60;
 /// Largest `quotas.log_age_s_max` that may be configured, in seconds: a year.
 pub const LOG_AGE_S_MAX: u64 = YEAR_S;
+/// Largest file of `influx.ca_file`, in bytes.
+pub const INFLUX_CA_BYTES_MAX: usize = 1024 * 1024;
+/// Most tenants whose bucket is not named as they are.
+pub const INFLUX_TENANTS_MAX: usize = 4_096;
 /// Most tenants with quotas of their own.
 pub const TENANTS_QUOTED_MAX: usize = 4_096;
 

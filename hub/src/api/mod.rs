@@ -18,6 +18,7 @@ mod error;
 mod est;
 mod firmware;
 mod health;
+mod influx;
 mod inspection;
 mod legacy;
 mod life;
@@ -39,6 +40,7 @@ use actix::{Actor, Context, Handler, Message};
 use actix_web::web;
 use muster_actors::SharedClock;
 use muster_broker::{Bus, store::Store};
+use muster_influx::server::Server;
 use muster_schemas::TenantId;
 
 use error::ApiError;
@@ -47,6 +49,7 @@ pub use server::Https;
 use crate::{
     authority::{Authority, Signers},
     enrolment,
+    influx::Progress,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
     pinned::Peers,
@@ -92,6 +95,10 @@ pub struct Api {
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// The InfluxDB that telemetry is sent to, if there is one.
+    pub influx_server: Option<Server>,
+    /// How far it has come on its way there.
+    pub influx: Progress,
     /// Who was refused, and why.
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
@@ -219,6 +226,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
+                .route("/{tenant}/influx", web::get().to(influx::status))
                 .route("/{tenant}/telemetry/last", web::get().to(readings::last))
                 .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
         )

@@ -17,6 +17,7 @@ mod explain;
 mod firmware;
 mod hub;
 mod identity;
+mod influx;
 mod inspection;
 mod life;
 mod local;
@@ -147,6 +148,9 @@ enum Command {
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
+    /// Say how far a tenant's telemetry has come on its way to InfluxDB.
+    #[command(subcommand)]
+    Influx(influx::Influx),
     /// Subscribe, as an app of a tenant, and print what comes.
     Sub(mqtt::Sub),
     /// Publish, as an app of a tenant, and print what the hub answers.
@@ -245,6 +249,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),

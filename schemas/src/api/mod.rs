@@ -9,6 +9,7 @@ mod authority;
 mod explain;
 mod firmware;
 pub mod history;
+mod influx;
 pub mod life;
 mod people;
 pub mod rules;
@@ -20,6 +21,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
+
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
