@@ -3,6 +3,7 @@
 mod commits;
 mod crash;
 mod log;
+mod restoration;
 mod secrets;
 mod tears;
 
