@@ -69,6 +69,11 @@ pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Rows that one trim of a log removes.
 pub const LOG_TRIM_ROWS_MAX: usize = 512;
 
+/// Bytes of rows of a backup that are put into a store with one fsync.
+pub const RESTORED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () =
+    assert!(RESTORED_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "one more row fits");
 const _: () = assert!(
     FILLER_WRITES * FILLER_BYTES > 64_000_000,
     "what is written has to make the engine replace its journal"

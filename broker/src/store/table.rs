@@ -112,6 +112,12 @@ pub struct Scan {
     rows: Iter,
 }
 
+impl Scan {
+    pub(super) fn of(rows: Iter) -> Self {
+        Self { rows }
+    }
+}
+
 impl Iterator for Scan {
     type Item = Result<Row, StoreError>;
 

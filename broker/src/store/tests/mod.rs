@@ -5,6 +5,7 @@ mod crash;
 mod custody;
 mod lending;
 mod log;
+mod restoration;
 mod secrets;
 mod shredding;
 mod tears;
