@@ -13,6 +13,7 @@ mod identity;
 mod isolation;
 mod operation;
 mod people;
+mod sealed;
 mod telemetry;
 mod tokens;
 mod torture;
