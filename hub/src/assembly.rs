@@ -41,7 +41,7 @@ use crate::{
     publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
     registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
-    telemetry::{self, Announcements, TelemetryActor, TelemetryOptions},
+    telemetry::{self, Announcements, Archive, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
 };
@@ -193,6 +193,7 @@ async fn run(
             Some(AttestSessions::Off) => {}
         }
     }
+    let archive = Archive::new(store.clone());
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -205,6 +206,7 @@ async fn run(
                 let bus = bus.clone();
                 Arc::new(move |tenant| bus.log_needed_from(tenant))
             },
+            attributes: Arc::new(|_, _| Arc::default()),
             announcements,
             counters: harvested.clone(),
         };
@@ -272,6 +274,7 @@ async fn run(
     let api = Api {
         registry,
         telemetry,
+        archive,
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),

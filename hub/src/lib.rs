@@ -22,6 +22,7 @@ pub mod gate;
 pub mod init;
 pub mod keyring;
 pub mod limits;
+pub mod log;
 pub mod peer_verifier;
 pub mod people;
 pub mod pinned;

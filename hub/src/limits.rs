@@ -214,6 +214,10 @@ pub const ATTEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// extends.
 pub const PCRS_QUOTED: [u8; 1] = [23];
 
+/// Most lines of the program's own log that wait to be written; what comes then is dropped and counted. At about 200 bytes
+/// each, 3 MiB.
+pub const LOG_LINES_WAITING_MAX: usize = 16_384;
+
 /// A day, in seconds.
 pub const DAY_S: u64 = 86_400;
 /// A year of 365 days, in seconds.

@@ -13,8 +13,17 @@ mod attributes;
 mod chunk;
 mod history;
 mod item;
+pub mod limits;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
+mod open;
+pub mod query;
+mod rows;
+pub mod sensitive;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
 pub use history::{History, ItemFilter, LastReading, QueryRefusal, Selection, View, Visit};
 pub use item::{Fingerprint, ItemInfo, StreamId};
+pub use open::{Name, OpenItem, Scalar};
+pub use rows::Rows;

@@ -82,6 +82,8 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     let raised = alarms.iter().map(|(kind, _, raised)| (label(kind), *raised));
     metric(&mut text, "muster_alarms_raised_total", "counter", raised);
     let stats = api.store.stats();
+    let dropped = crate::log::lines_dropped();
+    metric(&mut text, "muster_log_lines_dropped_total", "counter", [(String::new(), dropped)]);
     metric(&mut text, "muster_store_batches_total", "counter", [(String::new(), stats.batches)]);
     metric(&mut text, "muster_store_commits_total", "counter", [(String::new(), stats.commits)]);
     metric(&mut text, "muster_store_refused_total", "counter", [(String::new(), stats.refused)]);

@@ -25,6 +25,7 @@ mod readings;
 mod server;
 mod tenants;
 mod trace;
+mod view;
 mod ways_in;
 mod webauthn;
 mod why;
@@ -49,7 +50,7 @@ use crate::{
     place::Place,
     publication::Publication,
     registry::RegistryActor,
-    telemetry::{self, TelemetryActor},
+    telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
 
@@ -59,6 +60,8 @@ pub struct Api {
     pub registry: Place<RegistryActor>,
     /// What was measured.
     pub telemetry: Place<TelemetryActor>,
+    /// What was measured, for whoever may block: it is asked on a thread for that.
+    pub archive: Archive,
     /// The bus, for its tenants and numbers.
     pub bus: Arc<Bus>,
     /// The store, for tenants' keys and its health.

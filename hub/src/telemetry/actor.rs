@@ -11,7 +11,8 @@ use muster_broker::{
     LogGrew,
     store::{Commit, CommitError, DamageKind, LogDamage, LogReader, Store, StoreError, TenantLog, Write},
 };
-use muster_schemas::{TenantId, stored::StoredMessage};
+use muster_items::Attributes;
+use muster_schemas::{DeviceId, TenantId, stored::StoredMessage};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -30,6 +31,9 @@ use super::{
 /// The number up to which somebody else still needs a tenant's log: the first record that must stay.
 pub type NeededFrom = Arc<dyn Fn(&TenantId) -> u64 + Send + Sync>;
 
+/// What is known of a device at this instant; it is called for every message, and does not wait.
+pub type AttributesOf = Arc<dyn Fn(&TenantId, &DeviceId) -> Arc<Attributes> + Send + Sync>;
+
 /// What the actor is made of; a restart makes a new one of the same.
 #[derive(Clone)]
 pub struct TelemetryOptions {
@@ -39,6 +43,8 @@ pub struct TelemetryOptions {
     pub tenants: Arc<dyn Fn() -> Vec<TenantId> + Send + Sync>,
     /// What others still need of a log: it is trimmed no further. `u64::MAX` when nobody does.
     pub needed_from: NeededFrom,
+    /// What the items of a device are to say of it.
+    pub attributes: AttributesOf,
     /// Shared with the bell.
     pub announcements: Announcements,
     /// What is counted.

@@ -77,6 +77,7 @@ impl Hub {
             store: self.store.clone(),
             tenants: Arc::new(|| vec![id("acme"), id("globex")]),
             needed_from: Arc::new(move |_| needed.load(Ordering::Relaxed)),
+            attributes: Arc::new(|_, _| Arc::default()),
             announcements: self.announcements.clone(),
             counters: self.counters.clone(),
         };
@@ -320,4 +321,36 @@ fn a_canary_is_not_found_on_the_disk() {
         }
     }
     assert!(files > 0);
+}
+
+#[test]
+fn the_archive_shows_what_was_stored_by_stream_and_time() {
+    use muster_items::{History as _, Selection, View};
+
+    let hub = Hub::new();
+    let payloads: Vec<_> = (0..2_500).map(|n| pack(NOW_S + f64::from(n), f64::from(n))).collect();
+    hub.publish("acme", "pump-7", &payloads);
+    actix::System::new().block_on(async {
+        let running = hub.start();
+        last_is(&running.address().expect("runs"), "acme", 2_499.0).await;
+    });
+    let archive = crate::telemetry::Archive::new(hub.store.clone());
+    let from_us = Some(1_760_000_001_000_000);
+    let selection = Selection { from_us, ..Selection::default() };
+    assert_eq!(archive.streams(&id("acme"), &selection).expect("reads").len(), 1);
+    let mut times = Vec::new();
+    let mut visit = |chunk: &muster_items::Chunk<'_>| {
+        times.extend_from_slice(chunk.times_us);
+        assert_eq!(chunk.columns[0].unit.as_deref(), Some("/"));
+        std::ops::ControlFlow::Continue(())
+    };
+    archive.scan(&id("acme"), &selection, &View::all(), &mut visit).expect("reads");
+    assert_eq!(times.len(), 2_499);
+    assert!(times.is_sorted());
+    let (last, more) = archive.last(&id("acme"), &selection, &View::all(), 10).expect("reads");
+    assert_eq!((last.len(), more), (1, false));
+    assert_eq!(last[0].column.values, muster_items::Values::Numbers(vec![2_499.0]));
+    let nobody = View::filtered(Arc::new(|_| false), true);
+    assert_eq!(archive.last(&id("acme"), &selection, &nobody, 10).expect("reads").0.len(), 0);
+    assert!(archive.last(&id("initech"), &selection, &nobody, 10).is_err());
 }

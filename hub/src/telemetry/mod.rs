@@ -10,6 +10,7 @@
 //! ```
 
 pub mod actor;
+pub mod archive;
 pub mod bell;
 pub mod core;
 pub mod counters;
@@ -19,7 +20,8 @@ pub mod reading;
 pub mod store;
 
 pub use self::{
-    actor::{TelemetryActor, TelemetryOptions},
+    actor::{AttributesOf, TelemetryActor, TelemetryOptions},
+    archive::Archive,
     bell::Announcements,
     counters::{Counted, Counters},
     message::{Last, LastReadings, Page, QueryRefusal, Range},

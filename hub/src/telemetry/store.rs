@@ -150,6 +150,39 @@ impl TenantReadings {
         Ok(last)
     }
 
+    /// The last readings of one stream.
+    ///
+    /// # Errors
+    /// A row cannot be read.
+    pub fn last_of(&self, stream: &StreamId) -> Result<Vec<Reading>, ReadingsError> {
+        let rows = self.table.prefix(&self.key(LAST, &[&self.stream_blind(stream)]));
+        rows.map(|row| {
+            let (key, sealed) = row?;
+            self.reading(&key, &sealed)
+        })
+        .collect()
+    }
+
+    /// The readings of one stream from one time up to but without another, by time.
+    pub fn rows(
+        &self,
+        stream: &StreamId,
+        from_us: Option<i64>,
+        to_us: Option<i64>,
+    ) -> impl Iterator<Item = Result<Reading, ReadingsError>> {
+        let prefix = self.key(READING, &[&self.stream_blind(stream)]);
+        let at = |time_us: i64| [&prefix[..], &time_key(time_us)].concat();
+        let end = self.key(READING + 1, &[]);
+        let to = to_us.map_or(end, at);
+        let inside = prefix.clone();
+        let rows = self.table.range(&at(from_us.unwrap_or(i64::MIN)), Some(&to));
+        let rows = rows.take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&inside)));
+        rows.map(|row| {
+            let (key, sealed) = row?;
+            self.reading(&key, &sealed)
+        })
+    }
+
     /// One page of a range that was checked.
     ///
     /// # Errors
