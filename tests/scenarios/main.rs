@@ -14,6 +14,7 @@ mod isolation;
 mod operation;
 mod people;
 mod rules;
+mod sealed;
 mod telemetry;
 mod tokens;
 mod torture;

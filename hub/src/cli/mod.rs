@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
 //! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
-//! `ca rotate`, `ca authorities` and `completions` work on this machine.
+//! `ca rotate`, `ca authorities`, `seal`, `open` and `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -23,10 +23,12 @@ mod life;
 mod local;
 mod manifest;
 mod mqtt;
+mod open;
 mod password;
 mod people;
 mod remote;
 mod rules;
+mod seal;
 mod sharing;
 mod table;
 mod telemetry;
@@ -157,6 +159,11 @@ enum Command {
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// Make keys that devices seal their readings to.
+    #[command(subcommand)]
+    Seal(seal::Seal),
+    /// Open what devices sealed to a key of yours.
+    Open(open::Open),
     /// List the connected clients, of a tenant or of all.
     Clients(inspection::Clients),
     /// Disconnect a client.
@@ -250,6 +257,8 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
+        Command::Seal(command) => seal::seal(command, &common, world),
+        Command::Open(command) => open::open_sealed(&command, &common, world),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),

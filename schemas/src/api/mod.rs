@@ -13,6 +13,7 @@ mod influx;
 pub mod life;
 mod people;
 pub mod rules;
+mod screening;
 pub mod webauthn;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::{DeviceId, TenantId, senml};
 pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use screening::{DeadLetter, ReadingKind, ReadingRule, TelemetrySchema};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -162,6 +162,19 @@ impl Pack {
         Self { base, entries: Vec::new() }
     }
 
+    /// A pack of records that stand alone.
+    pub fn of(records: impl IntoIterator<Item = Record>) -> Self {
+        let entries = records.into_iter().map(|record| Entry {
+            name: Some(record.name),
+            unit: record.unit,
+            time: Some(record.time_s),
+            value: record.value,
+            sum: record.sum,
+            ..Entry::default()
+        });
+        Self { base: Entry::default(), entries: entries.collect() }
+    }
+
     /// Reads a pack, telling its encoding by its first byte.
     pub fn parse(payload: &[u8]) -> Result<Self, InvalidPack> {
         Self::parse_as(Encoding::of(payload).ok_or(InvalidPack::Encoding)?, payload)

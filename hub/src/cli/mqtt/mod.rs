@@ -6,7 +6,7 @@
 mod client;
 mod publish;
 mod request;
-mod shown;
+pub(super) mod shown;
 mod subscribe;
 
 use std::time::Duration;
