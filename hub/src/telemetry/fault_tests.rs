@@ -140,7 +140,7 @@ fn a_damaged_block_is_told_with_its_times_and_the_rest_is_shown() {
     let mut sealed = rows.table.get(&keys[1]).expect("reads").expect("is there");
     let last = sealed.len() - 1;
     sealed[last] ^= 1;
-    let write = Write::Put { table: rows.table.clone(), key: keys[1].clone(), value: sealed };
+    let write = Write::Put { table: rows.table, key: keys[1].clone(), value: sealed };
     hub.store.commit_blocking(vec![write]).expect("stored");
     let (seen, outcome) = scan(&hub.archive, &Selection::default(), &View::all());
     assert_eq!(seen.into_iter().map(|(_, value)| value).collect::<Vec<_>>(), [-1.0, 1.0]);
@@ -183,7 +183,7 @@ fn a_block_of_another_place_does_not_open() {
     let mut moved = theirs.stream_key(BLOCK, &climate());
     moved.extend_from_slice(&key[moved.len()..]);
     let known = Known { flushed_to: 0, origin: Origin::default() };
-    let put = Write::Put { table: rows.table.clone(), key: moved, value: sealed };
+    let put = Write::Put { table: rows.table, key: moved, value: sealed };
     hub.store.commit_blocking(vec![put, theirs.stream_write(&climate(), &known)]).expect("stored");
     let mut shown = 0;
     let outcome = hub.archive.scan(&id("globex"), &Selection::default(), &View::all(), &mut |_| {
@@ -265,7 +265,7 @@ fn sensitive_columns_lie_apart_and_are_not_opened_for_others() {
     assert_eq!(scan(&archive, &Selection::default(), &plain).0.len(), 2);
     // Whoever may not see it does not even notice that it is damaged: nothing of it was opened.
     let broken = keys(&rows, SENSITIVE).remove(0);
-    let write = Write::Put { table: rows.table.clone(), key: broken, value: vec![1; 80] };
+    let write = Write::Put { table: rows.table, key: broken, value: vec![1; 80] };
     hub.store.commit_blocking(vec![write]).expect("stored");
     assert_eq!(scan(&archive, &Selection::default(), &plain).1, Ok(()));
     assert!(scan(&archive, &Selection::default(), &View::all()).1.is_err());
