@@ -31,6 +31,7 @@ use crate::{
         TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
+    questions::{Answers, Desk},
     quota::TenantQuotas,
     ration::Ration,
     router::LogWatch,
@@ -96,6 +97,7 @@ pub struct Bus {
     ration: Arc<Ration>,
     sys_interval: Option<Duration>,
     started: Instant,
+    desk: Desk,
 }
 
 impl Bus {
@@ -105,6 +107,7 @@ impl Bus {
         Self {
             sys_interval,
             started,
+            desk: Desk::default(),
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
@@ -162,12 +165,19 @@ impl Bus {
             counters,
             insight: Insight::new(self.started, self.sys_interval),
             trail: Trail::new(self.clock.clone()),
+            desk: self.desk.clone(),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
         arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory));
         Ok(())
+    }
+
+    /// Has questions answered that clients ask on topics of their own sessions; until then, and without it, they are refused
+    /// as any other `$` topic. To be called once.
+    pub fn answer_questions(&self, answers: Arc<dyn Answers>) {
+        self.desk.open(answers);
     }
 
     /// Waits until the router of every tenant has recovered or failed to, but no longer than this. Returns the tenants
