@@ -25,7 +25,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    api::{Api, Https},
+    api::{Api, Https, Questions},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
     config::Config,
@@ -33,6 +33,7 @@ use crate::{
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
+    history::Readers,
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
@@ -271,10 +272,11 @@ async fn run(
     let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
     let passwords = Arc::new(passwords);
     let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
-    let api = Api {
+    let api = Arc::new(Api {
         registry,
         telemetry,
         archive,
+        readers: Readers::default(),
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
@@ -291,7 +293,8 @@ async fn run(
         witness,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
-    };
+    });
+    bus.answer_questions(Arc::new(Questions::new(api.clone())));
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {

@@ -6,6 +6,7 @@
 mod admission;
 mod alarms;
 mod allowed;
+mod asked;
 mod attest;
 mod audit;
 mod authority;
@@ -17,11 +18,13 @@ mod error;
 mod est;
 mod firmware;
 mod health;
+mod history;
 mod inspection;
 mod legacy;
 mod life;
 mod people;
-mod readings;
+mod pieces;
+mod questions;
 mod server;
 mod tenants;
 mod trace;
@@ -39,11 +42,13 @@ use muster_broker::{Bus, store::Store};
 use muster_schemas::TenantId;
 
 use error::ApiError;
+pub(crate) use questions::Questions;
 pub use server::Https;
 
 use crate::{
     authority::{Authority, Signers},
     enrolment,
+    history::Readers,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
     pinned::Peers,
@@ -62,6 +67,8 @@ pub struct Api {
     pub telemetry: Place<TelemetryActor>,
     /// What was measured, for whoever may block: it is asked on a thread for that.
     pub archive: Archive,
+    /// The threads on which it is.
+    pub readers: Readers,
     /// The bus, for its tenants and numbers.
     pub bus: Arc<Bus>,
     /// The store, for tenants' keys and its health.
@@ -108,15 +115,6 @@ impl Api {
         RegistryActor: Handler<M>,
     {
         ask(&self.registry, message).await.ok_or_else(|| ApiError::unavailable("the registry"))
-    }
-
-    /// Asks the telemetry store.
-    async fn telemetry<M>(&self, message: M) -> Result<M::Result, ApiError>
-    where
-        M: Message<Result: Send> + Send + 'static,
-        TelemetryActor: Handler<M>,
-    {
-        ask(&self.telemetry, message).await.ok_or_else(|| ApiError::unavailable("the telemetry store"))
     }
 }
 
@@ -199,8 +197,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
-                .route("/{tenant}/telemetry/last", web::get().to(readings::last))
-                .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
+                .route("/{tenant}/telemetry/last", web::get().to(history::last))
+                .route("/{tenant}/telemetry/range", web::get().to(history::range))
+                .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))
+                .route("/{tenant}/telemetry/aggregate", web::get().to(history::aggregate))
+                .route("/{tenant}/telemetry/export", web::get().to(history::export)),
         )
         .default_service(web::to(error::no_such_route));
 }
