@@ -23,6 +23,7 @@ mod manifest;
 mod mqtt;
 mod password;
 mod people;
+mod plot;
 mod remote;
 mod table;
 mod telemetry;
@@ -232,7 +233,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
-        Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
