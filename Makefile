@@ -29,8 +29,9 @@ demo: setup ## First boot to tenant app on this machine. ONCE=1 checks it and en
 	@target/debug/muster-sim demo $(if $(ONCE),--once)
 
 test: setup lint ## Format, lints and every test.
+	@./setup/install servers
 	@$(CARGO) build --locked --workspace --all-targets
-	@MUSTER_REQUIRE_SWTPM=1 $(CARGO) test --locked --workspace
+	@MUSTER_REQUIRE_SWTPM=1 MUSTER_REQUIRE_INFLUX=1 $(CARGO) test --locked --workspace
 
 lint: setup ## Format and lints.
 	@$(CARGO) fmt --all --check

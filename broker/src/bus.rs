@@ -16,7 +16,10 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Kind, Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tracing::debug;
 
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
     inspection::{Insight, Inspector, NotInspected},
     limits::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, HOME_CONNECTIONS_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX,
-        TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
+        TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX, WITHDRAWAL_TIME,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
     questions::{Answers, Desk},
@@ -36,6 +39,7 @@ use crate::{
     ration::Ration,
     router::LogWatch,
     session::CloseSession,
+    sieve::Sieves,
     store::{Store, TenantStore},
     tenant::{CloseMatching, TenantParts, TenantSupervisor},
     tls::{Protocol, Tls},
@@ -50,6 +54,8 @@ pub struct BusOptions {
     pub durable: Vec<TopicFilter>,
     /// Called when a tenant's log grew, on the committer's thread: it sends a message and returns.
     pub log_grew: LogWatch,
+    /// Who is given which message.
+    pub sieves: Sieves,
     /// Threads that carry tenants and sockets: at least 1, at best one per core.
     pub arbiters: usize,
     /// What each tenant, and each principal within it, may have and do.
@@ -78,6 +84,8 @@ struct Served {
     counters: Arc<TenantCounters>,
     log_needed_from: Arc<AtomicU64>,
     settled: watch::Receiver<bool>,
+    /// Ends its supervisor.
+    stop: Arc<Notify>,
 }
 
 /// A running bus. Its arbiters end with the process.
@@ -85,6 +93,7 @@ pub struct Bus {
     store: Store,
     durable: Vec<TopicFilter>,
     log_grew: LogWatch,
+    sieves: Sieves,
     quotas: TenantQuotas,
     connections_max: usize,
     packets: PacketLimits,
@@ -111,6 +120,7 @@ impl Bus {
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
+            sieves: options.sieves,
             quotas: options.quotas,
             connections_max: options.connections_max,
             packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
@@ -133,6 +143,13 @@ impl Bus {
         let counters = Arc::<TenantCounters>::default();
         let log_needed_from = Arc::<AtomicU64>::default();
         let settled = Arc::<watch::Sender<bool>>::default();
+        let stop = Arc::<Notify>::default();
+        if tenant.is_withdrawn() {
+            // A router could not begin. It does when the tenant is added after it gave its key back.
+            self.withdraw_tenant(tenant.tenant());
+            return Ok(());
+        }
+        self.directory.restore(tenant.tenant());
         {
             let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             if tenants.len() >= TENANTS_MAX {
@@ -147,6 +164,7 @@ impl Bus {
                 counters: counters.clone(),
                 log_needed_from: log_needed_from.clone(),
                 settled: settled.subscribe(),
+                stop: Arc::clone(&stop),
             });
         }
         let place = self.placed.fetch_add(1, Ordering::Relaxed);
@@ -159,6 +177,7 @@ impl Bus {
             store: self.store.clone(),
             durable: self.durable.clone(),
             log_grew: self.log_grew.clone(),
+            sieves: self.sieves.clone(),
             log_needed_from,
             settled,
             packets: self.packets.clone(),
@@ -170,7 +189,7 @@ impl Bus {
         };
         let directory = self.directory.clone();
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
-        arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory));
+        arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory, stop));
         Ok(())
     }
 
@@ -178,6 +197,22 @@ impl Bus {
     /// as any other `$` topic. To be called once.
     pub fn answer_questions(&self, answers: Arc<dyn Answers>) {
         self.desk.open(answers);
+    }
+
+    /// Serves a tenant no more, because it has withdrawn its key: its sessions are closed, its actors end, and what they
+    /// knew goes with them. [`Bus::add_tenant`] serves it again.
+    pub fn withdraw_tenant(&self, tenant: &TenantId) {
+        let reason = "your tenant has withdrawn its key: nothing is read or stored until it gives the key back; keep what \
+                      you have and try again later"
+            .to_owned();
+        self.directory.withdraw(tenant, CloseSession { code: ReasonCode::ServerUnavailable, reason });
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|served| {
+            if served.tenant == *tenant {
+                served.stop.notify_one();
+            }
+            served.tenant != *tenant
+        });
     }
 
     /// Waits until the router of every tenant has recovered or failed to, but no longer than this. Returns the tenants
@@ -331,8 +366,13 @@ impl Bus {
     }
 }
 
-/// Keeps one tenant's supervisor running on the current arbiter.
-pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Arc<Directory>) {
+/// Keeps one tenant's supervisor running on the current arbiter until it is to stop.
+pub(crate) fn supervise_tenant(
+    parts: TenantParts,
+    credit: Credit,
+    directory: Arc<Directory>,
+    stop: Arc<Notify>,
+) {
     let tenant = parts.tenant.tenant().clone();
     let traces = parts.insight.traces.clone();
     let places = Credit::new("connections at home", HOME_CONNECTIONS_MAX, usize::MAX);
@@ -350,9 +390,10 @@ pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Ar
         })
         .on_exit(|report| tracing::error!(exit = %report.exit, "a tenant supervisor ended"));
     let supervised = supervisor.start();
-    // It lives as long as its arbiter.
     actix_rt::spawn(async move {
         let _supervised = supervised;
-        std::future::pending::<()>().await;
+        stop.notified().await;
+        // Its sessions tell their peers why.
+        tokio::time::sleep(WITHDRAWAL_TIME).await;
     });
 }

@@ -32,6 +32,7 @@ mod ration;
 mod refusal;
 mod router;
 mod session;
+pub mod sieve;
 pub mod store;
 mod tenant;
 #[cfg(test)]

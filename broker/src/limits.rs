@@ -126,6 +126,8 @@ pub const LOG_READ_RECORDS_MAX: usize = 256;
 /// Bytes after which it stops.
 pub const LOG_READ_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long the sessions of a tenant that has withdrawn its key have to tell their peers, before its actors end.
+pub const WITHDRAWAL_TIME: Duration = Duration::from_secs(1);
 /// How long sessions have to end when the hub shuts down.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.

@@ -76,7 +76,7 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::RouterBehind { .. }
         | Refusal::LogBehind { .. }
         | Refusal::DiskFull => ReasonCode::QuotaExceeded,
-        Refusal::StorageFailed => ReasonCode::ImplementationSpecificError,
+        Refusal::KeyWithdrawn | Refusal::StorageFailed => ReasonCode::ImplementationSpecificError,
         Refusal::ShareInvalid(_) => ReasonCode::TopicFilterInvalid,
         Refusal::TopicReserved => ReasonCode::TopicNameInvalid,
     }
@@ -119,7 +119,7 @@ fn deny(parts: &SessionParts, client: Option<&ClientId>, wished: (Act, Option<&s
         return;
     }
     match refusal {
-        Refusal::DiskFull | Refusal::StorageFailed => {
+        Refusal::DiskFull | Refusal::KeyWithdrawn | Refusal::StorageFailed => {
             warn!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused")
         }
         _ => info!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused"),

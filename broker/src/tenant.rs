@@ -28,6 +28,7 @@ use crate::{
     ration::Ration,
     router::{LogWatch, Membership, Router, RouterParts},
     session::{Arrived, ClientIdClaimed, CloseSession, Home, Inbound, Session, SessionParts},
+    sieve::Sieves,
     store::{Store, TenantStore},
 };
 
@@ -95,6 +96,7 @@ pub(crate) struct TenantParts {
     pub(crate) durable: Vec<TopicFilter>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) log_grew: LogWatch,
+    pub(crate) sieves: Sieves,
     /// From where on durable sessions need the log. 0 until the router knows.
     pub(crate) log_needed_from: Arc<AtomicU64>,
     /// Whether the router has recovered, or failed, for the first time.
@@ -443,6 +445,7 @@ impl Actor for TenantSupervisor {
                 durable: parts.durable.clone(),
                 quotas: parts.quotas.clone(),
                 log_grew: parts.log_grew.clone(),
+                sieve: (parts.sieves)(parts.tenant.tenant()),
                 log_needed_from: parts.log_needed_from.clone(),
                 settled: parts.settled.clone(),
                 counters: parts.counters.clone(),

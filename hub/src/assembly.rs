@@ -34,6 +34,7 @@ use crate::{
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     history::Readers,
+    influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
@@ -42,6 +43,7 @@ use crate::{
     publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
     registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
+    rules::{self, Known},
     telemetry::{self, Announcements, Archive, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
@@ -149,7 +151,7 @@ async fn run(
     let signers = Signers::new(&keyring.authorities);
     let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
     let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
-    let pins = Pins::default();
+    let (pins, known) = (Pins::default(), Known::default());
     let trust = Arc::new(Peers::new(keyring.trust.clone(), pins.clone()));
     let witness = Witness::new(clock.clone());
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
@@ -161,6 +163,7 @@ async fn run(
         store: store.clone(),
         durable: vec![telemetry::durable_filter()],
         log_grew: announcements.bell(telemetry.clone()),
+        sieves: rules::sieves(known.clone()),
         arbiters: available_parallelism().map_or(1, Into::into),
         quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
@@ -177,6 +180,7 @@ async fn run(
             ended: closer(&bus, trust.trust_domain().clone()),
             random: Arc::new(random::system),
             pins,
+            known: known.clone(),
         };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
@@ -195,6 +199,13 @@ async fn run(
         }
     }
     let archive = Archive::new(store.clone());
+    let influx = Progress::default();
+    if let Some(options) = InfluxOptions::of(config, store, &bus, &influx, &clock) {
+        // Before anybody trims a log.
+        options.keep_logs();
+        let factory = move |_| InfluxActor::new(options.clone());
+        start(&Arbiter::new(), &Place::new(), "influx", Plan::PARK, factory);
+    }
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -204,10 +215,10 @@ async fn run(
                 served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
             }),
             needed_from: {
-                let bus = bus.clone();
-                Arc::new(move |tenant| bus.log_needed_from(tenant))
+                let (bus, influx) = (bus.clone(), influx.clone());
+                Arc::new(move |tenant| bus.log_needed_from(tenant).min(influx.needed_from(tenant)))
             },
-            attributes: Arc::new(|_, _| Arc::default()),
+            attributes: rules::attributes(known.clone()),
             announcements,
             counters: harvested.clone(),
         };
@@ -290,7 +301,10 @@ async fn run(
         signers,
         enrolment: enrolments,
         harvested,
+        influx_server: config.influx.as_ref().map(|influx| influx.server.clone()),
+        influx,
         witness,
+        known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
     });

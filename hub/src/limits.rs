@@ -55,6 +55,10 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 pub const PASSPHRASE_BYTES_MIN: usize = 12;
 /// Largest PEM file (a chain, or TPM manufacturers' roots), in bytes.
 pub const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest payload that `muster open` takes, in bytes.
+pub const OPEN_PAYLOAD_BYTES_MAX: usize = muster_seal::limits::CIPHERTEXT_BYTES_MAX + 64 * 1024;
+/// Longest line that `muster open` takes, in bytes: a payload in hexadecimal digits, and its topic.
+pub const OPEN_LINE_BYTES_MAX: usize = 2 * OPEN_PAYLOAD_BYTES_MAX + 64 * 1024;
 /// Most entries in `tpm_roots`.
 pub const TPM_ROOTS_MAX: usize = 256;
 
@@ -135,6 +139,10 @@ pub const LOG_BYTES_MAX_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 pub const LOG_AGE_S_MIN: u64 = 60;
 /// Largest `quotas.log_age_s_max` that may be configured, in seconds: a year.
 pub const LOG_AGE_S_MAX: u64 = YEAR_S;
+/// Largest file of `influx.ca_file`, in bytes.
+pub const INFLUX_CA_BYTES_MAX: usize = 1024 * 1024;
+/// Most tenants whose bucket is not named as they are.
+pub const INFLUX_TENANTS_MAX: usize = 4_096;
 /// Most tenants with quotas of their own.
 pub const TENANTS_QUOTED_MAX: usize = 4_096;
 
@@ -215,6 +223,11 @@ pub const PCRS_QUOTED: [u8; 1] = [23];
 /// Most lines of the program's own log that wait to be written; what comes then is dropped and counted. At about 200 bytes
 /// each, 3 MiB.
 pub const LOG_LINES_WAITING_MAX: usize = 16_384;
+
+/// Most decisions on live telemetry that are remembered for one tenant, about 200 bytes each; then all are made anew.
+pub const LIVE_DECISIONS_MAX: usize = 65_536;
+/// Most denials of live telemetry that are logged for one tenant between two changes of its rules.
+pub const LIVE_DENIALS_LOGGED_MAX: usize = 100;
 
 /// A day, in seconds.
 pub const DAY_S: u64 = 86_400;

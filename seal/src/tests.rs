@@ -76,6 +76,58 @@ fn the_content_keys_of_the_drafts_vectors_come_out() {
     assert_eq!(seen, 16);
 }
 
+fn here() -> Vec<u8> {
+    let (tenant, device) = ("acme".parse().expect("id"), "42".parse().expect("id"));
+    Binding { tenant: &tenant, device: &device, topic: "devices/42/telemetry/climate" }.to_bytes()
+}
+
+const VECTOR_KEYS: [(&str, &str); 2] =
+    [("p256", include_str!("../vectors/p256.pem")), ("x25519", include_str!("../vectors/x25519.pem"))];
+
+#[test]
+fn what_another_implementation_sealed_opens() {
+    let mut seen = 0;
+    for line in include_str!("../vectors/python.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (name, message) = line.split_once(' ').expect("a key and a message");
+        let (_, pem) = VECTOR_KEYS.into_iter().find(|(key, _)| *key == name).expect("its key");
+        let app = Opener::from_pem(pem.as_bytes()).expect("a key");
+        let opened = open(&hex(message), &here(), &app).expect("opened");
+        assert_eq!(opened.as_slice(), br#"[{"n":"t","u":"Cel","v":21.5}]"#);
+        assert_eq!(open(&hex(message), b"elsewhere", &app), Err(OpenFailure::ContentRefused));
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "both curves, padded and not");
+}
+
+#[test]
+fn another_implementation_opens_what_we_seal() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let has_library = std::process::Command::new("python3").args(["-c", "import cryptography"]).output();
+    if !has_library.is_ok_and(|ended| ended.status.success()) {
+        return; // Nothing to compare with on this machine; the vectors above stay.
+    }
+    let vaults = [Padding::None, Padding::SizeClasses];
+    for ((name, pem), padding) in VECTOR_KEYS.into_iter().flat_map(|key| vaults.map(|padding| (key, padding)))
+    {
+        let app = Opener::from_pem(pem.as_bytes()).expect("a key");
+        let other = key(Kem::P256);
+        let to = [other.recipient().clone(), app.recipient().clone()];
+        let sealed = seal(b"the canary", &here(), &to, padding).expect("sealed");
+        let mut reader = std::process::Command::new("python3")
+            .arg(folder.join("reader.py"))
+            .arg("open")
+            .arg(folder.join(format!("{name}.pem")))
+            .args(["acme", "devices/42/telemetry/climate"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("python3");
+        std::io::Write::write_all(&mut reader.stdin.take().expect("its input"), &sealed).expect("taken");
+        let ended = reader.wait_with_output().expect("its end");
+        assert_eq!((ended.status.success(), ended.stdout.as_slice()), (true, &b"the canary"[..]), "{name}");
+    }
+}
+
 #[test]
 fn each_recipient_opens_it_and_nobody_else_does() {
     let [first, second, other] = [key(Kem::P256), key(Kem::X25519), key(Kem::P256)];

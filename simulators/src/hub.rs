@@ -224,9 +224,17 @@ impl Hub {
     /// # Errors
     /// It printed no JSON.
     pub fn ask(&self, arguments: &[&str]) -> Result<Value, HubError> {
-        let (operator, api) = (self.operator(), self.api());
+        self.ask_as(&self.operator(), arguments)
+    }
+
+    /// The same as somebody else.
+    ///
+    /// # Errors
+    /// It printed no JSON.
+    pub fn ask_as(&self, identity: &Path, arguments: &[&str]) -> Result<Value, HubError> {
+        let api = self.api();
         let mut command = Command::new(&self.program);
-        command.arg("--identity").arg(operator).args(["--hub", &api, "-o", "json"]).args(arguments);
+        command.arg("--identity").arg(identity).args(["--hub", &api, "-o", "json"]).args(arguments);
         let stdout = String::from_utf8_lossy(&command.output()?.stdout).into_owned();
         let command = arguments.join(" ");
         serde_json::from_str(&stdout).map_err(|_| HubError::Output { command, stdout })

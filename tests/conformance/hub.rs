@@ -47,6 +47,7 @@ impl Hub {
             store: store.clone(),
             durable: vec!["durable/#".parse().expect("a filter")],
             log_grew: Arc::new(|_| ()),
+            sieves: muster_broker::sieve::open(),
             arbiters: 2,
             connections_max: 10_000,
             packet_bytes_max: 256 * 1024,

@@ -13,6 +13,8 @@ mod identity;
 mod isolation;
 mod operation;
 mod people;
+mod rules;
+mod sealed;
 mod telemetry;
 mod tokens;
 mod torture;

@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-policy", &["muster-schemas", "muster-items"]),
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
+    ("muster-screen", &["muster-schemas", "muster-seal"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-policy",
             "muster-influx",
             "muster-backup",
+            "muster-screen",
         ],
     ),
     (
@@ -80,6 +82,7 @@ const PURE: &[&str] = &[
     "muster-seal",
     "muster-items",
     "muster-policy",
+    "muster-screen",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.

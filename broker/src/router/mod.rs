@@ -6,6 +6,7 @@
 mod reads;
 mod recovered;
 mod retention;
+mod sieving;
 mod writes;
 
 use std::{
@@ -22,7 +23,7 @@ use muster_actors::{
     Cause, DeadlineReached, ExitSlot, Reach, SharedClock, Turning, WakeUp, ask_for_turn_end,
 };
 use muster_routing::{Access, Effect, Input, Refusal, SubscriberId, SubscriberMap};
-use muster_schemas::{Publisher, TenantId, TopicFilter, audit::Act};
+use muster_schemas::{Kind, Publisher, TenantId, TopicFilter, audit::Act};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -36,10 +37,12 @@ use crate::{
     quota::Quotas,
     refusal,
     session::Permits,
+    sieve::Sieve,
     store::{Commit, CommitError, Store, TenantStore, Write, limits::LOG_TRIM_ROWS_MAX},
 };
 use reads::{Read, Reads};
 use recovered::Recovered;
+use sieving::Sieving;
 use writes::Writes;
 
 /// Inputs of one session, in order.
@@ -111,6 +114,7 @@ pub(crate) struct RouterParts {
     pub(crate) durable: Vec<TopicFilter>,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) log_grew: LogWatch,
+    pub(crate) sieve: Box<dyn Sieve>,
     /// From where on durable sessions need the log, for whoever trims it.
     pub(crate) log_needed_from: Arc<AtomicU64>,
     /// Told once it has recovered.
@@ -176,6 +180,8 @@ impl Committing {
 }
 
 struct Outlet {
+    /// Who is asked about before it is given anything; none for a device.
+    reader: Option<Publisher>,
     session: Reach<ToSession>,
     pace: Pace,
     pending: Vec<Effect>,
@@ -248,6 +254,7 @@ impl Router {
         let Some(recovered) = &mut self.recovered else { return };
         let mut writes = Writes::new(recovered, &self.parts.clock);
         let (mut unfinished, mut needed) = (false, None);
+        let mut sieving = Sieving::default();
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver { to, .. }
@@ -262,6 +269,9 @@ impl Router {
                 | Effect::Ahead { to }
                 | Effect::Denied { to, .. } => {
                     if let Some(outlet) = self.outlets.get_mut(&to) {
+                        if sieving.keeps_back((&mut *self.parts.sieve, &self.parts.clock), &effect, outlet) {
+                            continue;
+                        }
                         if outlet.pending.is_empty() {
                             self.touched.push(to);
                             outlet.pending.reserve(outlet.expected);
@@ -330,6 +340,7 @@ impl Router {
             }));
         }
         self.hand_out();
+        self.pass_over(sieving, ctx);
         let Some(Recovered { core, retention, .. }) = &self.recovered else { return };
         let (waiting, expired) = core.sessions_waiting();
         self.parts.counters.sessions_waiting.set(waiting as u64);
@@ -502,7 +513,8 @@ impl Handler<Membership> for Router {
     fn handle(&mut self, membership: Membership, ctx: &mut Context<Self>) {
         match membership {
             Membership::Join { subscriber, publisher, access, quarantine, outlet, pace } => {
-                let outlet = Outlet { session: outlet, pace, pending: Vec::new(), expected: 0 };
+                let reader = Some(publisher.clone()).filter(|who| who.kind != Kind::Device);
+                let outlet = Outlet { reader, session: outlet, pace, pending: Vec::new(), expected: 0 };
                 self.outlets.insert(subscriber, outlet);
                 self.input(Input::Join { subscriber, publisher, access });
                 if let Some(access) = quarantine {
@@ -563,6 +575,7 @@ impl Handler<Committed> for Router {
                 let reason = match error {
                     CommitError::DiskFull { .. } => Refusal::DiskFull,
                     CommitError::Busy { waiting_max } => Refusal::LogBehind { max: waiting_max },
+                    CommitError::Withdrawn => Refusal::KeyWithdrawn,
                     _ => Refusal::StorageFailed,
                 };
                 self.input(Input::CommitFailed { from: first, reason: reason.clone() });

@@ -159,6 +159,7 @@ pub(super) fn bus_options(store: Store, connections_max: usize) -> BusOptions {
         store,
         durable: vec!["devices/+/telemetry/#".parse().unwrap()],
         log_grew: Arc::new(|_| ()),
+        sieves: crate::sieve::open(),
         arbiters: 2,
         connections_max,
         packet_bytes_max: 256 * 1024,

@@ -21,12 +21,14 @@ mod pressure;
 mod quarantine;
 mod questions;
 mod refusal;
+mod sieve;
 mod simulation;
 mod site;
 mod storage;
 mod takeover;
 mod websocket;
 mod will;
+mod withdrawal;
 
 use std::time::Duration;
 

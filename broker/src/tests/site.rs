@@ -12,7 +12,7 @@ use std::{
 
 use muster_actors::{Clock, Credit, SharedClock, SystemClock};
 use muster_mqtt::PacketLimits;
-use muster_schemas::{Kind, Principal, TenantId, audit::AuditEntry};
+use muster_schemas::{Kind, Message, Principal, Publisher, TenantId, audit::AuditEntry};
 use tokio::{
     io::{DuplexStream, duplex},
     sync::oneshot,
@@ -31,6 +31,7 @@ use crate::{
     questions::Desk,
     quota::Quotas,
     ration::Ration,
+    sieve::Sieve,
     store::{RootKey, Store, StoreOptions, TenantStore},
     tenant::{OpenSession, Opened, TenantParts},
 };
@@ -107,6 +108,7 @@ impl Site {
                 let breaks = self.log_watch_breaks.clone();
                 Arc::new(move |_| assert!(!breaks.load(Ordering::SeqCst), "broken by a test"))
             },
+            sieves: Arc::new(|_| Box::new(KeepsBack)),
             log_needed_from: log_needed_from.clone(),
             settled: Arc::default(),
             packets: PacketLimits::default(),
@@ -116,7 +118,7 @@ impl Site {
             desk: self.desk.clone(),
             clock: self.clock.clone(),
         };
-        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());
+        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone(), Arc::default());
         self.tenants.push(Tenant { store, credit, counters, log_needed_from });
     }
 
@@ -258,3 +260,16 @@ impl Clock for BrittleClock {
 }
 
 const _: fn(Arc<BrittleClock>) -> SharedClock = |clock| clock;
+
+/// Keeps what is below `hidden/` from whoever is called `reader`.
+struct KeepsBack;
+
+impl Sieve for KeepsBack {
+    fn begin(&mut self, _: u64) -> bool {
+        true
+    }
+
+    fn lets_through(&mut self, to: &Publisher, message: &Message) -> bool {
+        to.id.as_str() != "reader" || !message.topic.as_str().starts_with("hidden/")
+    }
+}

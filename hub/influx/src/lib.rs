@@ -2,9 +2,9 @@
 //! reading a tenant's log: the hub does that.
 //!
 //! ```text
-//!  readings ──▶ line ──▶ batch ──▶ courier ──▶ transport ──▶ /api/v2/write
-//!                                     ▲            │
-//!                                     └── answer ◀─┘
+//!  message ──▶ points, line ──▶ batch ──▶ courier ──▶ transport ──▶ /api/v2/write
+//!                                           ▲            │
+//!                                           └── answer ◀─┘
 //! ```
 //!
 //! The crate `influxdb2` carries the request. Its own points are not used: a text that a device sends can end one of them
@@ -21,5 +21,12 @@
 //! # Ok::<(), muster_influx::line::Unwritable>(())
 //! ```
 
+pub mod answer;
+pub mod backlog;
+pub mod batch;
+pub mod courier;
 pub mod limits;
 pub mod line;
+pub mod points;
+pub mod server;
+pub mod transport;

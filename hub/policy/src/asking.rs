@@ -16,6 +16,7 @@ use crate::{
     policies::{Entry, Policies},
     reader::Reader,
     schema::Action,
+    sight::Sight,
 };
 
 /// Last instant that a rule can name, in milliseconds since 1970: the end of the year 9999.
@@ -35,7 +36,16 @@ pub struct Decision {
     pub failed: BTreeSet<String>,
 }
 
+/// What is named where no policy permits something.
+pub const NO_POLICY: &str = "no-policy-permits";
+
 impl Decision {
+    /// The policy that decided, or what stands in its place. Of several, the first by name.
+    pub fn rule(&self) -> String {
+        let first = self.failed.first().or_else(|| self.by.first());
+        first.map_or_else(|| NO_POLICY.to_owned(), Clone::clone)
+    }
+
     /// Nothing was permitted.
     pub(crate) fn denied() -> Self {
         Self { allowed: false, by: BTreeSet::new(), failed: BTreeSet::new() }
@@ -65,6 +75,8 @@ pub(crate) struct Asking {
     reader: Entity,
     shared_with: RestrictedExpression,
     attributes: BTreeSet<String>,
+    /// What the policies look at; all, if it is none.
+    sight: Option<Sight>,
 }
 
 impl Asking {
@@ -76,14 +88,10 @@ impl Asking {
         action: Action,
         now_ms: i64,
     ) -> Option<Self> {
-        Self::to(
-            policies.concerning(reader, home, action),
-            policies.attributes(),
-            home,
-            reader,
-            action,
-            now_ms,
-        )
+        let concerning = || policies.concerning(reader, home, action);
+        let asking = Self::to(concerning(), policies.attributes(), home, reader, action, now_ms)?;
+        let sight = Sight::of(concerning().map(|entry| &entry.json));
+        Some(Self { sight: Some(sight), ..asking })
     }
 
     /// A question to these policies.
@@ -103,7 +111,7 @@ impl Asking {
         let groups = reader.groups.iter().filter(|_| !is_guest);
         let groups: Option<HashSet<EntityUid>> = groups.map(|group| uid("Group", group)).collect();
         let nothing = Attributes::default();
-        let mut attrs = own(attributes, if is_guest { &nothing } else { &reader.attributes });
+        let mut attrs = own(attributes.iter(), if is_guest { &nothing } else { &reader.attributes });
         attrs.insert("tenant".to_owned(), RestrictedExpression::new_entity_uid(theirs.clone()));
         attrs.insert("name".to_owned(), RestrictedExpression::new_string(reader.id.to_string()));
         let shared_with = is_guest.then(|| RestrictedExpression::new_entity_uid(theirs));
@@ -118,25 +126,41 @@ impl Asking {
             context: Context::from_pairs([("now".to_owned(), now)]).ok()?,
             shared_with: RestrictedExpression::new_set(shared_with),
             attributes: attributes.clone(),
+            sight: None,
         })
     }
 
     /// Decides on an item.
     pub(crate) fn item(&self, item: &ItemInfo, captured_ms: i64) -> Decision {
-        let made = || {
+        self.made(item, captured_ms).map_or_else(Decision::denied, |entity| self.decide(entity))
+    }
+
+    /// An item with what the policies look at: they are validated, so what they do not name they cannot miss.
+    fn made(&self, item: &ItemInfo, captured_ms: i64) -> Option<Entity> {
+        let is_all = self.sight.as_ref().is_none_or(|sight| sight.stream);
+        let looks_at = |what: fn(&Sight) -> bool| is_all || self.sight.as_ref().is_some_and(what);
+        let is_named = |name: &&String| {
+            is_all || self.sight.as_ref().is_some_and(|sight| sight.attributes.contains(*name))
+        };
+        let mut attrs = own(self.attributes.iter().filter(is_named), &item.attributes);
+        attrs.reserve(6);
+        let mut parents = HashSet::new();
+        if is_all {
             let device = uid("Device", item.stream.device.as_str())?;
-            let mut attrs = own(&self.attributes, &item.attributes);
-            attrs.reserve(6);
             attrs.insert("device".to_owned(), RestrictedExpression::new_entity_uid(device.clone()));
             attrs.insert("stream".to_owned(), RestrictedExpression::new_string(item.stream.stream.clone()));
+            parents.insert(device);
+        }
+        if looks_at(|sight| sight.captured) {
             attrs.insert("captured".to_owned(), RestrictedExpression::new_datetime(instant(captured_ms)));
+        }
+        if looks_at(|sight| sight.cell) {
             let cell = item.cell.clone().unwrap_or_default();
             attrs.insert("cell".to_owned(), RestrictedExpression::new_string(cell));
-            self.belongs(&mut attrs);
-            let id = uid("Item", &format!("{}/{}", item.stream.device, item.stream.stream))?;
-            Entity::new(id, attrs, HashSet::from([device])).ok()
-        };
-        made().map_or_else(Decision::denied, |entity| self.decide(entity))
+        }
+        self.belongs(&mut attrs);
+        let id = uid("Item", &format!("{}/{}", item.stream.device, item.stream.stream))?;
+        Entity::new(id, attrs, parents).ok()
     }
 
     /// Decides on a data set.
@@ -179,13 +203,16 @@ pub(crate) fn captured_ms(item: &ItemInfo) -> i64 {
     item.to_us.div_euclid(1_000).saturating_add(i64::from(item.to_us.rem_euclid(1_000) > 0))
 }
 
-fn own(names: &BTreeSet<String>, attributes: &Attributes) -> HashMap<String, RestrictedExpression> {
+fn own<'a>(
+    names: impl Iterator<Item = &'a String>,
+    attributes: &Attributes,
+) -> HashMap<String, RestrictedExpression> {
     let texts = |name: &String| {
         RestrictedExpression::new_set(
             attributes.texts(name).map(|text| RestrictedExpression::new_string(text.to_owned())),
         )
     };
-    names.iter().map(|name| (name.clone(), texts(name))).collect()
+    names.map(|name| (name.clone(), texts(name))).collect()
 }
 
 /// The types of what policies speak of, parsed once.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,14 +19,31 @@ use crate::{
 };
 
 /// How many items were shown and how many were not. Read it when the question is answered.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Tally {
     shown: AtomicU64,
     hidden: AtomicU64,
-    hidden_stream: Mutex<Option<StreamId>>,
+    first_hidden: Mutex<Option<Hidden>>,
+    ended: Option<Box<dyn Fn(&Tally) + Send + Sync>>,
+}
+
+/// An item that was not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its stream.
+    pub stream: StreamId,
+    /// The policy that forbade it, or what else kept it back.
+    pub rule: String,
 }
 
 impl Tally {
+    /// A tally that is told once the question is answered, and the view gone.
+    pub fn told(ended: impl Fn(&Self) + Send + Sync + 'static) -> Self {
+        let mut tally = Self::default();
+        tally.ended = Some(Box::new(ended));
+        tally
+    }
+
     /// How often an item was shown.
     pub fn shown(&self) -> u64 {
         self.shown.load(Ordering::Relaxed)
@@ -36,18 +54,34 @@ impl Tally {
         self.hidden.load(Ordering::Relaxed)
     }
 
-    /// The stream of the first item that was not shown.
-    pub fn hidden_stream(&self) -> Option<StreamId> {
-        self.hidden_stream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The first item that was not shown.
+    pub fn first_hidden(&self) -> Option<Hidden> {
+        self.first_hidden.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Counts one item.
-    pub fn count(&self, item: &ItemInfo, shown: bool) {
+    /// Counts one item. Of the first that is not shown, `rule` says what kept it back.
+    pub fn count(&self, item: &ItemInfo, shown: bool, rule: impl FnOnce() -> String) {
         if shown {
             self.shown.fetch_add(1, Ordering::Relaxed);
         } else if self.hidden.fetch_add(1, Ordering::Relaxed) == 0 {
-            *self.hidden_stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(item.stream.clone());
+            let hidden = Hidden { stream: item.stream.clone(), rule: rule() };
+            *self.first_hidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(hidden);
         }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            ended(self);
+        }
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, hidden) = (self.shown(), self.hidden());
+        f.debug_struct("Tally").field("shown", &shown).field("hidden", &hidden).finish_non_exhaustive()
     }
 }
 
@@ -106,6 +140,11 @@ impl Lens {
         seen.decisions.insert(look.clone(), allowed);
         seen.last = Some((look, allowed));
         allowed
+    }
+
+    /// What keeps an item back.
+    pub(crate) fn denied_by(&self, item: &ItemInfo) -> String {
+        self.asking.item(item, captured_ms(item)).rule()
     }
 
     /// Even numbers lie between boundaries, odd ones on them.

@@ -31,15 +31,15 @@ mod rules;
 mod schema;
 mod sight;
 
-pub use asking::Decision;
+pub use asking::{Decision, NO_POLICY};
 pub use dataset::DataSet;
 pub use explain::{Explanation, Shortfall};
 pub use fault::Fault;
-pub use lens::Tally;
+pub use lens::{Hidden, Tally};
 pub use names::{InvalidAttributes, check_attributes, check_name, is_attribute_name};
 pub use policies::Policies;
 pub use reader::Reader;
-pub use rules::{Live, Rules};
+pub use rules::{Live, OPEN, OUTSIDE, Rules};
 pub use schema::{Action, GRANT, WALL};
 
 #[cfg(test)]

@@ -70,6 +70,10 @@ impl Entry {
 
     /// Whether it may have something to say to this reader.
     pub(crate) fn concerns(&self, reader: &Reader, home: &TenantId) -> bool {
+        // Nothing is shared with a member.
+        if self.name == GRANT && reader.tenant == *home {
+            return false;
+        }
         let is = |wanted: &EntityTypeName| reader.entity_type() == Some(wanted.basename());
         let within = |wanted: &EntityUid| {
             let id: &str = wanted.id().as_ref();
@@ -135,6 +139,11 @@ impl Policies {
         let fixed =
             fixed.ok_or_else(|| vec![Fault::whole("the tenant's wall does not parse", "report this")])?;
         Ok(Self { entries: fixed.into_iter().chain(policies.entries).collect(), ..policies })
+    }
+
+    /// No policies: nobody may do anything.
+    pub fn none() -> Self {
+        Self { entries: Vec::new(), attributes: BTreeSet::new() }
     }
 
     /// The attributes that they speak of: of who asks, and of what is asked for.

@@ -6,7 +6,7 @@ use muster_items::{ItemInfo, View};
 use muster_schemas::TenantId;
 
 use crate::{
-    asking::{Asking, Decision, captured_ms},
+    asking::{Asking, Decision, NO_POLICY, captured_ms},
     dataset::DataSet,
     lens::{Lens, Tally},
     policies::Policies,
@@ -14,6 +14,11 @@ use crate::{
     schema::Action,
     sight::Sight,
 };
+
+/// What is named where a tenant has no policies.
+pub const OPEN: &str = "tenant-without-policies";
+/// What is named where an item is in none of the data sets that were asked for or granted.
+pub const OUTSIDE: &str = "outside-the-data-set";
 
 /// What a tenant has said of who may read: nothing, or policies.
 ///
@@ -26,13 +31,15 @@ pub struct Rules {
 }
 
 /// A decision on what is published now, and how long it is good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Live {
     /// Whether it may be shown.
     pub allowed: bool,
     /// Before this instant it is good, in milliseconds since 1970, unless attributes or policies change; none if it depends
     /// on the time in a way that is not understood.
     pub until_ms: Option<i64>,
+    /// The policy that decided, or what stands in its place.
+    pub rule: String,
 }
 
 impl Rules {
@@ -78,10 +85,22 @@ impl Rules {
             let is_within = within.as_ref().is_none_or(|sets| sets.iter().any(|set| set.has(item)));
             let shown = is_within
                 && lens.as_ref().is_none_or(|lens| lens.as_ref().is_some_and(|lens| lens.shows(item)));
-            tally.count(item, shown);
+            tally.count(item, shown, || match &lens {
+                Some(Some(lens)) if is_within => lens.denied_by(item),
+                Some(None) if is_within => NO_POLICY.to_owned(),
+                _ => OUTSIDE.to_owned(),
+            });
             shown
         };
         View::filtered(Arc::new(filter), sensitive)
+    }
+
+    /// A view that remembers nothing, to be measured.
+    #[doc(hidden)]
+    pub fn uncached(&self, reader: &Reader, now_ms: i64) -> impl Fn(&ItemInfo) -> bool {
+        let policies = self.policies.as_ref();
+        let asking = policies.and_then(|all| Asking::new(all, &self.home, reader, Action::View, now_ms));
+        move |item| asking.as_ref().is_some_and(|asking| asking.item(item, captured_ms(item)).allowed)
     }
 
     /// None if there is nothing to ask; none within if nobody may be asked about.
@@ -101,13 +120,19 @@ impl Rules {
         self.ask(reader, Action::View, now_ms, |asking| asking.item(item, captured_ms(item)))
     }
 
-    /// Whether a reader may be shown what is published now as `item`, which says so itself, and for how long that is good.
+    /// Whether a reader may be shown what is published now as `item`, which is taken for captured now, and for how long that
+    /// is good. Where it was captured is not known before it is stored: whoever's rules look at that is shown nothing live.
     pub fn live(&self, reader: &Reader, item: &ItemInfo, now_ms: i64) -> Live {
         let Some(policies) = &self.policies else {
-            return Live { allowed: reader.tenant == self.home, until_ms: Some(i64::MAX) };
+            let allowed = reader.tenant == self.home;
+            return Live { allowed, until_ms: Some(i64::MAX), rule: OPEN.to_owned() };
         };
+        let sight = self.sight(policies, reader);
+        if sight.cell {
+            return Live { allowed: false, until_ms: Some(i64::MAX), rule: "place-not-known-yet".to_owned() };
+        }
         let now = self.ask(reader, Action::View, now_ms, |asking| asking.item(item, now_ms));
-        Live { allowed: now.allowed, until_ms: self.sight(policies, reader).holds_until(now_ms) }
+        Live { allowed: now.allowed, until_ms: sight.holds_until(now_ms), rule: now.rule() }
     }
 
     /// Whether a reader may read a data set at all.

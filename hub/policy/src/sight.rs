@@ -22,6 +22,8 @@ pub(crate) struct Sight {
     pub(crate) cell: bool,
     /// Its attributes, by name.
     pub(crate) attributes: BTreeSet<String>,
+    /// When it was captured.
+    pub(crate) captured: bool,
     /// What `captured` is compared with.
     pub(crate) lines: BTreeSet<Line>,
     /// `captured` is used in a way that is not understood.
@@ -69,13 +71,14 @@ impl Sight {
         if let Some(lines) = compared(expression) {
             let understood = |line: &Line| line.c.abs() <= 1 && line.c.saturating_add(line.n).abs() <= 1;
             if lines.iter().all(understood) {
+                self.captured = true;
                 self.lines.extend(lines.into_iter().filter(|line| line.c != 0 || line.n != 0));
                 return false;
             }
         }
         if let Some((variable, name)) = attribute(expression) {
             match (variable, name) {
-                ("resource", "captured") => self.every_instant = true,
+                ("resource", "captured") => (self.captured, self.every_instant) = (true, true),
                 ("resource", "device" | "stream") => self.stream = true,
                 ("resource", "cell") => self.cell = true,
                 // The same for all items of one question.

@@ -19,6 +19,8 @@ pub(super) struct Asked {
     device: Option<DeviceId>,
     /// Only of streams of this name.
     stream: Option<String>,
+    /// Only of this data set.
+    dataset: Option<String>,
     /// Only of these SenML names, with commas between them.
     names: Option<String>,
     /// From this time on, in milliseconds since 1970.
@@ -56,6 +58,8 @@ pub(super) enum Verb {
 pub(super) struct Wanted {
     pub(super) selection: Selection,
     pub(super) about: About,
+    /// Only of this data set.
+    pub(super) data_set: Option<String>,
     /// Of a page.
     pub(super) entries: usize,
     pub(super) cursor: Option<String>,
@@ -108,6 +112,7 @@ impl Asked {
     /// What that is, of this verb.
     pub(super) fn of(self, verb: Verb) -> Result<Wanted, ApiError> {
         self.check(verb)?;
+        let data_set = self.dataset.clone();
         let Self { device, stream, names, from_ms, to_ms, limit, cursor, .. } = self;
         let us = |ms: i64| ms.saturating_mul(1_000);
         let is_one_stream = device.is_some() && stream.is_some();
@@ -162,7 +167,7 @@ impl Asked {
             PAGE_ENTRIES
         });
         PageSize::new(entries, usize::MAX)?;
-        Ok(Wanted { selection, about, entries, cursor, is_lines })
+        Ok(Wanted { selection, about, data_set, entries, cursor, is_lines })
     }
 
     fn check(&self, verb: Verb) -> Result<(), ApiError> {

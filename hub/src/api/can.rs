@@ -24,8 +24,10 @@ pub(super) struct CanQuery {
     /// Such as `device/<id>`.
     who: String,
     verb: Verb,
-    /// A topic, or a filter; nothing for the other verbs.
+    /// A topic, or a filter; a device and one of its streams, to view; nothing for the other verbs.
     what: Option<String>,
+    /// When what is to be viewed was captured, in milliseconds since 1970; now, when absent.
+    captured_ms: Option<i64>,
 }
 
 /// What somebody may want.
@@ -40,6 +42,8 @@ enum Verb {
     Subscribe,
     /// Read the tenant's data over the API.
     Read,
+    /// Be shown telemetry, by the tenant's rules.
+    View,
     /// List what the tenant has over the API.
     List,
     /// Administer the hub over the API.
@@ -53,7 +57,7 @@ pub(super) async fn can(
     query: Query<CanQuery>,
 ) -> Result<Json<Can>, ApiError> {
     caller.operator_or_member(&tenant)?;
-    let CanQuery { who, verb, what } = query.into_inner();
+    let CanQuery { who, verb, what, captured_ms } = query.into_inner();
     let (kind, id) = named(&who)?;
     let tenant = tenant.into_inner();
     let asked = AskStanding { tenant: Some(tenant.clone()), kind, id: id.clone() };
@@ -67,6 +71,14 @@ pub(super) async fn can(
     let principal =
         Principal { trust_domain: api.trust.trust_domain().clone(), tenant: tenant.clone(), kind, id };
     let answer = match verb {
+        Verb::View => {
+            caller.member(&tenant)?;
+            let own = of_api("api-member", Caller::from(principal.clone()).member(&tenant));
+            if !own.allowed {
+                return Ok(Json(own));
+            }
+            api.can_view(&principal, &tenant, what.as_deref(), captured_ms)?
+        }
         Verb::Read => of_api("api-member", Caller::from(principal).member(&tenant)),
         Verb::List => of_api("api-operator-or-member", Caller::from(principal).operator_or_member(&tenant)),
         Verb::Administer => of_api("api-operator", Caller::from(principal).operator()),

@@ -8,7 +8,7 @@ use muster_schemas::{
 
 use crate::{
     people::Unproved,
-    registry::{AdmitReason, Refusal, keys::KeyRefusal},
+    registry::{AdmitReason, Refusal, keys::KeyRefusal, rules::RuleRefusal},
 };
 
 /// An answer that is not a success.
@@ -229,6 +229,33 @@ impl From<Refusal> for ApiError {
             Refusal::AlarmUnknown(_) => {
                 (StatusCode::NOT_FOUND, "alarm_unknown", "`muster alarms list` shows the numbers")
             }
+            Refusal::Rules(refusal) => match refusal {
+                RuleRefusal::Invalid(_) => {
+                    (StatusCode::BAD_REQUEST, "attributes", "docs/rules.md says what they may be")
+                }
+                RuleRefusal::PolicyVersionPassed { .. } => (
+                    StatusCode::CONFLICT,
+                    "policies_changed",
+                    "look at them with `muster policy show`, and try again",
+                ),
+                RuleRefusal::DataSetUnknown(_) => {
+                    (StatusCode::NOT_FOUND, "data_set_unknown", "`muster dataset list` shows those there are")
+                }
+                RuleRefusal::DataSetShared(_) => (
+                    StatusCode::CONFLICT,
+                    "data_set_shared",
+                    "take its grants back first: `muster grant list`",
+                ),
+                RuleRefusal::GrantUnknown(_) => {
+                    (StatusCode::NOT_FOUND, "grant_unknown", "`muster grant list` shows those there are")
+                }
+                RuleRefusal::GrantLife(_) => {
+                    (StatusCode::BAD_REQUEST, "grant_life", "choose a life within the bounds")
+                }
+                RuleRefusal::FullOfDataSets | RuleRefusal::FullOfGrants => {
+                    (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed")
+                }
+            },
             Refusal::Full(_) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed, or add a hub")
             }

@@ -75,6 +75,7 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     }
     let rejected = harvested.rejected.into_iter().map(|(why, value)| (format!("{{why=\"{why}\"}}"), value));
     metric(&mut text, "muster_telemetry_rejected_total", "counter", rejected);
+    super::influx::metrics(&mut text, &api.influx.all(), api.clock.unix_ms());
     let alarms = api.registry(CountAlarms).await.unwrap_or_default();
     let label = |kind: &AlarmKind| format!("{{kind=\"{kind}\"}}");
     let standing = alarms.iter().map(|(kind, standing, _)| (label(kind), *standing));

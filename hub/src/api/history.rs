@@ -90,7 +90,7 @@ async fn answer(
     wanted: Wanted,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let view = api.view(caller, &tenant, api.now_ms())?;
+    let view = api.view_within(caller, &tenant, wanted.data_set.as_deref(), api.now_ms())?;
     match wanted.about {
         About::Export(format, layout) if format != Format::Ndjson => {
             file(&api, tenant, view, wanted, (format, layout), request).await
@@ -105,10 +105,6 @@ async fn answer(
 }
 
 impl Api {
-    pub(super) fn now_ms(&self) -> i64 {
-        i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX)
-    }
-
     /// A page of JSON, worked out where it may block.
     pub(super) async fn page(
         &self,

@@ -12,6 +12,7 @@ mod audit;
 mod authority;
 mod caller;
 mod can;
+mod can_view;
 mod clients;
 mod devices;
 mod error;
@@ -19,13 +20,16 @@ mod est;
 mod firmware;
 mod health;
 mod history;
+mod influx;
 mod inspection;
 mod legacy;
 mod life;
 mod people;
 mod pieces;
 mod questions;
+mod rules;
 mod server;
+mod sharing;
 mod tenants;
 mod trace;
 mod view;
@@ -39,6 +43,7 @@ use actix::{Actor, Context, Handler, Message};
 use actix_web::web;
 use muster_actors::SharedClock;
 use muster_broker::{Bus, store::Store};
+use muster_influx::server::Server;
 use muster_schemas::TenantId;
 
 use error::ApiError;
@@ -49,12 +54,14 @@ use crate::{
     authority::{Authority, Signers},
     enrolment,
     history::Readers,
+    influx::Progress,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
     pinned::Peers,
     place::Place,
     publication::Publication,
     registry::RegistryActor,
+    rules::Known,
     telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
@@ -95,10 +102,16 @@ pub struct Api {
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// The InfluxDB that telemetry is sent to, if there is one.
+    pub influx_server: Option<Server>,
+    /// How far it has come on its way there.
+    pub influx: Progress,
     /// Who was refused, and why.
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
     pub plain_tenants: BTreeSet<TenantId>,
+    /// What access rules are made of.
+    pub known: Known,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -177,6 +190,8 @@ fn routes(config: &mut web::ServiceConfig) {
                         .route("", web::get().to(people::list))
                         .route("/{id}", web::delete().to(people::remove))
                         .route("/{id}/pinned", web::put().to(people::pin))
+                        .route("/{id}/attributes", web::get().to(rules::client_attributes))
+                        .route("/{id}/attributes", web::put().to(rules::describe_client))
                         .route("/{id}/{command}", web::post().to(life::client)),
                 )
                 .route("/{tenant}/ways-in", web::get().to(ways_in::show))
@@ -188,6 +203,18 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/devices/{device}", web::get().to(devices::show))
                 .route("/{tenant}/devices/{device}/why", web::get().to(why::of_tenant))
                 .route("/{tenant}/can", web::get().to(can::can))
+                .route("/{tenant}/devices/{device}/attributes", web::get().to(rules::device_attributes))
+                .route("/{tenant}/devices/{device}/attributes", web::put().to(rules::describe_device))
+                .route("/{tenant}/policies", web::get().to(rules::policies))
+                .route("/{tenant}/policies", web::post().to(rules::put_policies))
+                .route("/{tenant}/policies/{version}", web::get().to(rules::policy))
+                .route("/{tenant}/policies/{version}/restore", web::post().to(rules::restore_policies))
+                .route("/{tenant}/datasets", web::get().to(sharing::data_sets))
+                .route("/{tenant}/datasets/{name}", web::put().to(sharing::put_data_set))
+                .route("/{tenant}/datasets/{name}", web::delete().to(sharing::remove_data_set))
+                .route("/{tenant}/grants", web::get().to(sharing::grants))
+                .route("/{tenant}/grants", web::post().to(sharing::give))
+                .route("/{tenant}/grants/{number}", web::delete().to(sharing::take_back))
                 .route("/{tenant}/devices/{device}/{command}", web::post().to(life::device))
                 .route("/{tenant}/precautions", web::post().to(life::precautions))
                 .route("/{tenant}/{command:suspend|resume}", web::post().to(life::tenant))
@@ -201,7 +228,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/telemetry/range", web::get().to(history::range))
                 .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))
                 .route("/{tenant}/telemetry/aggregate", web::get().to(history::aggregate))
-                .route("/{tenant}/telemetry/export", web::get().to(history::export)),
+                .route("/{tenant}/telemetry/export", web::get().to(history::export))
+                .route("/{tenant}/influx", web::get().to(influx::status)),
         )
         .default_service(web::to(error::no_such_route));
 }

@@ -43,7 +43,6 @@ impl Api {
     async fn told(&self, question: Question) -> Result<Vec<u8>, ApiError> {
         let Question { principal, about, payload } = question;
         let tenant = principal.tenant.clone();
-        let view = self.view(&Caller::from(principal), &tenant, self.now_ms())?;
         let wrong =
             |why: String, next: &str| ApiError::malformed("the question was not understood", why, next);
         let verb = Verb::named(&about).ok_or_else(|| {
@@ -57,6 +56,8 @@ impl Api {
             })?,
         };
         let wanted = asked.of(verb)?;
+        let caller = Caller::from(principal);
+        let view = self.view_within(&caller, &tenant, wanted.data_set.as_deref(), self.now_ms())?;
         if wanted.is_lines || matches!(wanted.about, About::Export(..)) {
             let next = "go on with the cursor, or ask over HTTPS";
             return Err(wrong("MQTT has pages only, and neither files nor lines".to_owned(), next));

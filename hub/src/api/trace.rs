@@ -42,6 +42,10 @@ pub(super) async fn trace(
 ) -> Result<HttpResponse, ApiError> {
     caller.member(&tenant)?;
     let TraceQuery { client, topic, payload } = query.into_inner();
+    if payload && !api.known.tenant(&tenant).rules.are_open() {
+        let why = "the tenant has access rules, and a trace with payloads would show what they keep back";
+        return Err(ApiError::forbidden(why, "trace without payloads"));
+    }
     let target = match (client, topic) {
         (Some(client), None) => TraceTarget::Client(client),
         (None, Some(topic)) => TraceTarget::Topic(filter_of(&topic)?),

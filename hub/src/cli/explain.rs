@@ -9,7 +9,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     table::{self, printable},
-    time::{shown_f64, shown_s},
+    time::{When, shown_f64, shown_s},
 };
 
 #[derive(Debug, Args)]
@@ -74,9 +74,13 @@ pub(super) struct Can {
     who: String,
     /// What it wants.
     verb: Verb,
-    /// The topic to publish to, or the filter to subscribe to.
-    #[arg(required_if_eq_any([("verb", "publish"), ("verb", "subscribe")]))]
+    /// The topic to publish to, or the filter to subscribe to; to view, a device and one of its streams, such as
+    /// pump-7/climate.
+    #[arg(required_if_eq_any([("verb", "publish"), ("verb", "subscribe"), ("verb", "view")]))]
     what: Option<String>,
+    /// When what is to be viewed was captured: a time such as 2026-02-01T12:00:00Z, or how long ago, such as 31d.
+    #[arg(long, value_name = "TIME")]
+    captured: Option<When>,
 }
 
 /// What somebody may want.
@@ -90,6 +94,8 @@ enum Verb {
     Subscribe,
     /// Read the tenant's data over the API.
     Read,
+    /// Be shown telemetry, by the tenant's access rules.
+    View,
     /// List what the tenant has over the API.
     List,
     /// Administer the hub over the API.
@@ -103,6 +109,7 @@ impl Verb {
             Self::Publish => "publish",
             Self::Subscribe => "subscribe",
             Self::Read => "read",
+            Self::View => "view",
             Self::List => "list",
             Self::Administer => "administer",
         }
@@ -111,10 +118,11 @@ impl Verb {
 
 /// Ends with success for yes and with failure for no, so that a script can ask.
 pub(super) fn can(command: Can, call: &mut Call<'_>) -> Result<Exit, Complaint> {
-    let Can { of, who, verb, what } = command;
+    let Can { of, who, verb, what, captured } = command;
     let tenant = call.tenant(of.tenant)?;
     let mut query = vec![("who", who), ("verb", verb.as_str().to_owned())];
     query.extend(what.map(|what| ("what", what)));
+    query.extend(captured.map(|at| ("captured_ms", at.unix_ms(call.now_ms).to_string())));
     let path = format!("/api/v1/tenants/{tenant}/can");
     let found: api::Can = call.hub.get("ask what is allowed", &path, &query)?;
     let exit = if found.allowed { Exit::Ok } else { Exit::Failure };

@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
 //! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
-//! `ca rotate`, `ca authorities` and `completions` work on this machine.
+//! `ca rotate`, `ca authorities`, `seal`, `open` and `completions` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -9,6 +9,7 @@
 mod admission;
 mod app;
 mod attest;
+mod attributes;
 mod audit;
 mod ca;
 mod exit;
@@ -16,15 +17,20 @@ mod explain;
 mod firmware;
 mod hub;
 mod identity;
+mod influx;
 mod inspection;
 mod life;
 mod local;
 mod manifest;
 mod mqtt;
+mod open;
 mod password;
 mod people;
 mod plot;
 mod remote;
+mod rules;
+mod seal;
+mod sharing;
 mod table;
 mod telemetry;
 mod time;
@@ -145,12 +151,20 @@ enum Command {
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
+    /// Say how far a tenant's telemetry has come on its way to InfluxDB.
+    #[command(subcommand)]
+    Influx(influx::Influx),
     /// Subscribe, as an app of a tenant, and print what comes.
     Sub(mqtt::Sub),
     /// Publish, as an app of a tenant, and print what the hub answers.
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// Make keys that devices seal their readings to.
+    #[command(subcommand)]
+    Seal(seal::Seal),
+    /// Open what devices sealed to a key of yours.
+    Open(open::Open),
     /// List the connected clients, of a tenant or of all.
     Clients(inspection::Clients),
     /// Disconnect a client.
@@ -163,6 +177,15 @@ enum Command {
     Audit(audit::Audit),
     /// Say whether somebody may do something, and by which rule.
     Can(explain::Can),
+    /// Put, list, show and roll back a tenant's access rules, as a user of the tenant.
+    #[command(subcommand)]
+    Policy(rules::Policies),
+    /// Name parts of what a tenant has, as a user of the tenant.
+    #[command(subcommand)]
+    Dataset(sharing::DataSets),
+    /// Share data sets with other tenants, as a user of the tenant.
+    #[command(subcommand)]
+    Grant(sharing::Grants),
     /// Print the completions for a shell.
     Completions {
         /// Which shell.
@@ -234,12 +257,19 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
+        Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
+        Command::Seal(command) => seal::seal(command, &common, world),
+        Command::Open(command) => open::open_sealed(&command, &common, world),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),
         Command::Trace(command) => inspection::trace(command, &mut Call::new(&common, world)?),
         Command::Audit(command) => audit::audit(command, &mut Call::new(&common, world)?),
         Command::Can(command) => explain::can(command, &mut Call::new(&common, world)?),
+        Command::Policy(rules::Policies::Check { file }) => rules::check(&file, common.output, world),
+        Command::Policy(command) => rules::policies(command, &mut Call::new(&common, world)?),
+        Command::Dataset(command) => sharing::data_sets(command, &mut Call::new(&common, world)?),
+        Command::Grant(command) => sharing::grants(command, &mut Call::new(&common, world)?),
         Command::Sub(command) => mqtt::sub(&command, &common, world),
         Command::Pub(command) => mqtt::publish(command, &common, world),
         Command::Rr(command) => mqtt::rr(command, &common, world),

@@ -12,7 +12,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     app::{Creation, create},
-    hub_file, life, table,
+    attributes, hub_file, life, table,
     time::shown_s,
 };
 use crate::{limits::CERTIFICATE_BYTES_MAX, private_file, registry::ClientKind};
@@ -41,6 +41,8 @@ pub(super) enum Clients {
         /// Its id.
         id: DeviceId,
     },
+    /// Say something of one for the tenant's access rules, as a user of the tenant.
+    Set(attributes::Set),
     #[command(flatten)]
     Life(life::ClientLife),
 }
@@ -53,6 +55,7 @@ pub(super) fn client(kind: ClientKind, command: Clients, call: &mut Call<'_>) ->
     };
     match command {
         Clients::Life(command) => life::client(kind, many, command, call),
+        Clients::Set(command) => attributes::set(many, command, call),
         Clients::Create { create: Creation { tenant, id, replace, .. }, without_certificate: true } => {
             let what = format!("create the {} {id} of {tenant}", kind.kind());
             if kind == ClientKind::App {

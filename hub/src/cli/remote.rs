@@ -10,7 +10,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     admission::{self, Admission, Policy},
-    attest, explain, life,
+    attest, attributes, explain, life,
     password::{Passwords, passwords},
     table,
     time::{duration_s, shown_s},
@@ -100,6 +100,8 @@ pub(super) enum Devices {
     },
     /// Say why a device cannot connect: its last refusals, and what to do next.
     Why(explain::Why),
+    /// Say something of a device for the tenant's access rules, as a user of the tenant.
+    Set(attributes::Set),
     #[command(flatten)]
     Life(life::DeviceLife),
     #[command(flatten)]
@@ -217,6 +219,7 @@ pub(super) fn device(command: Devices, call: &mut Call<'_>) -> Result<Exit, Comp
             }
             Ok(Exit::Ok)
         }
+        Devices::Set(command) => attributes::set("devices", command, call),
         Devices::Life(command) => life::device(command, call),
         Devices::Admission(command) => admission::admission(command, call),
     }

@@ -58,6 +58,11 @@
 //! # user_claim = "sub"
 //! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
 //!
+//! [influx]                              # telemetry goes to an InfluxDB 2 as well; off unless the section is there
+//! url = "https://influx.example:8086"
+//! org = "plant"
+//! tokens = "influx-tokens"              # a folder: the file `acme` holds the token of tenant acme, for the bucket acme
+//!
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
@@ -66,6 +71,7 @@
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
+mod influx;
 mod layout;
 mod listeners;
 mod oidc;
@@ -83,6 +89,7 @@ use muster_tpm::endorsement::TpmClass;
 use muster_trust::Tenants;
 
 use crate::{
+    influx::Influx,
     limits::{
         CONFIG_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_MAX_MAX, DEVICE_VALIDITY_S, DEVICE_VALIDITY_S_MAX,
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
@@ -130,6 +137,8 @@ pub struct Config {
     pub oidc: Vec<Issuer>,
     /// Where hardware keys may be used; none, unless it is said.
     pub webauthn: Option<RelyingParty>,
+    /// Where telemetry is sent as well; nowhere, unless it is said.
+    pub influx: Option<Influx>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -241,6 +250,7 @@ impl Config {
 
         let oidc = oidc::read(&mut top, &beside)?;
         let webauthn = webauthn::read(&mut top)?;
+        let influx = influx::read(&mut top, &beside)?;
 
         top.finish()?;
         Ok(Self {
@@ -262,6 +272,7 @@ impl Config {
             bus: Bus { sys_interval_s },
             oidc,
             webauthn,
+            influx,
         })
     }
 

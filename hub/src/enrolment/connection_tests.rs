@@ -80,6 +80,7 @@ impl Hub {
             trust_domain: "muster.example".parse().expect("domain"),
             ended: Arc::new(|_| {}),
             random: Arc::new(random::system),
+            known: Default::default(),
             pins: Pins::default(),
         };
         let registry =

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     pinned::Pins,
     random::{self, Random},
+    rules::Known,
 };
 
 /// The table of the registry.
@@ -66,6 +67,8 @@ pub struct RegistryOptions {
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// Where the TLS listeners read which foreign certificates are pinned.
     pub pins: Pins,
+    /// Where access rules are read.
+    pub known: Known,
 }
 
 /// The rows as the store keeps them.
@@ -82,6 +85,7 @@ pub struct RegistryActor {
     clock: SharedClock,
     random: Random,
     pins: Pins,
+    pub(super) known: Known,
     trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
@@ -103,6 +107,7 @@ impl RegistryActor {
             clock: options.clock.clone(),
             random: (options.random)(),
             pins: options.pins.clone(),
+            known: options.known.clone(),
             trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
@@ -128,6 +133,7 @@ impl RegistryActor {
         let rows = Rows::open(&self.store)?;
         self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
         self.tell_pins();
+        self.tell_all_rules();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())

@@ -26,6 +26,7 @@ fn start(store: &Store) -> Supervised<RegistryActor> {
         trust_domain: "muster.example".parse().expect("domain"),
         ended: Arc::new(|_| {}),
         random: Arc::new(random::counting),
+        known: Default::default(),
         pins: Pins::default(),
     };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
@@ -226,6 +227,7 @@ fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
                 trust_clock,
                 trust_domain: "muster.example".parse().expect("domain"),
                 ended: Arc::new(|_| {}),
+                known: Default::default(),
                 pins: Pins::default(),
                 random: Arc::new(random::counting),
             };

@@ -30,6 +30,7 @@ use super::{
     },
     revocation::{RevocationReason, Revocations},
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    rules::{RuleRow, RuleRows},
     ways_in::WaysIn,
 };
 
@@ -71,6 +72,8 @@ pub struct Registry {
     pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
     pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
     pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
+    /// What access rules are made of.
+    pub(super) rules: RuleRows,
     pub(super) revocations: Revocations,
     pub(super) issued: IssuedRows,
     pub(super) alarms: Alarms,
@@ -100,6 +103,7 @@ impl Default for Registry {
             firmware_approvals: BTreeMap::new(),
             legacy: BTreeMap::new(),
             keys: BTreeMap::new(),
+            rules: RuleRows::default(),
             revocations: Revocations::default(),
             issued: IssuedRows::default(),
             alarms: Alarms::default(),
@@ -562,6 +566,10 @@ impl Registry {
             }
             Row::LatestTime(time) => self.latest.restore(time),
             Row::Alarm(alarm) => self.alarms.insert(alarm),
+            Row::Described(row) => self.rules.insert(RuleRow::Described(row)),
+            Row::Policies(row) => self.rules.insert(RuleRow::Policies(row)),
+            Row::DataSet(row) => self.rules.insert(RuleRow::DataSet(row)),
+            Row::Grant(row) => self.rules.insert(RuleRow::Grant(row)),
             Row::RevocationVersion(version) => self.revocations.continue_from(version),
             Row::FirmwareApproval(approval) => {
                 self.firmware_approvals.insert(approval.row_key(), approval);

@@ -46,6 +46,14 @@ pub const CLOCK_BEHIND_S_MAX: u64 = 60;
 pub const CLOCK_WRITTEN_S: u64 = 60;
 /// Most devices of one tenant that have a password.
 pub const LEGACY_DEVICES_PER_TENANT_MAX: usize = 10_000;
+/// Most versions of a tenant's policies that are kept; then the oldest goes. Together they take half a megabyte at most.
+pub const POLICY_VERSIONS_PER_TENANT_MAX: usize = 16;
+/// Most data sets of one tenant.
+pub const DATA_SETS_PER_TENANT_MAX: usize = 256;
+/// Most grants of one tenant.
+pub const GRANTS_PER_TENANT_MAX: usize = 1_000;
+/// Longest life of a grant, in seconds: ten years.
+pub const GRANT_LIFE_S_MAX: u64 = 10 * 365 * 24 * 3_600;
 /// Most hardware keys of one user.
 pub const KEYS_PER_USER_MAX: usize = 16;
 /// Longest name of a hardware key, in bytes.

@@ -16,6 +16,7 @@ use super::{
         TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
+    rules::RuleRefusal,
 };
 use crate::authority::{Leaf, Serial};
 
@@ -169,6 +170,9 @@ pub enum Refusal {
     /// None of the class's authorities signed the approval.
     #[error("take the approval: no firmware authority of the class {0:?} signed it")]
     ApprovalUnsigned(String),
+    /// Access rules are not changed.
+    #[error(transparent)]
+    Rules(RuleRefusal),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),

@@ -6,6 +6,7 @@ use muster_schemas::{DeviceId, Kind, Principal, TenantId};
 
 use super::{
     actor::RegistryActor,
+    attributes::Party,
     core::{Effect, Registry},
     keys::ListKeys,
     message::{AdmitReason, AdmitRefusal, Admitted, Refusal},
@@ -104,6 +105,9 @@ impl Registry {
         let client = self.clients.remove(&(tenant.clone(), kind, id.clone()));
         let client = client.ok_or(Refusal::ClientUnknown { kind: kind.kind(), id, tenant })?;
         effects.push(Effect::Delete(Row::Client(client.clone()).key()));
+        if let Some(party) = Party::of(client.kind.kind()) {
+            self.forget_description(&client.tenant, party, &client.id, effects);
+        }
         if client.kind == ClientKind::User {
             // Whoever is given that name later is somebody else.
             let asked = ListKeys { tenant: client.tenant.clone(), user: client.id.clone() };
@@ -166,9 +170,11 @@ impl Handler<RemoveClient> for RegistryActor {
     type Result = ResponseFuture<Result<Client, Refusal>>;
 
     fn handle(&mut self, command: RemoveClient, ctx: &mut Context<Self>) -> Self::Result {
+        let tenant = command.tenant.clone();
         let remove = |core: &mut Registry, _, effects: &mut Vec<Effect>| core.remove_client(command, effects);
         let answer = self.change(ctx, |refusal| refusal, remove);
         self.tell_pins();
+        self.tell_rules(&tenant);
         answer
     }
 }

@@ -13,14 +13,17 @@ use super::{
     admissions::row::{Accepted, EnrolmentPolicy, Held, Listed, Profile},
     alarm::Alarm,
     attest::AttestSessions,
+    attributes::Described,
     clock::LatestTime,
     firmware_approval::FirmwareApproval,
     firmware_authority::FirmwareAuthority,
+    grants::{DataSetRow, Grant},
     issued::IssuedRow,
     keys::SecurityKey,
     legacy::LegacyDevice,
     life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
+    policies::PolicyVersion,
     revocation::{Revocation, RevocationVersion},
     ways_in::WaysIn,
 };
@@ -362,6 +365,14 @@ pub enum Row {
     Legacy(LegacyDevice),
     /// A hardware key of a user.
     Key(SecurityKey),
+    /// What is said of a device, an app, a user or a service.
+    Described(Described),
+    /// A version of a tenant's policies.
+    Policies(PolicyVersion),
+    /// A data set of a tenant.
+    DataSet(DataSetRow),
+    /// A grant of one tenant to another.
+    Grant(Grant),
 }
 
 impl Row {
@@ -395,6 +406,10 @@ impl Row {
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
             Self::Legacy(device) => device.key(),
             Self::Key(key) => key.key(),
+            Self::Described(row) => row.key(),
+            Self::Policies(row) => row.key(),
+            Self::DataSet(row) => row.key(),
+            Self::Grant(grant) => grant.key(),
         }
     }
 

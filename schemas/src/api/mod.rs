@@ -9,8 +9,11 @@ mod authority;
 mod explain;
 mod firmware;
 pub mod history;
+mod influx;
 pub mod life;
 mod people;
+pub mod rules;
+mod screening;
 pub mod webauthn;
 
 use std::fmt;
@@ -19,6 +22,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
+
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
@@ -26,6 +31,7 @@ use crate::{DeviceId, TenantId, senml};
 pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use screening::{DeadLetter, ReadingKind, ReadingRule, TelemetrySchema};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -157,6 +157,7 @@ impl Life {
                 store: store.clone(),
                 durable: Vec::new(),
                 log_grew: Arc::new(|_| ()),
+                sieves: crate::sieve::open(),
                 log_needed_from: log_needed_from.clone(),
                 settled: Arc::default(),
                 packets: PacketLimits::default(),
@@ -167,7 +168,7 @@ impl Life {
                 desk: Desk::default(),
                 clock: clock.clone(),
             };
-            supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
+            supervise_tenant(parts, credit.clone(), surroundings.directory.clone(), Arc::default());
             Tenant { store: tenant, credit, counters, log_needed_from }
         });
         let tenants = tenants.into();

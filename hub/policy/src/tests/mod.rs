@@ -1,1 +1,6 @@
+mod explaining;
+mod faults;
+mod live;
 mod month;
+mod oracle;
+mod sets;

@@ -7,7 +7,7 @@ mod client;
 mod follow;
 mod publish;
 mod request;
-mod shown;
+pub(super) mod shown;
 mod subscribe;
 
 use std::time::Duration;
