@@ -44,7 +44,7 @@ use crate::{
     random,
     registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
     rules::{self, Known},
-    telemetry::{self, Announcements, Archive, TelemetryActor, TelemetryOptions},
+    telemetry::{self, Announcements, Archive, Settle, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
 };
@@ -218,6 +218,7 @@ async fn run(
                 let (bus, influx) = (bus.clone(), influx.clone());
                 Arc::new(move |tenant| bus.log_needed_from(tenant).min(influx.needed_from(tenant)))
             },
+            archive: archive.clone(),
             attributes: rules::attributes(known.clone()),
             announcements,
             counters: harvested.clone(),
@@ -283,6 +284,7 @@ async fn run(
     let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
     let passwords = Arc::new(passwords);
     let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
+    let storing = telemetry.clone();
     let api = Arc::new(Api {
         registry,
         telemetry,
@@ -332,6 +334,11 @@ async fn run(
     }
     doors::close(config);
     bus.close_all().await;
+    if let Some(storing) = storing.address() {
+        // Only so that the next start has less of the logs to read again.
+        let settle = Settle { tenant: None };
+        let _ = actix_rt::time::timeout(telemetry::limits::SETTLE_TIME_MAX, storing.send(settle)).await;
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use muster_schemas::TenantId;
 
 use super::{
     KEYS_TABLE, MARKS_TABLE, Scan, Store, StoreError, committer::MARK_NUMBER, keys::Handle, log, open_table,
+    reading,
 };
 
 /// All tables at one instant. The store cannot forget old rows while it lives, so it is to be dropped soon.
@@ -36,7 +37,7 @@ impl Store {
 
     /// What a tenant's rows begin with, whether or not there is such a tenant.
     pub fn handle(&self, tenant: &TenantId) -> [u8; 16] {
-        self.0.root.handle(tenant.as_str())
+        reading(&self.0.root).handle(tenant.as_str())
     }
 }
 
