@@ -34,6 +34,7 @@ use crate::{
         TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX, WITHDRAWAL_TIME,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
+    questions::{Answers, Desk},
     quota::TenantQuotas,
     ration::Ration,
     router::LogWatch,
@@ -105,6 +106,7 @@ pub struct Bus {
     ration: Arc<Ration>,
     sys_interval: Option<Duration>,
     started: Instant,
+    desk: Desk,
 }
 
 impl Bus {
@@ -114,6 +116,7 @@ impl Bus {
         Self {
             sys_interval,
             started,
+            desk: Desk::default(),
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
@@ -181,12 +184,19 @@ impl Bus {
             counters,
             insight: Insight::new(self.started, self.sys_interval),
             trail: Trail::new(self.clock.clone()),
+            desk: self.desk.clone(),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
         arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory, stop));
         Ok(())
+    }
+
+    /// Has questions answered that clients ask on topics of their own sessions; until then, and without it, they are refused
+    /// as any other `$` topic. To be called once.
+    pub fn answer_questions(&self, answers: Arc<dyn Answers>) {
+        self.desk.open(answers);
     }
 
     /// Serves a tenant no more, because it has withdrawn its key: its sessions are closed, its actors end, and what they

@@ -26,6 +26,7 @@ mod named;
 mod outbox;
 mod pace;
 mod quarantine;
+mod questions;
 mod quota;
 mod ration;
 mod refusal;
@@ -56,6 +57,7 @@ pub use listener::{
 pub use muster_mqtt::{ReasonCode, Version};
 pub use muster_routing::{Access, Rule};
 pub use quarantine::{Judge, Judgement, Quarantine};
+pub use questions::{Answer, Answering, Answers, Question};
 pub use quota::{PrincipalQuota, Quota, Quotas, TenantQuotas};
 pub use router::{LogGrew, LogWatch};
 pub use tls::{Accepted, Protocol};

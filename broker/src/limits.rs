@@ -37,6 +37,11 @@ pub const HUB_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Longest answer of a peer that has to show something before it has its rights, in bytes: what an enrolment may say.
 pub const ATTEST_ANSWER_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_FRAME_BYTES_MAX;
 
+/// Questions of one session that are answered at once. One more is refused, 0x97.
+pub const QUESTIONS_MAX: u8 = 4;
+/// Longest question, in bytes.
+pub const QUESTION_BYTES_MAX: usize = 16 * 1_024;
+
 /// Bytes waiting for a peer's socket above which its session adds no deliveries: QoS 0 is dropped and counted, QoS 1 and
 /// 2 wait in the session's queue.
 pub const OUTBOX_DELIVERIES_BYTES_MAX: usize = 1_024 * 1_024;

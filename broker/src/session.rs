@@ -3,6 +3,7 @@
 //! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
 //! if it fails, its socket closes and the peer comes back.
 
+mod asking;
 mod attesting;
 
 use std::{io, mem, sync::Arc, time::Instant};
@@ -28,6 +29,7 @@ use crate::{
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
     quarantine::{Attesting, Quarantine},
+    questions::Desk,
     ration::Ration,
     refusal,
     router::{FromSession, ToSession},
@@ -82,6 +84,7 @@ pub(crate) struct Home {
     pub(crate) ration: Arc<Ration>,
     pub(crate) trail: Trail,
     pub(crate) traces: Traces,
+    pub(crate) desk: Desk,
     pub(crate) clock: SharedClock,
 }
 
@@ -110,6 +113,8 @@ pub(crate) struct Session {
     attesting: Option<Box<Attesting>>,
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
+    /// Questions of its client that are being answered.
+    asking: u8,
     opened: Instant,
 }
 
@@ -140,6 +145,7 @@ impl Session {
             dropped: (0, 0),
             attesting,
             is_ahead: false,
+            asking: 0,
             opened,
         }
     }
@@ -172,6 +178,11 @@ impl Session {
                     if self.attesting.is_some() && is_own(&message.topic) =>
                 {
                     own.push(Own::Publish { packet_id, message });
+                }
+                Request::Publish { packet_id, message }
+                    if self.parts.home.desk.is_question(&message.topic) =>
+                {
+                    own.push(Own::Question { packet_id, message });
                 }
                 Request::Publish { packet_id, message } => {
                     self.parts.home.counters.messages_received.add(1);

@@ -23,6 +23,7 @@ use crate::{
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, PACES_KEPT_MAX, TENANT_RESTARTS},
     outbox::Outbox,
     pace::{Pace, Throttle},
+    questions::Desk,
     quota::Quotas,
     ration::Ration,
     router::{LogWatch, Membership, Router, RouterParts},
@@ -104,6 +105,7 @@ pub(crate) struct TenantParts {
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
     pub(crate) trail: Trail,
+    pub(crate) desk: Desk,
     pub(crate) clock: SharedClock,
 }
 
@@ -240,6 +242,7 @@ impl TenantSupervisor {
             ration: self.ration.clone(),
             trail: self.parts.trail.clone(),
             traces: self.parts.insight.traces.clone(),
+            desk: self.parts.desk.clone(),
             clock: self.parts.clock.clone(),
         };
         let (members, asks) = (router.clone().into(), router.into());

@@ -25,7 +25,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    api::{Api, Https},
+    api::{Api, Https, Questions},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
     config::Config,
@@ -33,6 +33,7 @@ use crate::{
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
+    history::Readers,
     influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
@@ -284,10 +285,11 @@ async fn run(
     let passwords = Arc::new(passwords);
     let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
     let storing = telemetry.clone();
-    let api = Api {
+    let api = Arc::new(Api {
         registry,
         telemetry,
         archive,
+        readers: Readers::default(),
         bus: bus.clone(),
         store: store.clone(),
         client_authority: Arc::new(client),
@@ -307,7 +309,8 @@ async fn run(
         known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
         clock,
-    };
+    });
+    bus.answer_questions(Arc::new(Questions::new(api.clone())));
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {

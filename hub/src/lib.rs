@@ -19,6 +19,7 @@ mod doors;
 pub mod enroller;
 pub mod enrolment;
 pub mod gate;
+pub mod history;
 pub mod influx;
 pub mod init;
 pub mod keyring;

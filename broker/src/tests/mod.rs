@@ -19,6 +19,7 @@ mod peer;
 mod plain;
 mod pressure;
 mod quarantine;
+mod questions;
 mod refusal;
 mod sieve;
 mod simulation;

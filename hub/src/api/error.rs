@@ -30,6 +30,16 @@ impl ApiError {
         Self { status, detail: ErrorDetail { code, what, why, next } }
     }
 
+    /// Its status over HTTP.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is told.
+    pub(super) fn body(&self) -> ErrorBody {
+        ErrorBody { error: self.detail.clone() }
+    }
+
     /// Why, and what to do next.
     pub(super) fn why_and_next(&self) -> (&str, &str) {
         (&self.detail.why, &self.detail.next)
@@ -270,7 +280,7 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         tracing::info!(status = self.status.as_u16(), code = %self.detail.code, why = %self.detail.why, "API call refused");
-        HttpResponse::build(self.status).json(ErrorBody { error: self.detail.clone() })
+        HttpResponse::build(self.status).json(self.body())
     }
 }
 

@@ -6,6 +6,7 @@
 mod admission;
 mod alarms;
 mod allowed;
+mod asked;
 mod attest;
 mod audit;
 mod authority;
@@ -18,12 +19,14 @@ mod error;
 mod est;
 mod firmware;
 mod health;
+mod history;
 mod influx;
 mod inspection;
 mod legacy;
 mod life;
 mod people;
-mod readings;
+mod pieces;
+mod questions;
 mod rules;
 mod server;
 mod sharing;
@@ -44,11 +47,13 @@ use muster_influx::server::Server;
 use muster_schemas::TenantId;
 
 use error::ApiError;
+pub(crate) use questions::Questions;
 pub use server::Https;
 
 use crate::{
     authority::{Authority, Signers},
     enrolment,
+    history::Readers,
     influx::Progress,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
@@ -69,6 +74,8 @@ pub struct Api {
     pub telemetry: Place<TelemetryActor>,
     /// What was measured, for whoever may block: it is asked on a thread for that.
     pub archive: Archive,
+    /// The threads on which it is.
+    pub readers: Readers,
     /// The bus, for its tenants and numbers.
     pub bus: Arc<Bus>,
     /// The store, for tenants' keys and its health.
@@ -121,15 +128,6 @@ impl Api {
         RegistryActor: Handler<M>,
     {
         ask(&self.registry, message).await.ok_or_else(|| ApiError::unavailable("the registry"))
-    }
-
-    /// Asks the telemetry store.
-    async fn telemetry<M>(&self, message: M) -> Result<M::Result, ApiError>
-    where
-        M: Message<Result: Send> + Send + 'static,
-        TelemetryActor: Handler<M>,
-    {
-        ask(&self.telemetry, message).await.ok_or_else(|| ApiError::unavailable("the telemetry store"))
     }
 }
 
@@ -226,9 +224,12 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
-                .route("/{tenant}/influx", web::get().to(influx::status))
-                .route("/{tenant}/telemetry/last", web::get().to(readings::last))
-                .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
+                .route("/{tenant}/telemetry/last", web::get().to(history::last))
+                .route("/{tenant}/telemetry/range", web::get().to(history::range))
+                .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))
+                .route("/{tenant}/telemetry/aggregate", web::get().to(history::aggregate))
+                .route("/{tenant}/telemetry/export", web::get().to(history::export))
+                .route("/{tenant}/influx", web::get().to(influx::status)),
         )
         .default_service(web::to(error::no_such_route));
 }

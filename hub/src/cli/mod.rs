@@ -26,6 +26,7 @@ mod mqtt;
 mod open;
 mod password;
 mod people;
+mod plot;
 mod remote;
 mod rules;
 mod seal;
@@ -255,7 +256,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
-        Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
         Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
         Command::Seal(command) => seal::seal(command, &common, world),
         Command::Open(command) => open::open_sealed(&command, &common, world),
