@@ -1,5 +1,7 @@
 //! Our lines in real servers: what is stored is what was sent, in every kind, place and precision.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "the whole file is a test")]
+
 use muster_influx::{
     answer::{Answer, Trouble},
     line::{LeftOut, Point, Value, encode, original},
