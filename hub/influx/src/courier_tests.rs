@@ -7,7 +7,10 @@ use super::*;
 fn batch(lines: usize) -> Batch {
     let mut batch = Batch::default();
     for line in 0..lines {
-        let write = |out: &mut String| Ok::<_, ()>(out.push_str(&format!("m,line={line} x=1.0 1\n")));
+        let write = |out: &mut String| {
+            out.push_str(&format!("m,line={line} x=1.0 1\n"));
+            Ok::<_, ()>(())
+        };
         batch.line(write).expect("written");
     }
     batch

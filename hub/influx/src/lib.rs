@@ -30,3 +30,7 @@ pub mod line;
 pub mod points;
 pub mod server;
 pub mod transport;
+
+#[cfg(test)]
+#[path = "../tests/strict/mod.rs"]
+mod strict;

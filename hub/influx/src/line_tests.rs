@@ -2,10 +2,7 @@ use proptest::{collection::btree_map, prelude::*};
 
 use super::*;
 
-#[path = "../tests/strict/mod.rs"]
-mod strict;
-
-use strict::{Read, ReadValue};
+use crate::strict::{self, Read, ReadValue};
 
 fn line(measurement: &str, tags: &[(&str, &str)], fields: &[(&str, Value<'_>)]) -> String {
     let mut out = String::new();

@@ -4,11 +4,7 @@ use muster_items::sensitive::{Class, Pattern, Says};
 use muster_schemas::{Message, Publisher, Qos};
 
 use super::*;
-
-#[path = "../tests/strict/mod.rs"]
-mod strict;
-
-use strict::{Read, ReadValue};
+use crate::strict::{self, Read, ReadValue};
 
 /// Shows what it was given, back to front, and can be without a key.
 #[derive(Default)]

@@ -1,6 +1,8 @@
 //! What a device's text can do to a server: with the points of the crate `influxdb2`, forge one of another tenant; with
 //! ours, be a text. Against a real influxd.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "the whole file is a test")]
+
 use influxdb2::{Client, models::DataPoint};
 use muster_influx::{
     answer::Answer,

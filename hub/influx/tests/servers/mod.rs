@@ -2,7 +2,11 @@
 //! 1.6.7 behind a door that speaks the write path of 2.x, and VictoriaMetrics. Where a program is not there, a test passes
 //! without it, except where `MUSTER_REQUIRE_INFLUX=1`.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![expect(
+    dead_code,
+    clippy::print_stderr,
+    reason = "each test uses a part of it, and says what it cannot show"
+)]
 
 use std::{
     fmt::Write as _,
