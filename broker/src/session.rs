@@ -4,6 +4,7 @@
 //! if it fails, its socket closes and the peer comes back.
 
 mod attesting;
+mod screened;
 
 use std::{io, mem, sync::Arc, time::Instant};
 
@@ -17,7 +18,10 @@ use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
-use self::attesting::{Own, is_own, is_own_filter};
+use self::{
+    attesting::{Own, is_own, is_own_filter},
+    screened::screened,
+};
 use crate::{
     address::Caller,
     admission::NotAdmitted,
@@ -31,6 +35,7 @@ use crate::{
     ration::Ration,
     refusal,
     router::{FromSession, ToSession},
+    screening::{Screen, Screening},
     tenant::ClaimClientId,
 };
 
@@ -82,6 +87,7 @@ pub(crate) struct Home {
     pub(crate) ration: Arc<Ration>,
     pub(crate) trail: Trail,
     pub(crate) traces: Traces,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -108,12 +114,14 @@ pub(crate) struct Session {
     dropped: (u64, u64),
     /// What it has to show, in a tenant that demands it.
     attesting: Option<Box<Attesting>>,
+    /// What looks at what it publishes.
+    screen: Option<Box<dyn Screen>>,
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
     opened: Instant,
 }
 
-const _: () = assert!(size_of::<Session>() <= 560, "thousands of sessions are idle at one time");
+const _: () = assert!(size_of::<Session>() <= 576, "thousands of sessions are idle at one time");
 
 impl Session {
     pub(crate) fn new(
@@ -127,6 +135,8 @@ impl Session {
             parts.home.counters.quarantined.add(1);
         }
         let core = Core::new(options, opened);
+        let screening = parts.home.screening.as_ref();
+        let screen = screening.and_then(|screening| screening.screen_of(&parts.caller.principal));
         parts.home.counters.sessions.add(1);
         let (lent, timer) = (Lent::default(), WakeUp::new());
         Self {
@@ -139,6 +149,7 @@ impl Session {
             admit: None,
             dropped: (0, 0),
             attesting,
+            screen,
             is_ahead: false,
             opened,
         }
@@ -166,6 +177,8 @@ impl Session {
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
         let mut own = Vec::new();
+        let mut answers = Vec::new();
+        let quarantined = self.is_quarantined();
         for request in self.lent.effects().requests.drain(..) {
             match request {
                 Request::Publish { packet_id, message }
@@ -177,6 +190,17 @@ impl Session {
                     self.parts.home.counters.messages_received.add(1);
                     payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
+                    let screen = self.screen.as_deref_mut().filter(|_| !quarantined);
+                    let client = self.client.as_ref();
+                    let Some(message) = screened(
+                        screen,
+                        (&self.parts, client),
+                        (packet_id, message),
+                        &mut inputs,
+                        &mut answers,
+                    ) else {
+                        continue;
+                    };
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
                 }
                 Request::Subscribe { packet_id, filters }
@@ -224,6 +248,9 @@ impl Session {
             self.parts.home.router.do_send(FromSession { inputs, permit });
         }
         *self.lent.permits() = None;
+        for answer in answers {
+            self.input(answer);
+        }
         self.put_out();
         self.resume_deliveries();
         self.tell_when_caught_up();

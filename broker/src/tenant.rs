@@ -26,6 +26,7 @@ use crate::{
     quota::Quotas,
     ration::Ration,
     router::{LogWatch, Membership, Router, RouterParts},
+    screening::Screening,
     session::{Arrived, ClientIdClaimed, CloseSession, Home, Inbound, Session, SessionParts},
     store::{Store, TenantStore},
 };
@@ -102,6 +103,7 @@ pub(crate) struct TenantParts {
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
     pub(crate) trail: Trail,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -238,6 +240,7 @@ impl TenantSupervisor {
             ration: self.ration.clone(),
             trail: self.parts.trail.clone(),
             traces: self.parts.insight.traces.clone(),
+            screening: self.parts.screening.clone(),
             clock: self.parts.clock.clone(),
         };
         let (members, asks) = (router.clone().into(), router.into());

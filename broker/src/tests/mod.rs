@@ -20,6 +20,7 @@ mod plain;
 mod pressure;
 mod quarantine;
 mod refusal;
+mod screening;
 mod simulation;
 mod site;
 mod storage;

@@ -163,6 +163,7 @@ impl Life {
                 counters: counters.clone(),
                 insight: Insight::new(clock.now(), None),
                 trail: Trail::new(clock.clone()),
+                screening: None,
                 clock: clock.clone(),
             };
             supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
