@@ -38,6 +38,7 @@ use crate::{
     quota::TenantQuotas,
     ration::Ration,
     router::LogWatch,
+    screening::Screening,
     session::CloseSession,
     sieve::Sieves,
     store::{Store, TenantStore},
@@ -66,6 +67,8 @@ pub struct BusOptions {
     pub packet_bytes_max: usize,
     /// How often each tenant is told its numbers on `$SYS/...`, while somebody there subscribes to them; none is never.
     pub sys_interval: Option<Duration>,
+    /// What is asked about the content of messages before they are routed, if anything is.
+    pub screening: Option<Arc<dyn Screening>>,
     /// The clock of everything below.
     pub clock: SharedClock,
 }
@@ -105,6 +108,7 @@ pub struct Bus {
     listener_counters: Arc<ListenerCounters>,
     ration: Arc<Ration>,
     sys_interval: Option<Duration>,
+    screening: Option<Arc<dyn Screening>>,
     started: Instant,
     desk: Desk,
 }
@@ -124,6 +128,7 @@ impl Bus {
             quotas: options.quotas,
             connections_max: options.connections_max,
             packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
+            screening: options.screening,
             clock: options.clock,
             arbiters: (0..options.arbiters.max(1)).map(|_| Arbiter::new()).collect(),
             directory: Arc::default(),
@@ -185,6 +190,7 @@ impl Bus {
             insight: Insight::new(self.started, self.sys_interval),
             trail: Trail::new(self.clock.clone()),
             desk: self.desk.clone(),
+            screening: self.screening.clone(),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();

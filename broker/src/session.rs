@@ -5,6 +5,7 @@
 
 mod asking;
 mod attesting;
+mod screened;
 
 use std::{io, mem, sync::Arc, time::Instant};
 
@@ -18,7 +19,10 @@ use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
-use self::attesting::{Own, is_own, is_own_filter};
+use self::{
+    attesting::{Own, is_own, is_own_filter},
+    screened::screened,
+};
 use crate::{
     address::Caller,
     admission::NotAdmitted,
@@ -33,6 +37,7 @@ use crate::{
     ration::Ration,
     refusal,
     router::{FromSession, ToSession},
+    screening::{Screen, Screening},
     tenant::ClaimClientId,
 };
 
@@ -85,6 +90,7 @@ pub(crate) struct Home {
     pub(crate) trail: Trail,
     pub(crate) traces: Traces,
     pub(crate) desk: Desk,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -111,6 +117,8 @@ pub(crate) struct Session {
     dropped: (u64, u64),
     /// What it has to show, in a tenant that demands it.
     attesting: Option<Box<Attesting>>,
+    /// What looks at what it publishes.
+    screen: Option<Box<dyn Screen>>,
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
     /// Questions of its client that are being answered.
@@ -118,7 +126,7 @@ pub(crate) struct Session {
     opened: Instant,
 }
 
-const _: () = assert!(size_of::<Session>() <= 560, "thousands of sessions are idle at one time");
+const _: () = assert!(size_of::<Session>() <= 576, "thousands of sessions are idle at one time");
 
 impl Session {
     pub(crate) fn new(
@@ -132,6 +140,8 @@ impl Session {
             parts.home.counters.quarantined.add(1);
         }
         let core = Core::new(options, opened);
+        let screening = parts.home.screening.as_ref();
+        let screen = screening.and_then(|screening| screening.screen_of(&parts.caller.principal));
         parts.home.counters.sessions.add(1);
         let (lent, timer) = (Lent::default(), WakeUp::new());
         Self {
@@ -144,6 +154,7 @@ impl Session {
             admit: None,
             dropped: (0, 0),
             attesting,
+            screen,
             is_ahead: false,
             asking: 0,
             opened,
@@ -172,6 +183,8 @@ impl Session {
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
         let mut own = Vec::new();
+        let mut answers = Vec::new();
+        let quarantined = self.is_quarantined();
         for request in self.lent.effects().requests.drain(..) {
             match request {
                 Request::Publish { packet_id, message }
@@ -188,6 +201,17 @@ impl Session {
                     self.parts.home.counters.messages_received.add(1);
                     payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
+                    let screen = self.screen.as_deref_mut().filter(|_| !quarantined);
+                    let client = self.client.as_ref();
+                    let Some(message) = screened(
+                        screen,
+                        (&self.parts, client),
+                        (packet_id, message),
+                        &mut inputs,
+                        &mut answers,
+                    ) else {
+                        continue;
+                    };
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
                 }
                 Request::Subscribe { packet_id, filters }
@@ -235,6 +259,9 @@ impl Session {
             self.parts.home.router.do_send(FromSession { inputs, permit });
         }
         *self.lent.permits() = None;
+        for answer in answers {
+            self.input(answer);
+        }
         self.put_out();
         self.resume_deliveries();
         self.tell_when_caught_up();

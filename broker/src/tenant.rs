@@ -27,6 +27,7 @@ use crate::{
     quota::Quotas,
     ration::Ration,
     router::{LogWatch, Membership, Router, RouterParts},
+    screening::Screening,
     session::{Arrived, ClientIdClaimed, CloseSession, Home, Inbound, Session, SessionParts},
     sieve::Sieves,
     store::{Store, TenantStore},
@@ -106,6 +107,7 @@ pub(crate) struct TenantParts {
     pub(crate) insight: Insight,
     pub(crate) trail: Trail,
     pub(crate) desk: Desk,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -243,6 +245,7 @@ impl TenantSupervisor {
             trail: self.parts.trail.clone(),
             traces: self.parts.insight.traces.clone(),
             desk: self.parts.desk.clone(),
+            screening: self.parts.screening.clone(),
             clock: self.parts.clock.clone(),
         };
         let (members, asks) = (router.clone().into(), router.into());

@@ -21,6 +21,7 @@ mod pressure;
 mod quarantine;
 mod questions;
 mod refusal;
+mod screening;
 mod sieve;
 mod simulation;
 mod site;

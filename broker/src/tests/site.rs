@@ -18,7 +18,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Peer, until};
+use super::{Peer, screening, until};
 use crate::{
     Access, Admitted, AuditTrail, ListenerCounters, NotAdmitted, PeerAddress, TenantCounters,
     audit::Trail,
@@ -116,6 +116,7 @@ impl Site {
             insight: Insight::new(self.clock.now(), Some(Duration::from_secs(10))),
             trail: Trail::new(self.clock.clone()),
             desk: self.desk.clone(),
+            screening: Some(Arc::new(screening::Fussy)),
             clock: self.clock.clone(),
         };
         supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone(), Arc::default());

@@ -166,6 +166,7 @@ impl Life {
                 insight: Insight::new(clock.now(), None),
                 trail: Trail::new(clock.clone()),
                 desk: Desk::default(),
+                screening: None,
                 clock: clock.clone(),
             };
             supervise_tenant(parts, credit.clone(), surroundings.directory.clone(), Arc::default());
