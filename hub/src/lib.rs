@@ -31,6 +31,7 @@ pub mod private_file;
 pub mod publication;
 pub mod random;
 pub mod registry;
+pub mod screening;
 pub mod telemetry;
 pub mod tls;
 pub mod vault;

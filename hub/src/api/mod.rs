@@ -22,6 +22,7 @@ mod legacy;
 mod life;
 mod people;
 mod readings;
+mod schema;
 mod server;
 mod tenants;
 mod trace;
@@ -50,6 +51,7 @@ use crate::{
     place::Place,
     publication::Publication,
     registry::RegistryActor,
+    screening::Screens,
     telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
@@ -88,6 +90,8 @@ pub struct Api {
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// What is taken of telemetry.
+    pub screens: Screens,
     /// Who was refused, and why.
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
@@ -199,6 +203,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
+                .route("/{tenant}/telemetry/schema", web::get().to(schema::show))
+                .route("/{tenant}/telemetry/schema", web::post().to(schema::set))
                 .route("/{tenant}/telemetry/last", web::get().to(readings::last))
                 .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
         )

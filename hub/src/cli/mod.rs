@@ -25,6 +25,7 @@ mod open;
 mod password;
 mod people;
 mod remote;
+mod schema;
 mod seal;
 mod table;
 mod telemetry;
@@ -152,6 +153,9 @@ enum Command {
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// Say what a tenant's readings are: units, bounds and kinds, to which telemetry is held.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Make keys that devices seal their readings to.
     #[command(subcommand)]
     Seal(seal::Seal),
@@ -240,6 +244,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Schema(command) => schema::schema(command, &mut Call::new(&common, world)?),
         Command::Seal(command) => seal::seal(command, &common, world),
         Command::Open(command) => open::open_sealed(&command, &common, world),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),

@@ -24,9 +24,11 @@ pub mod legacy;
 pub mod life;
 pub mod limits;
 pub mod message;
+pub mod odd;
 pub mod people;
 pub mod revocation;
 pub mod row;
+pub mod schema;
 pub mod standing;
 pub mod ways_in;
 
