@@ -42,8 +42,12 @@ use crate::{
     place::Place,
     publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
-    registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
+    registry::{
+        AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants,
+        odd::TellOdd,
+    },
     rules::{self, Known},
+    screening::{Screens, watch},
     telemetry::{self, Announcements, Archive, Settle, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
@@ -157,6 +161,7 @@ async fn run(
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
+    let screens = Screens::new(clock.clone());
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -168,6 +173,7 @@ async fn run(
         quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
         packet_bytes_max: config.limits.packet_bytes_max,
+        screening: Some(Arc::new(screens.clone())),
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
@@ -188,7 +194,8 @@ async fn run(
         });
         registry
     };
-    let tenants = serve_tenants(&registry, store, &bus).await?;
+    let tenants = serve_tenants(&registry, store, (&bus, &screens)).await?;
+    watch_rates(&screens, &registry, &clock);
     for (key, tenant) in config.listeners.tenants() {
         match tenants.get(tenant) {
             None => return Err(ServeError::NoTenant { key, tenant: tenant.clone() }),
@@ -305,6 +312,7 @@ async fn run(
         harvested,
         influx_server: config.influx.as_ref().map(|influx| influx.server.clone()),
         influx,
+        screens,
         witness,
         known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
@@ -386,11 +394,14 @@ fn start<A>(
 async fn serve_tenants(
     registry: &Place<RegistryActor>,
     store: &Store,
-    bus: &Bus,
+    (bus, screens): (&Bus, &Screens),
 ) -> Result<BTreeMap<TenantId, AttestSessions>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
     for tenant in &tenants {
+        if let Err(error) = screens.set(&tenant.id, tenant.schema()) {
+            tracing::error!(tenant = %tenant.id, %error, "the telemetry schema is not one of this version; none holds");
+        }
         let keys = store.tenant(&tenant.id)?;
         let served = keys.map(|keys| bus.add_tenant(keys));
         if !matches!(served, Some(Ok(()))) {
@@ -399,6 +410,19 @@ async fn serve_tenants(
         bus.bar_tenant(&tenant.id, tenant.state != State::Active);
     }
     Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
+}
+
+/// Watches how much devices say, beside everything else, and lets the registry make alarms of what is odd.
+fn watch_rates(screens: &Screens, registry: &Place<RegistryActor>, clock: &SharedClock) {
+    let registry = registry.clone();
+    actix_rt::spawn(watch(screens.clone(), clock.clone(), move |odd| {
+        // One message in ten seconds; a registry that is full or away misses it, and the next silence is told again.
+        if let Some(registry) = registry.address()
+            && registry.try_send(TellOdd(odd)).is_err()
+        {
+            tracing::warn!("the registry was not told of odd devices");
+        }
+    }));
 }
 
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another

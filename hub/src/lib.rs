@@ -34,6 +34,7 @@ pub mod publication;
 pub mod random;
 pub mod registry;
 pub mod rules;
+pub mod screening;
 pub mod telemetry;
 pub mod tls;
 pub mod vault;

@@ -55,6 +55,8 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 pub const PASSPHRASE_BYTES_MIN: usize = 12;
 /// Largest PEM file (a chain, or TPM manufacturers' roots), in bytes.
 pub const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest file with a telemetry schema, in bytes; a call takes no more.
+pub const SCHEMA_BYTES_MAX: usize = 60 * 1024;
 /// Longest payload that `muster open` takes, in bytes.
 pub const OPEN_PAYLOAD_BYTES_MAX: usize = muster_seal::limits::CIPHERTEXT_BYTES_MAX + 64 * 1024;
 /// Longest line that `muster open` takes, in bytes: a payload in hexadecimal digits, and its topic.

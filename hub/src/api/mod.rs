@@ -28,6 +28,7 @@ mod people;
 mod pieces;
 mod questions;
 mod rules;
+mod schema;
 mod server;
 mod sharing;
 mod tenants;
@@ -62,6 +63,7 @@ use crate::{
     publication::Publication,
     registry::RegistryActor,
     rules::Known,
+    screening::Screens,
     telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
@@ -106,6 +108,8 @@ pub struct Api {
     pub influx_server: Option<Server>,
     /// How far it has come on its way there.
     pub influx: Progress,
+    /// What is taken of telemetry.
+    pub screens: Screens,
     /// Who was refused, and why.
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
@@ -224,6 +228,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
+                .route("/{tenant}/telemetry/schema", web::get().to(schema::show))
+                .route("/{tenant}/telemetry/schema", web::post().to(schema::set))
                 .route("/{tenant}/telemetry/last", web::get().to(history::last))
                 .route("/{tenant}/telemetry/range", web::get().to(history::range))
                 .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))

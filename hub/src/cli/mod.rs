@@ -29,6 +29,7 @@ mod people;
 mod plot;
 mod remote;
 mod rules;
+mod schema;
 mod seal;
 mod sharing;
 mod table;
@@ -160,6 +161,9 @@ enum Command {
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// Say what a tenant's readings are: units, bounds and kinds, to which telemetry is held.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// Make keys that devices seal their readings to.
     #[command(subcommand)]
     Seal(seal::Seal),
@@ -257,6 +261,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
+        Command::Schema(command) => schema::schema(command, &mut Call::new(&common, world)?),
         Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
         Command::Seal(command) => seal::seal(command, &common, world),
         Command::Open(command) => open::open_sealed(&command, &common, world),

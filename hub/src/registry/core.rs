@@ -162,6 +162,7 @@ impl Registry {
             ways_in: WaysIn::default(),
             precautions: Precautions::default(),
             policy: EnrolmentPolicy::default(),
+            telemetry_schema: String::new(),
         };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);

@@ -26,11 +26,13 @@ pub mod legacy;
 pub mod life;
 pub mod limits;
 pub mod message;
+pub mod odd;
 pub mod people;
 pub mod policies;
 pub mod revocation;
 pub mod row;
 pub mod rules;
+pub mod schema;
 pub mod standing;
 pub mod ways_in;
 

@@ -147,6 +147,9 @@ pub struct Tenant {
     /// What else it asks of an enrolment.
     #[serde(default)]
     pub policy: EnrolmentPolicy,
+    /// What its readings are, in JSON; empty if it says nothing. See [`Tenant::schema`].
+    #[serde(default)]
+    pub telemetry_schema: String,
 }
 
 /// A device: one chip, for as long as the chip exists.
