@@ -17,6 +17,7 @@ mod firmware;
 mod hub;
 mod identity;
 mod inspection;
+mod key;
 mod life;
 mod local;
 mod manifest;
@@ -138,6 +139,9 @@ enum Command {
     /// Approve firmware, and say whose approvals count.
     #[command(subcommand)]
     Firmware(firmware::Firmware),
+    /// Show keys and make them anew; bring a tenant's own and withdraw it; say which fields are sensitive.
+    #[command(subcommand)]
+    Key(key::KeyCommands),
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
     Ca(ca::Certificates),
@@ -231,6 +235,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
+        Command::Key(command) => key::key(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),

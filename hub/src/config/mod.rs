@@ -58,6 +58,14 @@
 //! # user_claim = "sub"
 //! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
 //!
+//! [storage_key]                         # off unless the section is there: the key is in the vault
+//! command = ["tpm2_unseal", "-c", "0x81010010"]
+//! # timeout_s = 10
+//! # previous_command = ["..."]          # what gives the key before, for the one start that replaces it
+//!
+//! [own_keys.acme]                       # where the hub asks for that tenant's own key when it starts
+//! command = ["acme-kms", "unwrap"]
+//!
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
@@ -66,6 +74,7 @@
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
+mod key_commands;
 mod layout;
 mod listeners;
 mod oidc;
@@ -92,6 +101,7 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
+pub use key_commands::KeyCommands;
 pub use layout::Layout;
 pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
 pub use reader::{ConfigError, Origin};
@@ -130,6 +140,8 @@ pub struct Config {
     pub oidc: Vec<Issuer>,
     /// Where hardware keys may be used; none, unless it is said.
     pub webauthn: Option<RelyingParty>,
+    /// Where keys come from that the hub does not keep itself.
+    pub key_commands: KeyCommands,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -241,6 +253,7 @@ impl Config {
 
         let oidc = oidc::read(&mut top, &beside)?;
         let webauthn = webauthn::read(&mut top)?;
+        let key_commands = key_commands::read(&mut top)?;
 
         top.finish()?;
         Ok(Self {
@@ -262,6 +275,7 @@ impl Config {
             bus: Bus { sys_interval_s },
             oidc,
             webauthn,
+            key_commands,
         })
     }
 

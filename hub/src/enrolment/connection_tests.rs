@@ -81,6 +81,7 @@ impl Hub {
             ended: Arc::new(|_| {}),
             random: Arc::new(random::system),
             pins: Pins::default(),
+            sensitive: Default::default(),
         };
         let registry =
             Child::new("registry", Plan::PARK, move |slot| RegistryActor::new(&registry, slot)).start();

@@ -23,6 +23,7 @@ use super::{
         ShowDevice,
     },
     row::{Client, Device, MalformedRow, Row, State, Tenant},
+    sensitive::SensitiveBoard,
 };
 use crate::{
     pinned::Pins,
@@ -66,6 +67,8 @@ pub struct RegistryOptions {
     pub random: Arc<dyn Fn() -> Random + Send + Sync>,
     /// Where the TLS listeners read which foreign certificates are pinned.
     pub pins: Pins,
+    /// Where whoever seals reads what the tenants say of their sensitive fields.
+    pub sensitive: SensitiveBoard,
 }
 
 /// The rows as the store keeps them.
@@ -82,6 +85,7 @@ pub struct RegistryActor {
     clock: SharedClock,
     random: Random,
     pins: Pins,
+    sensitive: SensitiveBoard,
     trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
@@ -103,6 +107,7 @@ impl RegistryActor {
             clock: options.clock.clone(),
             random: (options.random)(),
             pins: options.pins.clone(),
+            sensitive: options.sensitive.clone(),
             trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
@@ -128,6 +133,7 @@ impl RegistryActor {
         let rows = Rows::open(&self.store)?;
         self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
         self.tell_pins();
+        self.tell_sensitive();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())
@@ -137,6 +143,11 @@ impl RegistryActor {
     /// is asked here afterwards.
     pub(super) fn tell_pins(&self) {
         self.pins.replace(self.core.pins());
+    }
+
+    /// Tells whoever seals what the tenants say of their sensitive fields.
+    pub(super) fn tell_sensitive(&self) {
+        self.sensitive.replace(&self.core.sensitive);
     }
 
     /// What the time is, Unix seconds, if the rows are loaded.

@@ -27,6 +27,7 @@ fn start(store: &Store) -> Supervised<RegistryActor> {
         ended: Arc::new(|_| {}),
         random: Arc::new(random::counting),
         pins: Pins::default(),
+        sensitive: Default::default(),
     };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
 }
@@ -227,6 +228,7 @@ fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
                 trust_domain: "muster.example".parse().expect("domain"),
                 ended: Arc::new(|_| {}),
                 pins: Pins::default(),
+                sensitive: Default::default(),
                 random: Arc::new(random::counting),
             };
             Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()

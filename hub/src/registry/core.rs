@@ -30,6 +30,7 @@ use super::{
     },
     revocation::{RevocationReason, Revocations},
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
+    sensitive::SensitiveFields,
     ways_in::WaysIn,
 };
 
@@ -71,6 +72,7 @@ pub struct Registry {
     pub(super) firmware_approvals: BTreeMap<Vec<u8>, FirmwareApproval>,
     pub(super) legacy: BTreeMap<(TenantId, DeviceId), LegacyDevice>,
     pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
+    pub(super) sensitive: BTreeMap<TenantId, SensitiveFields>,
     pub(super) revocations: Revocations,
     pub(super) issued: IssuedRows,
     pub(super) alarms: Alarms,
@@ -100,6 +102,7 @@ impl Default for Registry {
             firmware_approvals: BTreeMap::new(),
             legacy: BTreeMap::new(),
             keys: BTreeMap::new(),
+            sensitive: BTreeMap::new(),
             revocations: Revocations::default(),
             issued: IssuedRows::default(),
             alarms: Alarms::default(),
@@ -567,6 +570,9 @@ impl Registry {
                 self.firmware_approvals.insert(approval.row_key(), approval);
             }
             Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
+            Row::Sensitive(fields) => {
+                self.sensitive.insert(fields.tenant.clone(), fields);
+            }
             Row::Key(key) => {
                 self.keys.insert(key.hash(), key);
             }

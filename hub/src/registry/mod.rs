@@ -27,6 +27,8 @@ pub mod message;
 pub mod people;
 pub mod revocation;
 pub mod row;
+pub mod sensitive;
+pub mod shredded;
 pub mod standing;
 pub mod ways_in;
 

@@ -22,6 +22,7 @@ use super::{
     life::{Life, Precautions, Released, Successor},
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     revocation::{Revocation, RevocationVersion},
+    sensitive::SensitiveFields,
     ways_in::WaysIn,
 };
 use crate::authority::{Leaf, Serial};
@@ -362,6 +363,8 @@ pub enum Row {
     Legacy(LegacyDevice),
     /// A hardware key of a user.
     Key(SecurityKey),
+    /// What a tenant says of its sensitive fields.
+    Sensitive(SensitiveFields),
 }
 
 impl Row {
@@ -395,6 +398,7 @@ impl Row {
             Self::Alarm(alarm) => format!("a/{:020}", alarm.number).into_bytes(),
             Self::Legacy(device) => device.key(),
             Self::Key(key) => key.key(),
+            Self::Sensitive(fields) => fields.row_key(),
         }
     }
 

@@ -8,6 +8,7 @@ mod attest;
 mod authority;
 mod explain;
 mod firmware;
+pub mod keys;
 pub mod life;
 mod people;
 pub mod webauthn;
