@@ -14,7 +14,7 @@ use muster_actors::{Child, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
     limits::RECOVERY_TIME_MAX,
-    store::{RootKey, Store, StoreError, StoreOptions},
+    store::{RootKey, Store, StoreError},
 };
 use muster_schemas::{Principal, TenantId, TrustDomain};
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
@@ -28,6 +28,7 @@ use crate::{
     api::{Api, Https, Questions},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
+    causes::causes,
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -37,6 +38,7 @@ use crate::{
     influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
+    memory,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::{Peers, Pins},
     place::Place,
@@ -44,8 +46,9 @@ use crate::{
     random,
     registry::{
         AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants,
-        odd::TellOdd,
+        odd::TellOdd, sensitive::SensitiveBoard,
     },
+    root_key::{Opened, RootKeyError, RootSource},
     rules::{self, Known},
     screening::{Screens, watch},
     telemetry::{self, Announcements, Archive, Settle, TelemetryActor, TelemetryOptions},
@@ -59,6 +62,9 @@ pub enum ServeError {
     /// The keys could not be opened.
     #[error("open the hub's keys: {0}")]
     Keyring(#[from] KeyringError),
+    /// There is no root key, or no other one.
+    #[error("open the store with its root key: {0}")]
+    RootKey(#[from] RootKeyError),
     /// The store could not be opened.
     #[error("open the store: {0}")]
     Store(#[from] StoreError),
@@ -138,9 +144,10 @@ pub enum ServeError {
 pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
     let clock: SharedClock = SystemClock::shared();
     let keyring = Keyring::open(&config, clock.unix_ms() / 1_000)?;
-    let root = RootKey::from_bytes(*keyring.storage_key);
-    let store = Store::open(&config.layout().store(), root, StoreOptions::default())?;
-    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, (clock, trust_clock)));
+    memory::keep();
+    let opened = RootSource::new(&config).open()?;
+    let store = opened.store.clone();
+    let outcome = actix_rt::System::new().block_on(run(&config, keyring, opened, (clock, trust_clock)));
     // Last: what was acknowledged is on disk already, what was not is answered as closed.
     store.close();
     outcome
@@ -149,9 +156,11 @@ pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
 async fn run(
     config: &Config,
     keyring: Keyring,
-    store: &Store,
+    opened: Opened,
     (clock, trust_clock): (SharedClock, bool),
 ) -> Result<(), ServeError> {
+    let Opened { store, next: next_root } = opened;
+    let store = &store;
     let signers = Signers::new(&keyring.authorities);
     let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
     let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
@@ -187,6 +196,7 @@ async fn run(
             random: Arc::new(random::system),
             pins,
             known: known.clone(),
+            sensitive: SensitiveBoard::default(),
         };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
@@ -194,6 +204,7 @@ async fn run(
         });
         registry
     };
+    put_keys_in_place(config, &registry, store, next_root, clock.unix_ms() / 1_000).await?;
     let tenants = serve_tenants(&registry, store, (&bus, &screens)).await?;
     watch_rates(&screens, &registry, &clock);
     for (key, tenant) in config.listeners.tenants() {
@@ -299,6 +310,7 @@ async fn run(
         readers: Readers::default(),
         bus: bus.clone(),
         store: store.clone(),
+        root_source: RootSource::new(config),
         client_authority: Arc::new(client),
         device_authority: device,
         device_life_s: config.certificates.device_validity_s,
@@ -335,7 +347,7 @@ async fn run(
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(&reread, &oidc).await?;
+    until_told_to_stop(&reread, &oidc, store).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
@@ -390,6 +402,41 @@ fn start<A>(
     });
 }
 
+/// Puts the root key in place that is to follow the one that opened the store, and asks for the own keys of those tenants
+/// that let the hub ask.
+async fn put_keys_in_place(
+    config: &Config,
+    registry: &Place<RegistryActor>,
+    store: &Store,
+    next_root: Option<RootKey>,
+    now_s: u64,
+) -> Result<(), ServeError> {
+    let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
+    let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
+    if let Some(next) = next_root {
+        let names: Vec<_> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
+        let status = RootSource::new(config).settle(store, &next, &names, now_s)?;
+        tracing::warn!(
+            generation = status.generation,
+            "the storage root key was replaced by what a program gives"
+        );
+    }
+    for (tenant, command) in &config.key_commands.own_keys {
+        let is_missing = store.tenant(tenant)?.is_some_and(|keys| keys.is_withdrawn());
+        if !is_missing {
+            continue;
+        }
+        let brought = match command.run() {
+            Ok(key) => store.bring_key(tenant, key, false, now_s).map_err(|error| causes(&error)),
+            Err(error) => Err(causes(&error)),
+        };
+        if let Err(why) = brought {
+            tracing::error!(%tenant, why, "the tenant is not served: its own key was not to be had; `muster key bring` gives it");
+        }
+    }
+    Ok(())
+}
+
 /// Lets the bus serve every tenant that the registry has, and says which, and what each demands of its sessions.
 async fn serve_tenants(
     registry: &Place<RegistryActor>,
@@ -399,6 +446,9 @@ async fn serve_tenants(
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
     for tenant in &tenants {
+        if tenant.state == State::Retired {
+            continue;
+        }
         if let Err(error) = screens.set(&tenant.id, tenant.schema()) {
             tracing::error!(tenant = %tenant.id, %error, "the telemetry schema is not one of this version; none holds");
         }
@@ -428,7 +478,7 @@ fn watch_rates(screens: &Screens, registry: &Place<RegistryActor>, clock: &Share
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
 /// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
 /// of its life; and the keys of issuers are read anew.
-async fn until_told_to_stop(reread: &Notify, oidc: &Oidc) -> Result<(), ServeError> {
+async fn until_told_to_stop(reread: &Notify, oidc: &Oidc, store: &Store) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -439,7 +489,7 @@ async fn until_told_to_stop(reread: &Notify, oidc: &Oidc) -> Result<(), ServeErr
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {}
-            _ = daily.tick() => {}
+            _ = daily.tick() => store.rotate_all_data_keys(),
         }
         if let Err(error) = oidc.reload() {
             tracing::error!(%error, "failed to read the keys of issuers anew; the old ones stay");

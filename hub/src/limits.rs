@@ -241,3 +241,16 @@ const _: () =
     assert!(PACKET_BYTES_MAX_MAX < MQTT_PACKET_BYTES_MAX, "our own client takes what the hub may send");
 const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
 const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");
+
+/// Bytes that a program that gives a key may print: a key in any of its forms, and no more.
+pub const KEY_COMMAND_OUTPUT_BYTES_MAX: usize = 128;
+/// Bytes of what such a program complains that are told.
+pub const KEY_COMMAND_COMPLAINT_BYTES_MAX: usize = 512;
+/// How long such a program may take, in seconds, unless configured otherwise; and the bounds of that.
+pub const KEY_COMMAND_TIME_S: u64 = 10;
+/// See [`KEY_COMMAND_TIME_S`].
+pub const KEY_COMMAND_TIME_S_MAX: u64 = 300;
+/// Tenants for which the hub may ask such a program for the tenant's own key.
+pub const OWN_KEY_COMMANDS_MAX: usize = 4_096;
+/// Words of a command.
+pub const KEY_COMMAND_WORDS_MAX: usize = 64;

@@ -17,8 +17,9 @@ use super::{
     PLATFORM, ROOT_ROW, Store, Write, carried,
     committer::Orders,
     error::StoreError,
+    grants,
     keys::{self, Handle, KEY_BYTES, RootKey, RootKeys, SecretKey, TenantSecret},
-    lent, locked, reading,
+    locked, reading,
     ring::{Held, KeyRing, Owner, damaged, epoch_of_row, open_data_key, purpose_of_row},
     sealing::Purpose,
     table::Table,
@@ -274,7 +275,7 @@ impl Store {
         let secret = now.secret.rotated()?;
         let wrapping = secret.wrapping();
         let guarding = guard.map(|(key, _)| key).or(now.guard.as_ref()).cloned();
-        let mut rows = lent::rewrap(owner, &now.wrapping, &wrapping)?;
+        let mut rows = grants::rewrap(owner, &now.wrapping, &wrapping)?;
         for (key, row) in owner.data_key_rows(None)? {
             let (Some(id), Some(purpose)) = (epoch_of_row(&key), purpose_of_row(&key)) else {
                 return Err(damaged(owner));
@@ -298,7 +299,7 @@ impl Store {
         }
         let mut next = Held::new(secret, guarding)?;
         self.commit_blocking(writes)?;
-        next.loans = held.take().map(|held| held.loans).unwrap_or_default();
+        next.grants = held.take().map(|held| held.grants).unwrap_or_default();
         *held = Some(next);
         Ok(())
     }

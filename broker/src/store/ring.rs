@@ -18,8 +18,8 @@ use fjall::Keyspace;
 use super::{
     committer::Orders,
     error::{StoreError, Unsealable},
+    grants::{self, Grants},
     keys::{self, Handle, KEY_BYTES, SecretKey, TenantSecret},
-    lent::{self, Loans},
     limits::{EPOCH_RECORDS_MAX, EPOCHS_OPEN_MAX},
     locked,
     log::commit_blocking,
@@ -57,7 +57,7 @@ impl KeyRing {
             pending: Arc::clone(pending),
         });
         if let Some(held) = owner.held_mut().as_mut() {
-            held.loans = lent::loans_of(&owner, &held.wrapping)?;
+            held.grants = grants::grants_of(&owner, &held.wrapping)?;
         }
         let mut sealers = BTreeMap::new();
         for purpose in Purpose::ALL {
@@ -117,7 +117,7 @@ impl KeyRing {
 
     /// Puts the keys back. The next record of each purpose begins an epoch.
     pub fn unlock(&self, mut unlocked: Held) -> Result<(), StoreError> {
-        unlocked.loans = lent::loans_of(&self.owner, &unlocked.wrapping)?;
+        unlocked.grants = grants::grants_of(&self.owner, &unlocked.wrapping)?;
         let mut held = writing(&self.owner.held);
         if held.is_none() && !*reading(&self.owner.gone) {
             *held = Some(unlocked);
@@ -215,14 +215,14 @@ pub(super) struct Held {
     /// Drawn when this was made, never stored: this process derives its new data keys from it.
     fresh: hmac::Key,
     /// To whom data keys are lent, and for what.
-    pub loans: Loans,
+    pub grants: Grants,
 }
 
 impl Held {
     pub fn new(secret: TenantSecret, guard: Option<SecretKey>) -> Result<Self, StoreError> {
         let (wrapping, index) = (secret.wrapping(), secret.index());
         let fresh = keys::mac(&keys::random()?);
-        Ok(Self { secret, guard, wrapping, index, fresh, loans: BTreeMap::new() })
+        Ok(Self { secret, guard, wrapping, index, fresh, grants: BTreeMap::new() })
     }
 }
 
@@ -323,9 +323,9 @@ impl PurposeKeys {
         let wrapped = keys::wrap(&held.wrapping, nonce, &epoch.context, key.as_slice());
         let row = [epoch.fingerprint.as_slice(), wrapped.as_slice()].concat();
         let mut rows = vec![(row_key(&self.owner.handle, self.purpose, Some(id)), row)];
-        for ((purpose, _), loan) in &held.loans {
+        for ((purpose, _), grant) in &held.grants {
             if *purpose == self.purpose {
-                rows.push(loan.lend(&epoch, nonce, &key));
+                rows.push(grant.lend(&epoch, nonce, &key));
             }
         }
         // Before the epoch is visible to anyone who seals: so no record is sealed whose key does not wait here already.

@@ -21,7 +21,7 @@ use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce};
 
 use super::{
     error::Unsealable,
-    lent::LentKeys,
+    grants::GrantedKeys,
     ring::{Epoch, PurposeKeys},
 };
 
@@ -92,7 +92,7 @@ pub(super) enum Keys {
     /// The tenant's own.
     Own(Arc<PurposeKeys>),
     /// Those that another tenant lent it: they open.
-    Lent(Arc<LentKeys>),
+    Granted(Arc<GrantedKeys>),
 }
 
 impl Sealer {
@@ -107,7 +107,7 @@ impl Sealer {
     pub(super) fn seal_behind(&self, clear: &[u8], position: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let counted = match &self.0 {
             Keys::Own(keys) => keys.next_count(),
-            Keys::Lent(_) => None,
+            Keys::Granted(_) => None,
         };
         let Some((epoch, count)) = counted else { return [clear, void()].concat() };
         let mut record = Vec::with_capacity(clear.len() + plaintext.len() + SEALED_OVERHEAD_BYTES);
@@ -155,7 +155,7 @@ impl Sealer {
     fn epoch(&self, id: u32) -> Result<Arc<Epoch>, Unsealable> {
         match &self.0 {
             Keys::Own(keys) => keys.epoch(id),
-            Keys::Lent(keys) => keys.epoch(id),
+            Keys::Granted(keys) => keys.epoch(id),
         }
     }
 }
@@ -164,7 +164,7 @@ impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Keys::Own(keys) => f.debug_tuple("Sealer").field(&keys.purpose()).finish(),
-            Keys::Lent(keys) => f.debug_tuple("Sealer(lent)").field(&keys.purpose()).finish(),
+            Keys::Granted(keys) => f.debug_tuple("Sealer(lent)").field(&keys.purpose()).finish(),
         }
     }
 }

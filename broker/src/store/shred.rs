@@ -11,8 +11,8 @@ use super::{
     KEYS_TABLE, MARKS_TABLE, Purged, Store, Write, bundle, custody,
     custody::{GONE, GUARD, SECRET, row_key},
     error::StoreError,
+    grants,
     keys::{self, Handle, KEY_BYTES},
-    lent,
     limits::SHRED_ROWS_MAX,
     locked, log, open_table,
     purge::NEEDLE_BYTES,
@@ -25,7 +25,7 @@ use super::{
 /// One key that was destroyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destroyed {
-    /// What it was: `tenant`, `own` for one that the tenant brought, `loan`, or the purpose of a data key.
+    /// What it was: `tenant`, `own` for one that the tenant brought, `grant`, or the purpose of a data key.
     pub kind: String,
     /// Which data key of its purpose; 0 for others.
     pub epoch: u32,
@@ -105,7 +105,7 @@ impl Store {
         // From here on nobody makes another one.
         keys.destroy();
         let mut rows: Vec<Vec<u8>> = owner.data_key_rows(None)?.into_keys().collect();
-        rows.extend(lent::rows_of(owner)?);
+        rows.extend(grants::rows_of(owner)?);
         rows.push(row_key(SECRET, &owner.handle));
         rows.push(row_key(GUARD, &owner.handle));
         let mut gone = Vec::new();
@@ -243,7 +243,7 @@ impl Gone {
             (SECRET, _) => "tenant",
             (GUARD, _) => "own",
             (b'd', Some(purpose)) => purpose.as_str(),
-            _ => "loan",
+            _ => "grant",
         };
         Destroyed { kind: kind.to_owned(), epoch: self.epoch, key_id: keys::key_id(&self.id) }
     }

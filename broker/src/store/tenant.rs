@@ -10,7 +10,7 @@ use super::{
     committer::Orders,
     error::StoreError,
     field::FieldSealer,
-    lent::{self, LentKeys},
+    grants::{self, GrantedKeys},
     log::{Place, TenantLog},
     ring::KeyRing,
     sealing::{Keys, Purpose, Sealer},
@@ -78,20 +78,20 @@ impl TenantStore {
 
     /// Lends the tenant's data keys of one purpose to another tenant, those that there are and those that begin later, and
     /// says how many there are. It opens **all** that they sealed: what of it may be read is for a rule to say. Making a
-    /// loan that exists completes it. Blocks.
+    /// grant that exists completes it. Blocks.
     ///
     /// # Errors
     /// One of the two keys is withdrawn, or the commit was refused.
     pub fn grant(&self, to: &Self, purpose: Purpose) -> Result<usize, StoreError> {
-        lent::grant(&self.keys, &to.keys, purpose, (&self.keys_table(), &self.orders))
+        grants::give(&self.keys, &to.keys, purpose, (&self.keys_table(), &self.orders))
     }
 
-    /// Takes a loan back; says whether there was one. What the other tenant holds opens nothing from then on. Blocks.
+    /// Takes a grant back; says whether there was one. What the other tenant holds opens nothing from then on. Blocks.
     ///
     /// # Errors
     /// The commit was refused: until the hub restarts nothing opens all the same.
     pub fn revoke(&self, from: &Self, purpose: Purpose) -> Result<bool, StoreError> {
-        lent::revoke(&self.keys, from.keys.handle(), purpose, (&self.keys_table(), &self.orders))
+        grants::take_back(&self.keys, from.keys.handle(), purpose, (&self.keys_table(), &self.orders))
     }
 
     /// Opens what `lender` lends to this tenant. It seals nothing: what it is given to seal is refused by the store.
@@ -99,12 +99,12 @@ impl TenantStore {
     /// # Errors
     /// Nothing of this kind is lent, or this tenant's key is withdrawn.
     pub fn granted_sealer(&self, lender: &Self, purpose: Purpose) -> Result<Sealer, StoreError> {
-        let found = LentKeys::open(&self.keys, &lender.keys, purpose)?;
+        let found = GrantedKeys::open(&self.keys, &lender.keys, purpose)?;
         let lent = found.ok_or_else(|| StoreError::NotLent {
             lender: lender.tenant.clone(),
             borrower: self.tenant.clone(),
         })?;
-        Ok(Sealer(Keys::Lent(Arc::new(lent))))
+        Ok(Sealer(Keys::Granted(Arc::new(lent))))
     }
 
     pub(super) fn keys_table(&self) -> Table {

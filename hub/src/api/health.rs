@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, http::header, web::Data};
 use muster_broker::store;
 use muster_schemas::api::Health;
 
-use super::{Api, caller::Caller, error::ApiError};
+use super::{Api, caller::Caller, error::ApiError, keys};
 use crate::{
     enrolment::Counted,
     registry::{AlarmKind, alarm::CountAlarms},
@@ -82,6 +82,7 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     metric(&mut text, "muster_alarms_standing", "gauge", standing);
     let raised = alarms.iter().map(|(kind, _, raised)| (label(kind), *raised));
     metric(&mut text, "muster_alarms_raised_total", "counter", raised);
+    keys::metrics(&mut text, &api).await;
     let stats = api.store.stats();
     let dropped = crate::log::lines_dropped();
     metric(&mut text, "muster_log_lines_dropped_total", "counter", [(String::new(), dropped)]);
@@ -92,7 +93,12 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4")).body(text))
 }
 
-fn metric(text: &mut String, name: &str, kind: &str, values: impl IntoIterator<Item = (String, u64)>) {
+pub(super) fn metric(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    values: impl IntoIterator<Item = (String, u64)>,
+) {
     // Writing to a String does not fail.
     let _ = writeln!(text, "# TYPE {name} {kind}");
     for (labels, value) in values {

@@ -22,6 +22,7 @@ mod health;
 mod history;
 mod influx;
 mod inspection;
+mod keys;
 mod legacy;
 mod life;
 mod people;
@@ -31,6 +32,7 @@ mod rules;
 mod schema;
 mod server;
 mod sharing;
+mod shred;
 mod tenants;
 mod trace;
 mod view;
@@ -62,6 +64,7 @@ use crate::{
     place::Place,
     publication::Publication,
     registry::RegistryActor,
+    root_key::RootSource,
     rules::Known,
     screening::Screens,
     telemetry::{self, Archive, TelemetryActor},
@@ -82,6 +85,8 @@ pub struct Api {
     pub bus: Arc<Bus>,
     /// The store, for tenants' keys and its health.
     pub store: Store,
+    /// Where the root key comes from.
+    pub root_source: RootSource,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
     /// Signs devices that come by EST.
@@ -155,6 +160,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(health::metrics))
         .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
         .configure(est::routes)
+        .configure(keys::routes)
         .route("/crl/{file}", web::get().to(authority::list))
         .route("/api/v1/alarms", web::get().to(alarms::list))
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
@@ -173,6 +179,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
                 .route("/{tenant}/firmware/approvals", web::post().to(firmware::publish))
                 .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
+                .service(keys::of_tenant())
+                .route("/{tenant}/sensitive", web::get().to(keys::sensitive))
+                .route("/{tenant}/sensitive", web::put().to(keys::set_sensitive))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/claims", web::get().to(admission::claims))
                 .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))

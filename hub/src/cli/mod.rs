@@ -19,6 +19,7 @@ mod hub;
 mod identity;
 mod influx;
 mod inspection;
+mod key;
 mod life;
 mod local;
 mod manifest;
@@ -146,6 +147,9 @@ enum Command {
     /// Approve firmware, and say whose approvals count.
     #[command(subcommand)]
     Firmware(firmware::Firmware),
+    /// Show keys and make them anew; bring a tenant's own and withdraw it; say which fields are sensitive.
+    #[command(subcommand)]
+    Key(key::KeyCommands),
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
     Ca(ca::Certificates),
@@ -259,6 +263,7 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
+        Command::Key(command) => key::key(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
         Command::Schema(command) => schema::schema(command, &mut Call::new(&common, world)?),

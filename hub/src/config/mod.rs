@@ -63,6 +63,14 @@
 //! org = "plant"
 //! tokens = "influx-tokens"              # a folder: the file `acme` holds the token of tenant acme, for the bucket acme
 //!
+//! [storage_key]                         # off unless the section is there: the key is in the vault
+//! command = ["tpm2_unseal", "-c", "0x81010010"]
+//! # timeout_s = 10
+//! # previous_command = ["..."]          # what gives the key before, for the one start that replaces it
+//!
+//! [own_keys.acme]                       # where the hub asks for that tenant's own key when it starts
+//! command = ["acme-kms", "unwrap"]
+//!
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
@@ -72,6 +80,7 @@
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
 mod influx;
+mod key_commands;
 mod layout;
 mod listeners;
 mod oidc;
@@ -99,6 +108,7 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
+pub use key_commands::KeyCommands;
 pub use layout::Layout;
 pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
 pub use reader::{ConfigError, Origin};
@@ -139,6 +149,8 @@ pub struct Config {
     pub webauthn: Option<RelyingParty>,
     /// Where telemetry is sent as well; nowhere, unless it is said.
     pub influx: Option<Influx>,
+    /// Where keys come from that the hub does not keep itself.
+    pub key_commands: KeyCommands,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -251,6 +263,7 @@ impl Config {
         let oidc = oidc::read(&mut top, &beside)?;
         let webauthn = webauthn::read(&mut top)?;
         let influx = influx::read(&mut top, &beside)?;
+        let key_commands = key_commands::read(&mut top)?;
 
         top.finish()?;
         Ok(Self {
@@ -273,6 +286,7 @@ impl Config {
             oidc,
             webauthn,
             influx,
+            key_commands,
         })
     }
 

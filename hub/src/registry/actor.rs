@@ -23,6 +23,7 @@ use super::{
         ShowDevice,
     },
     row::{Client, Device, MalformedRow, Row, State, Tenant},
+    sensitive::SensitiveBoard,
 };
 use crate::{
     pinned::Pins,
@@ -69,6 +70,8 @@ pub struct RegistryOptions {
     pub pins: Pins,
     /// Where access rules are read.
     pub known: Known,
+    /// Where whoever seals reads what the tenants say of their sensitive fields.
+    pub sensitive: SensitiveBoard,
 }
 
 /// The rows as the store keeps them.
@@ -86,6 +89,7 @@ pub struct RegistryActor {
     random: Random,
     pins: Pins,
     pub(super) known: Known,
+    sensitive: SensitiveBoard,
     trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
@@ -108,6 +112,7 @@ impl RegistryActor {
             random: (options.random)(),
             pins: options.pins.clone(),
             known: options.known.clone(),
+            sensitive: options.sensitive.clone(),
             trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
@@ -134,6 +139,7 @@ impl RegistryActor {
         self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
         self.tell_pins();
         self.tell_all_rules();
+        self.tell_sensitive();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())
@@ -143,6 +149,11 @@ impl RegistryActor {
     /// is asked here afterwards.
     pub(super) fn tell_pins(&self) {
         self.pins.replace(self.core.pins());
+    }
+
+    /// Tells whoever seals what the tenants say of their sensitive fields.
+    pub(super) fn tell_sensitive(&self) {
+        self.sensitive.replace(&self.core.sensitive);
     }
 
     /// What the time is, Unix seconds, if the rows are loaded.

@@ -33,6 +33,8 @@ pub mod revocation;
 pub mod row;
 pub mod rules;
 pub mod schema;
+pub mod sensitive;
+pub mod shredded;
 pub mod standing;
 pub mod ways_in;
 

@@ -25,6 +25,7 @@ use super::{
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     policies::PolicyVersion,
     revocation::{Revocation, RevocationVersion},
+    sensitive::SensitiveFields,
     ways_in::WaysIn,
 };
 use crate::authority::{Leaf, Serial};
@@ -376,6 +377,8 @@ pub enum Row {
     DataSet(DataSetRow),
     /// A grant of one tenant to another.
     Grant(Grant),
+    /// What a tenant says of its sensitive fields.
+    Sensitive(SensitiveFields),
 }
 
 impl Row {
@@ -413,6 +416,7 @@ impl Row {
             Self::Policies(row) => row.key(),
             Self::DataSet(row) => row.key(),
             Self::Grant(grant) => grant.key(),
+            Self::Sensitive(fields) => fields.row_key(),
         }
     }
 

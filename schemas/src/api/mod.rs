@@ -10,6 +10,7 @@ mod explain;
 mod firmware;
 pub mod history;
 mod influx;
+pub mod keys;
 pub mod life;
 mod people;
 pub mod rules;

@@ -3,7 +3,7 @@
 mod commits;
 mod crash;
 mod custody;
-mod lending;
+mod granting;
 mod log;
 mod restoration;
 mod secrets;

@@ -41,13 +41,13 @@ fn what_was_shredded_does_not_open_for_anybody_and_its_keys_are_in_no_file() {
         let before = wrapped(&store, &tenant);
         store.rotate_tenant_key(&acme(), 1).unwrap();
         keys = [before, wrapped(&store, &tenant)].concat();
-        assert_eq!(keys.len(), 10, "the secret, two data keys, the loan and what is lent, twice");
+        assert_eq!(keys.len(), 10, "the secret, two data keys, the grant and what is lent, twice");
 
         let report = store.shred_tenant(&acme(), 7).unwrap();
         assert!(report.is_proved(), "{report:?}");
         assert_eq!((report.at_s, report.sample_opened_before), (7, Some(true)));
         let kinds: Vec<&str> = report.destroyed.iter().map(|key| key.kind.as_str()).collect();
-        for kind in ["tenant", "log", "telemetry", "loan"] {
+        for kind in ["tenant", "log", "telemetry", "grant"] {
             assert!(kinds.contains(&kind), "{kind} of {kinds:?}");
         }
         assert_eq!(report.rows_removed, 21);

@@ -8,6 +8,8 @@ mod names;
 mod pattern;
 mod shapes;
 
+use std::collections::BTreeSet;
+
 use crate::{Column, Values};
 
 pub use pattern::{InvalidPattern, Pattern, Says};
@@ -60,12 +62,19 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     patterns: Vec<Pattern>,
+    off: BTreeSet<Class>,
 }
 
 impl Rules {
     /// The built-in rules below these patterns. The default has none.
     pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self { patterns }
+        Self { patterns, off: BTreeSet::new() }
+    }
+
+    /// The same, without the built-in rules of these classes.
+    #[must_use]
+    pub fn without(self, off: BTreeSet<Class>) -> Self {
+        Self { off, ..self }
     }
 
     /// Why a field is sensitive; none if it is not. `text` is its value where that is a text.
@@ -79,7 +88,7 @@ impl Rules {
         match self.verdict(stream, name, unit) {
             Verdict::Sensitive(class) => Some(class),
             Verdict::Exempt => None,
-            Verdict::ByValue => text.and_then(Self::class_of_text),
+            Verdict::ByValue => text.and_then(Self::class_of_text).filter(|class| self.is_on(*class)),
         }
     }
 
@@ -96,10 +105,18 @@ impl Rules {
         if exempt {
             return Verdict::Exempt;
         }
-        names::class_of(name, unit).map_or(Verdict::ByValue, Verdict::Sensitive)
+        match names::class_of(name, unit).filter(|class| self.is_on(*class)) {
+            Some(class) => Verdict::Sensitive(class),
+            None => Verdict::ByValue,
+        }
     }
 
-    /// What the shape of a text says, where the name said nothing.
+    fn is_on(&self, class: Class) -> bool {
+        !self.off.contains(&class)
+    }
+
+    /// What the shape of a text says, where the name said nothing. It knows of no class that is off: whoever asks here
+    /// seals rather too much.
     pub fn class_of_text(text: &str) -> Option<Class> {
         shapes::class_of(text)
     }
@@ -110,7 +127,10 @@ impl Rules {
             Verdict::Sensitive(class) => Some(class),
             Verdict::Exempt => None,
             Verdict::ByValue => match &column.values {
-                Values::Texts(texts) => texts.iter().flatten().find_map(|text| Self::class_of_text(text)),
+                Values::Texts(texts) => {
+                    let classes = texts.iter().flatten().filter_map(|text| Self::class_of_text(text));
+                    classes.into_iter().find(|class| self.is_on(*class))
+                }
                 Values::Numbers(_) | Values::Bools(_) | Values::Bytes(_) => None,
             },
         }

@@ -1,9 +1,9 @@
 //! Data keys that one tenant lends to another, so that what is shared is read where it lies and no byte is copied.
 //!
-//! A loan has a key of its own. The lender's data keys of one purpose are wrapped with it, those that there are and each
-//! that begins later; the loan's key is wrapped for the lender, who goes on lending, and for the borrower, who opens. A
+//! A grant has a key of its own. The lender's data keys of one purpose are wrapped with it, those that there are and each
+//! that begins later; the grant's key is wrapped for the lender, who goes on lending, and for the borrower, who opens. A
 //! borrowed sealer opens **everything** of that purpose in the lent epochs: what of it may be read is for the rules above
-//! to say. Taking a loan back removes all of it, and a borrowed sealer opens nothing from that moment on. It opens nothing
+//! to say. Taking a grant back removes all of it, and a borrowed sealer opens nothing from that moment on. It opens nothing
 //! either while the lender's or the borrower's own key is withdrawn.
 
 use std::{
@@ -25,22 +25,22 @@ use super::{
     table::{Row, Table, Write},
 };
 
-/// `o`, lender, borrower, purpose: the loan's key, wrapped for the lender.
+/// `o`, lender, borrower, purpose: the grant's key, wrapped for the lender.
 const OWN: u8 = b'o';
-/// `i`, borrower, lender, purpose: the loan's key, wrapped for the borrower.
+/// `i`, borrower, lender, purpose: the grant's key, wrapped for the borrower.
 const IN: u8 = b'i';
-/// `l`, lender, borrower, purpose, epoch: a data key, wrapped with the loan's key.
+/// `l`, lender, borrower, purpose, epoch: a data key, wrapped with the grant's key.
 const LENT: u8 = b'l';
 
 /// What a tenant lends, and to whom.
-pub(super) struct Loan {
+pub(super) struct Grant {
     lender: Handle,
     borrower: Handle,
     purpose: Purpose,
     key: LessSafeKey,
 }
 
-impl Loan {
+impl Grant {
     /// The row by which the borrower gets a data key.
     pub fn lend(&self, epoch: &Epoch, nonce: [u8; NONCE_LEN], key: &SecretKey) -> (Vec<u8>, Vec<u8>) {
         let wrapped = keys::wrap(&self.key, nonce, &epoch.context, key.as_slice());
@@ -49,23 +49,23 @@ impl Loan {
     }
 }
 
-/// The loans that a tenant made, for when its keys are opened.
-pub(super) fn loans_of(owner: &Owner, wrapping: &LessSafeKey) -> Result<Loans, StoreError> {
-    let mut loans = BTreeMap::new();
+/// The grants that a tenant made, for when its keys are opened.
+pub(super) fn grants_of(owner: &Owner, wrapping: &LessSafeKey) -> Result<Grants, StoreError> {
+    let mut grants = BTreeMap::new();
     for (row, wrapped) in owner.rows(&[&[OWN][..], &owner.handle].concat())? {
         let (borrower, purpose) = parse(&row).ok_or_else(|| damaged(owner))?;
         let key = keys::unwrap(wrapping, &context(OWN, &owner.handle, &borrower, purpose), &wrapped);
         let key = key.and_then(|key| keys::secret(&key)).ok_or_else(|| damaged(owner))?;
-        let loan = Loan { lender: owner.handle, borrower, purpose, key: keys::aes(&key) };
-        loans.insert((purpose, borrower), loan);
+        let grant = Grant { lender: owner.handle, borrower, purpose, key: keys::aes(&key) };
+        grants.insert((purpose, borrower), grant);
     }
-    Ok(loans)
+    Ok(grants)
 }
 
 /// By purpose and borrower.
-pub(super) type Loans = BTreeMap<(Purpose, Handle), Loan>;
+pub(super) type Grants = BTreeMap<(Purpose, Handle), Grant>;
 
-/// The keys of loans, made and taken, that a tenant's wrapping key wraps, wrapped with the next one.
+/// The keys of grants, made and taken, that a tenant's wrapping key wraps, wrapped with the next one.
 pub(super) fn rewrap(owner: &Owner, from: &LessSafeKey, to: &LessSafeKey) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
     for kind in [OWN, IN] {
@@ -79,8 +79,8 @@ pub(super) fn rewrap(owner: &Owner, from: &LessSafeKey, to: &LessSafeKey) -> Res
     Ok(rows)
 }
 
-/// Makes a loan, or adds to it what it lacks.
-pub(super) fn grant(
+/// Makes a grant, or adds to it what it lacks.
+pub(super) fn give(
     lender: &KeyRing,
     borrower: &KeyRing,
     purpose: Purpose,
@@ -92,24 +92,24 @@ pub(super) fn grant(
     let mut held = from.held_mut();
     let held = held.as_mut().ok_or_else(|| withdrawn(from))?;
     let mut rows = Vec::new();
-    if !held.loans.contains_key(&(purpose, to.handle)) {
+    if !held.grants.contains_key(&(purpose, to.handle)) {
         let key = keys::random()?;
         for (wrapping, kind, whose, other) in [(&held.wrapping, OWN, from, to), (&borrowing, IN, to, from)] {
             let context = context(kind, &whose.handle, &other.handle, purpose);
             let wrapped = keys::wrap(wrapping, keys::random_nonce()?, &context, key.as_slice());
-            rows.push((loan_key(kind, &whose.handle, &other.handle, purpose), wrapped));
+            rows.push((grant_key(kind, &whose.handle, &other.handle, purpose), wrapped));
         }
-        let loan = Loan { lender: from.handle, borrower: to.handle, purpose, key: keys::aes(&key) };
-        held.loans.insert((purpose, to.handle), loan);
+        let grant = Grant { lender: from.handle, borrower: to.handle, purpose, key: keys::aes(&key) };
+        held.grants.insert((purpose, to.handle), grant);
     }
     let lent = (|| {
-        let loan = held.loans.get(&(purpose, to.handle)).ok_or_else(|| damaged(from))?;
+        let grant = held.grants.get(&(purpose, to.handle)).ok_or_else(|| damaged(from))?;
         let mut lent = 0;
         for (row, wrapped) in from.data_key_rows(Some(purpose))? {
             let id = epoch_of_row(&row).ok_or_else(|| damaged(from))?;
             let (epoch, key) = open_data_key(&held.wrapping, &from.label, purpose, id, &wrapped)
                 .ok_or_else(|| damaged(from))?;
-            rows.push(loan.lend(&epoch, keys::random_nonce()?, &key));
+            rows.push(grant.lend(&epoch, keys::random_nonce()?, &key));
             lent += 1;
         }
         let put = |(key, value)| Write::Put { table: table.clone(), key, value };
@@ -117,13 +117,13 @@ pub(super) fn grant(
         Ok(lent)
     })();
     if lent.is_err() {
-        held.loans.remove(&(purpose, to.handle));
+        held.grants.remove(&(purpose, to.handle));
     }
     lent
 }
 
-/// Takes a loan back. Says whether there was one.
-pub(super) fn revoke(
+/// Takes a grant back. Says whether there was one.
+pub(super) fn take_back(
     lender: &KeyRing,
     borrower: Handle,
     purpose: Purpose,
@@ -132,20 +132,20 @@ pub(super) fn revoke(
     let owner = lender.owner();
     let mut held = owner.held_mut();
     // First of all nothing more is lent, and borrowed sealers open nothing.
-    let had = held.as_mut().is_some_and(|held| held.loans.remove(&(purpose, borrower)).is_some());
+    let had = held.as_mut().is_some_and(|held| held.grants.remove(&(purpose, borrower)).is_some());
     // What waits for a batch must not come after its own removal.
     owner.flush(table, orders)?;
     let mut gone: Vec<Vec<u8>> =
         owner.rows(&lent_key(&owner.handle, &borrower, purpose, None))?.into_keys().collect();
-    gone.push(loan_key(OWN, &owner.handle, &borrower, purpose));
-    gone.push(loan_key(IN, &borrower, &owner.handle, purpose));
+    gone.push(grant_key(OWN, &owner.handle, &borrower, purpose));
+    gone.push(grant_key(IN, &borrower, &owner.handle, purpose));
     let delete = |key| Write::Delete { table: table.clone(), key };
     commit_blocking(orders, gone.into_iter().map(delete).collect())?;
     Ok(had)
 }
 
 /// What a borrower opens with.
-pub(super) struct LentKeys {
+pub(super) struct GrantedKeys {
     lender: Arc<Owner>,
     borrower: Arc<Owner>,
     purpose: Purpose,
@@ -154,12 +154,12 @@ pub(super) struct LentKeys {
     opened: Mutex<BTreeMap<u32, Arc<Epoch>>>,
 }
 
-impl LentKeys {
+impl GrantedKeys {
     /// The keys that `lender` lent to `borrower`; none if it lent none.
     pub fn open(borrower: &KeyRing, lender: &KeyRing, purpose: Purpose) -> Result<Option<Self>, StoreError> {
         let (to, from) = (borrower.owner(), lender.owner());
-        let row = loan_key(IN, &to.handle, &from.handle, purpose);
-        let found = to.table.get(row).map_err(|error| StoreError::engine("read a loan", &error))?;
+        let row = grant_key(IN, &to.handle, &from.handle, purpose);
+        let found = to.table.get(row).map_err(|error| StoreError::engine("read a grant", &error))?;
         let Some(wrapped) = found else { return Ok(None) };
         let held = to.held();
         let held = held.as_ref().ok_or_else(|| withdrawn(to))?;
@@ -181,7 +181,7 @@ impl LentKeys {
         }
         let lending = self.lender.held();
         let lending = lending.as_ref().ok_or(Unsealable::Withdrawn)?;
-        if !lending.loans.contains_key(&(self.purpose, self.borrower.handle)) {
+        if !lending.grants.contains_key(&(self.purpose, self.borrower.handle)) {
             return Err(Unsealable::Revoked);
         }
         if let Some(epoch) = locked(&self.opened).get(&id) {
@@ -201,7 +201,7 @@ impl LentKeys {
     }
 }
 
-/// The rows of all loans that a tenant made or took, for when it is no more.
+/// The rows of all grants that a tenant made or took, for when it is no more.
 pub(super) fn rows_of(owner: &Owner) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut found = Vec::new();
     for kind in [OWN, IN] {
@@ -209,8 +209,8 @@ pub(super) fn rows_of(owner: &Owner) -> Result<Vec<Vec<u8>>, StoreError> {
             let (other, purpose) = parse(&row).ok_or_else(|| damaged(owner))?;
             let (lender, borrower) = if kind == OWN { (owner.handle, other) } else { (other, owner.handle) };
             found.extend(owner.rows(&lent_key(&lender, &borrower, purpose, None))?.into_keys());
-            found.push(loan_key(OWN, &lender, &borrower, purpose));
-            found.push(loan_key(IN, &borrower, &lender, purpose));
+            found.push(grant_key(OWN, &lender, &borrower, purpose));
+            found.push(grant_key(IN, &borrower, &lender, purpose));
         }
     }
     Ok(found)
@@ -227,22 +227,22 @@ fn withdrawn(owner: &Owner) -> StoreError {
 }
 
 fn context(kind: u8, whose: &Handle, other: &Handle, purpose: Purpose) -> Vec<u8> {
-    [b"muster/loan/1|".as_slice(), &loan_key(kind, whose, other, purpose)].concat()
+    [b"muster/grant/1|".as_slice(), &grant_key(kind, whose, other, purpose)].concat()
 }
 
-fn loan_key(kind: u8, whose: &Handle, other: &Handle, purpose: Purpose) -> Vec<u8> {
+fn grant_key(kind: u8, whose: &Handle, other: &Handle, purpose: Purpose) -> Vec<u8> {
     [&[kind][..], whose, other, &[purpose as u8]].concat()
 }
 
 fn lent_key(lender: &Handle, borrower: &Handle, purpose: Purpose, epoch: Option<u32>) -> Vec<u8> {
-    let mut key = loan_key(LENT, lender, borrower, purpose);
+    let mut key = grant_key(LENT, lender, borrower, purpose);
     if let Some(epoch) = epoch {
         key.extend_from_slice(&epoch.to_be_bytes());
     }
     key
 }
 
-/// The other tenant and the purpose in the key of a loan's row.
+/// The other tenant and the purpose in the key of a grant's row.
 fn parse(row: &[u8]) -> Option<(Handle, Purpose)> {
     const HANDLE: usize = size_of::<Handle>();
     let other = row.get(1 + HANDLE..1 + 2 * HANDLE)?.try_into().ok()?;

@@ -37,7 +37,7 @@ fn what_is_lent_opens_before_and_after_until_it_is_taken_back() {
         assert_eq!(store.commit_blocking(vec![write]), Err(CommitError::Withdrawn));
         assert!(borrower.granted_sealer(&lender, Purpose::Audit).is_err());
         assert!(lender.granted_sealer(&borrower, Purpose::Telemetry).is_err());
-        // Both tenant keys are made anew, and the loan holds.
+        // Both tenant keys are made anew, and the grant holds.
         store.rotate_tenant_key(&acme(), 1).unwrap();
         store.rotate_tenant_key(&other(), 1).unwrap();
     }
@@ -59,7 +59,7 @@ fn what_is_lent_opens_before_and_after_until_it_is_taken_back() {
     let [lender, borrower] = [acme(), other()].map(|name| store.tenant(&name).unwrap().unwrap());
     assert!(borrower.granted_sealer(&lender, Purpose::Telemetry).is_err());
     let rows = store.keys_table().prefix(b"").map(|row| row.unwrap().0[0]).collect::<Vec<_>>();
-    assert!(!rows.iter().any(|kind| b"oil".contains(kind)), "nothing of the loan is left");
+    assert!(!rows.iter().any(|kind| b"oil".contains(kind)), "nothing of the grant is left");
 }
 
 #[test]
