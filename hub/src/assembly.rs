@@ -28,6 +28,7 @@ use crate::{
     api::{Api, Https},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
+    backup::{BackupFailure, Desk},
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
@@ -115,6 +116,9 @@ pub enum ServeError {
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
+    /// The key that backups are signed with could not be derived.
+    #[error("derive the key that signs backups: {0}")]
+    Backup(#[from] BackupFailure),
     /// The issuers of bearer tokens are not usable.
     #[error("trust the issuers of bearer tokens: {0}")]
     Oidc(#[from] OidcError),
@@ -241,6 +245,7 @@ async fn run(
         enrolment
     };
     let publication = Publication::default();
+    let backups = Desk::new(config.clone(), store.clone(), &keyring.storage_key)?;
     let mut publisher = Publisher::new(PublisherParts {
         config: config.clone(),
         trust: trust.clone(),
@@ -287,6 +292,7 @@ async fn run(
         harvested,
         witness,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
+        backups,
         clock,
     };
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());

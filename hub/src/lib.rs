@@ -11,6 +11,7 @@ pub mod api;
 pub mod assembly;
 pub mod attest;
 pub mod authority;
+pub mod backup;
 pub mod causes;
 pub mod check;
 pub mod cli;

@@ -224,3 +224,14 @@ const _: () =
     assert!(PACKET_BYTES_MAX_MAX < MQTT_PACKET_BYTES_MAX, "our own client takes what the hub may send");
 const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
 const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");
+
+/// Recipients of backups: people who can open them.
+pub const BACKUP_RECIPIENTS_MAX: usize = 16;
+/// Bytes of a file of the hub's directory that goes into a backup.
+pub const BACKUP_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Files of the hub's directory that go into a backup.
+pub const BACKUP_FILES_MAX: usize = 1_000;
+/// Bytes of a file with a backup key, an escrowed root key, or the credentials of an object store.
+pub const BACKUP_KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds between two looks of the command line at a backup under way.
+pub const BACKUP_LOOK_MS: u64 = 200;

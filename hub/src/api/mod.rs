@@ -9,6 +9,7 @@ mod allowed;
 mod attest;
 mod audit;
 mod authority;
+mod backup;
 mod caller;
 mod can;
 mod clients;
@@ -42,6 +43,7 @@ pub use server::Https;
 
 use crate::{
     authority::{Authority, Signers},
+    backup::Desk,
     enrolment,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
@@ -89,6 +91,8 @@ pub struct Api {
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
     pub plain_tenants: BTreeSet<TenantId>,
+    /// Makes backups.
+    pub backups: Desk,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -142,6 +146,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .configure(webauthn::routes)
         .route("/trust/{domain}", web::get().to(authority::object))
+        .route("/api/v1/backups", web::post().to(backup::begin))
+        .route("/api/v1/backups/current", web::get().to(backup::current))
         .route("/api/v1/ca/certificates", web::get().to(authority::issued))
         .route("/api/v1/ca/certificates", web::post().to(authority::issue))
         .route("/api/v1/ca/certificates/{serial}", web::get().to(authority::show))

@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
 //! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
-//! `ca rotate`, `ca authorities` and `completions` work on this machine.
+//! `ca rotate`, `ca authorities`, `restore`, `completions` and most of `backup` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -10,6 +10,7 @@ mod admission;
 mod app;
 mod attest;
 mod audit;
+mod backup;
 mod ca;
 mod exit;
 mod explain;
@@ -24,6 +25,7 @@ mod mqtt;
 mod password;
 mod people;
 mod remote;
+mod restore;
 mod table;
 mod telemetry;
 mod time;
@@ -141,6 +143,11 @@ enum Command {
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
     Ca(ca::Certificates),
+    /// Have backups made, and list, check and prune them.
+    #[command(subcommand)]
+    Backup(backup::Backups),
+    /// Put a hub back into an empty directory, or one tenant into a hub that is stopped.
+    Restore(restore::Restore),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -232,6 +239,8 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
+        Command::Backup(command) => backup::backups(command, &common, world),
+        Command::Restore(command) => restore::restore(&command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),

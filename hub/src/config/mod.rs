@@ -61,11 +61,17 @@
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
+//!
+//! [backup]                              # what `muster backup run` needs; off unless the section is there
+//! place = "/mnt/backups/hub"            # or "s3://bucket/prefix?endpoint=https://host&region=name"
+//! recipients = ["backup.pub.pem"]       # made by `muster backup keygen`
+//! # credentials_file = "s3.keys"        # key id and secret key, a line each
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
+mod backup;
 mod layout;
 mod listeners;
 mod oidc;
@@ -92,6 +98,7 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
+pub use backup::Backup;
 pub use layout::Layout;
 pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
 pub use reader::{ConfigError, Origin};
@@ -130,6 +137,8 @@ pub struct Config {
     pub oidc: Vec<Issuer>,
     /// Where hardware keys may be used; none, unless it is said.
     pub webauthn: Option<RelyingParty>,
+    /// Where backups go, if the hub makes any.
+    pub backup: Option<Backup>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -241,6 +250,7 @@ impl Config {
 
         let oidc = oidc::read(&mut top, &beside)?;
         let webauthn = webauthn::read(&mut top)?;
+        let backup = backup::read(&mut top, &beside)?;
 
         top.finish()?;
         Ok(Self {
@@ -262,6 +272,7 @@ impl Config {
             bus: Bus { sys_interval_s },
             oidc,
             webauthn,
+            backup,
         })
     }
 

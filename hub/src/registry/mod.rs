@@ -28,6 +28,7 @@ pub mod people;
 pub mod revocation;
 pub mod row;
 pub mod standing;
+pub mod stored;
 pub mod ways_in;
 
 pub use self::{

@@ -6,6 +6,7 @@
 pub mod admission;
 mod attest;
 mod authority;
+mod backup;
 mod explain;
 mod firmware;
 pub mod life;
@@ -18,6 +19,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use backup::{BackupMade, BackupState, NewBackup};
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
 
 use crate::{DeviceId, TenantId, senml};
