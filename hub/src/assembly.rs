@@ -28,6 +28,7 @@ use crate::{
     api::{Api, Https, Questions},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
+    backup::{BackupFailure, Desk},
     causes::causes,
     config::Config,
     doors::{self, Behind, Doors},
@@ -128,6 +129,9 @@ pub enum ServeError {
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
+    /// The key that backups are signed with could not be derived.
+    #[error("derive the key that signs backups: {0}")]
+    Backup(#[from] BackupFailure),
     /// The issuers of bearer tokens are not usable.
     #[error("trust the issuers of bearer tokens: {0}")]
     Oidc(#[from] OidcError),
@@ -274,6 +278,7 @@ async fn run(
         enrolment
     };
     let publication = Publication::default();
+    let backups = Desk::new(config.clone(), store.clone(), &keyring.storage_key)?;
     let mut publisher = Publisher::new(PublisherParts {
         config: config.clone(),
         trust: trust.clone(),
@@ -328,6 +333,7 @@ async fn run(
         witness,
         known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
+        backups,
         clock,
     });
     bus.answer_questions(Arc::new(Questions::new(api.clone())));

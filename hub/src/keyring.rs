@@ -180,6 +180,15 @@ pub(crate) fn create_storage_key(layout: &Layout, vault: &Vault) -> Result<(), K
     Ok(vault.create_secret(&layout.storage_key(), STORAGE_KEY_NAME, key.as_slice())?)
 }
 
+/// Writes a storage root key that there was before to its new file.
+pub(crate) fn put_storage_key(
+    layout: &Layout,
+    vault: &Vault,
+    key: &[u8; STORAGE_KEY_BYTES],
+) -> Result<(), KeyringError> {
+    Ok(vault.create_secret(&layout.storage_key(), STORAGE_KEY_NAME, key)?)
+}
+
 /// The storage root key.
 pub(crate) fn open_storage_key(
     layout: &Layout,

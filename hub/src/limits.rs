@@ -254,3 +254,14 @@ pub const KEY_COMMAND_TIME_S_MAX: u64 = 300;
 pub const OWN_KEY_COMMANDS_MAX: usize = 4_096;
 /// Words of a command.
 pub const KEY_COMMAND_WORDS_MAX: usize = 64;
+
+/// Recipients of backups: people who can open them.
+pub const BACKUP_RECIPIENTS_MAX: usize = 16;
+/// Bytes of a file of the hub's directory that goes into a backup.
+pub const BACKUP_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Files of the hub's directory that go into a backup.
+pub const BACKUP_FILES_MAX: usize = 1_000;
+/// Bytes of a file with a backup key, an escrowed root key, or the credentials of an object store.
+pub const BACKUP_KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds between two looks of the command line at a backup under way.
+pub const BACKUP_LOOK_MS: u64 = 200;

@@ -6,6 +6,7 @@
 mod admission;
 mod attest;
 mod authorities;
+mod backup;
 mod durability;
 mod explain;
 mod firmware;

@@ -12,6 +12,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
+use muster_schemas::TenantId;
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
@@ -40,6 +41,11 @@ impl RootKey {
     /// The system has none.
     pub fn generate() -> Result<Self, StoreError> {
         random().map(Self)
+    }
+
+    /// What the rows of a tenant begin with in the store of this key.
+    pub fn handle(&self, tenant: &TenantId) -> [u8; 16] {
+        RootKeys::derive(self).handle(tenant.as_str())
     }
 
     /// The key, for whoever wraps it. The copy erases itself.

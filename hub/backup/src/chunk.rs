@@ -171,7 +171,7 @@ mod tests {
                 }
             }
             let mean = chunks.iter().map(|chunk| chunk.body.len()).sum::<usize>() / chunks.len();
-            assert!(bytes == 0 || (400_000..1_100_000).contains(&mean), "{bytes}: {mean}");
+            assert!(bytes == 0 || (180_000..400_000).contains(&mean), "{bytes}: {mean}");
         }
     }
 

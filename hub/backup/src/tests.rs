@@ -1,6 +1,7 @@
 //! The whole way: a hub of three tables and two tenants to a directory and back, and what others do to it in between.
 
 mod attacks;
+mod fake_s3;
 mod world;
 
 use std::fs;
@@ -8,9 +9,10 @@ use std::fs;
 use muster_seal::{Kem, Opener};
 
 use crate::{
-    BackupError, Directory, HubKey, Keep, Nowhere, Place as _, Repository, Why, choose, forget, list, make,
-    prune, survey,
+    BackupError, Directory, HubKey, Keep, Nowhere, Opened, Order, Place as _, Repository, S3, Why, choose,
+    forget, list, make, prune, survey,
 };
+use fake_s3::FakeS3;
 use world::{ACME, CANARY, Hub, Restored, World};
 
 #[test]
@@ -35,8 +37,8 @@ fn a_second_backup_writes_what_is_new_and_no_more() {
     let second = world.backup(&hub).unwrap();
     assert_eq!((first.memory.number, second.memory.number), (1, 2));
     // Two tenants in two tables: what is appended lies in four places.
-    assert!(second.pieces > 8 && second.pieces_new <= 4, "{second:?}");
-    assert!(second.bytes_written < first.bytes_written / 2, "{first:?} {second:?}");
+    assert!(second.pieces > 8 && second.pieces_new <= 8, "{second:?}");
+    assert!(second.bytes_written < first.bytes_written / 4, "{first:?} {second:?}");
     let third = world.backup(&hub).unwrap();
     assert_eq!(third.pieces_new, 0);
     assert!(third.bytes_written < 8_192, "{third:?}");
@@ -267,12 +269,48 @@ fn verifying_reads_all_and_keeps_nothing() {
     let place = world.place();
     let repository = Repository::open(&place).unwrap();
     let listed = choose(&place, None).unwrap();
-    let mut opened =
-        crate::Opened::open(&place, &repository, listed, &world.opener, &world.hub.signer()).unwrap();
+    let mut opened = Opened::open(&place, &repository, listed, &world.opener, &world.hub.signer()).unwrap();
     assert_eq!(opened.memory(), made.memory);
     let found = opened.read(&|_| true, &mut Nowhere).unwrap();
     assert_eq!((found.rows, found.bytes, found.pieces), (made.rows, made.bytes, made.pieces + 1));
     assert_eq!(opened.read(&|table| table == "log", &mut Nowhere).unwrap().rows, 500);
     let Restored { .. } = world.restore(None).unwrap();
     assert!(make(&world.order(Some(made.memory)), &Hub::with_rows(1)).is_ok());
+}
+
+#[test]
+fn a_fake_object_store_takes_backups_and_gives_them_back_although_it_is_slow_at_times() {
+    let fake = FakeS3::start();
+    let place = S3::new(&fake.place(), "key", "secret").unwrap();
+    assert!(matches!(list(&place), Err(BackupError::NoRepository(_))));
+    let world = World::new();
+    let hub = Hub::with_rows(3_000);
+    let order = Order { place: &place, ..world.order(None) };
+    let first = make(&order, &hub).unwrap();
+    fake.fail_next(2);
+    let second = make(&Order { memory: Some(first.memory), place: &place, ..world.order(None) }, &hub);
+    assert_eq!(second.unwrap().pieces_new, 0);
+    assert!(fake.names().len() > 10 && fake.names().iter().all(|name| name.starts_with("hubs/one/")));
+    assert!(survey(&place, None, &world.hub.signer()).unwrap().is_whole());
+    let repository = Repository::open(&place).unwrap();
+    let listed = choose(&place, None).unwrap();
+    let mut opened = Opened::open(&place, &repository, listed, &world.opener, &world.hub.signer()).unwrap();
+    let mut restored = Restored::default();
+    assert!(opened.read(&|_| true, &mut restored).unwrap().is_whole());
+    restored.rows.sort();
+    assert_eq!(restored.rows, hub.rows);
+    let pruned = prune(&place, &Keep::default(), 9, false, false).unwrap();
+    assert_eq!(pruned.removed.len(), 1);
+    assert!(survey(&place, None, &world.hub.signer()).unwrap().is_whole());
+}
+
+#[test]
+fn a_store_that_never_answers_well_is_given_up_after_some_tries() {
+    let fake = FakeS3::start();
+    let place = S3::new(&fake.place(), "key", "secret").unwrap();
+    fake.fail_next(usize::MAX);
+    let refused = list(&place).unwrap_err().to_string();
+    assert!(refused.contains("SlowDown") && refused.contains("tried 5 times"), "{refused}");
+    assert_eq!(fake.requests(), 5);
+    assert!(!refused.contains("secret"));
 }

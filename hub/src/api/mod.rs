@@ -10,6 +10,7 @@ mod asked;
 mod attest;
 mod audit;
 mod authority;
+mod backup;
 mod caller;
 mod can;
 mod can_view;
@@ -55,6 +56,7 @@ pub use server::Https;
 
 use crate::{
     authority::{Authority, Signers},
+    backup::Desk,
     enrolment,
     history::Readers,
     influx::Progress,
@@ -121,6 +123,8 @@ pub struct Api {
     pub plain_tenants: BTreeSet<TenantId>,
     /// What access rules are made of.
     pub known: Known,
+    /// Makes backups.
+    pub backups: Desk,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -166,6 +170,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .configure(webauthn::routes)
         .route("/trust/{domain}", web::get().to(authority::object))
+        .route("/api/v1/backups", web::post().to(backup::begin))
+        .route("/api/v1/backups/current", web::get().to(backup::current))
         .route("/api/v1/ca/certificates", web::get().to(authority::issued))
         .route("/api/v1/ca/certificates", web::post().to(authority::issue))
         .route("/api/v1/ca/certificates/{serial}", web::get().to(authority::show))

@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
 //! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
-//! `ca rotate`, `ca authorities`, `seal`, `open` and `completions` work on this machine.
+//! `ca rotate`, `ca authorities`, `restore`, `seal`, `open`, `completions` and most of `backup` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -11,6 +11,7 @@ mod app;
 mod attest;
 mod attributes;
 mod audit;
+mod backup;
 mod ca;
 mod exit;
 mod explain;
@@ -29,6 +30,7 @@ mod password;
 mod people;
 mod plot;
 mod remote;
+mod restore;
 mod rules;
 mod schema;
 mod seal;
@@ -153,6 +155,11 @@ enum Command {
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
     Ca(ca::Certificates),
+    /// Have backups made, and list, check and prune them.
+    #[command(subcommand)]
+    Backup(backup::Backups),
+    /// Put a hub back into an empty directory, or one tenant into a hub that is stopped.
+    Restore(restore::Restore),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
@@ -265,6 +272,8 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::Firmware(command) => firmware::firmware(command, &common, world),
         Command::Key(command) => key::key(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
+        Command::Backup(command) => backup::backups(command, &common, world),
+        Command::Restore(command) => restore::restore(&command, &common, world),
         Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
         Command::Schema(command) => schema::schema(command, &mut Call::new(&common, world)?),
         Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),

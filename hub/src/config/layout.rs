@@ -19,6 +19,7 @@ use crate::authority::Role;
 /// publication          public    the number of the last publication of revocations
 /// operator/            0700      the first operator's identity, for the command line
 /// tpm-roots/           public    certificates of TPM manufacturers
+/// backup.json          0600      the newest backup that this hub made
 /// store/               0700      what the hub stores: log, registry, telemetry
 /// ```
 #[derive(Debug, Clone)]
@@ -116,6 +117,16 @@ impl Layout {
     /// Certificates of TPM manufacturers.
     pub fn tpm_roots(&self) -> PathBuf {
         self.data_dir.join("tpm-roots")
+    }
+
+    /// What the hub remembers of its newest backup.
+    pub fn backup_memory(&self) -> PathBuf {
+        self.data_dir.join("backup.json")
+    }
+
+    /// A store that is there while one tenant is put back.
+    pub fn restoring(&self) -> PathBuf {
+        self.data_dir.join("restoring")
     }
 
     /// What the hub stores: log, registry, telemetry.

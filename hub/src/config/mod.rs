@@ -74,11 +74,17 @@
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
+//!
+//! [backup]                              # what `muster backup run` needs; off unless the section is there
+//! place = "/mnt/backups/hub"            # or "s3://bucket/prefix?endpoint=https://host&region=name"
+//! recipients = ["backup.pub.pem"]       # made by `muster backup keygen`
+//! # credentials_file = "s3.keys"        # key id and secret key, a line each
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
+mod backup;
 mod influx;
 mod key_commands;
 mod layout;
@@ -108,6 +114,7 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
+pub use backup::Backup;
 pub use key_commands::KeyCommands;
 pub use layout::Layout;
 pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
@@ -151,6 +158,8 @@ pub struct Config {
     pub influx: Option<Influx>,
     /// Where keys come from that the hub does not keep itself.
     pub key_commands: KeyCommands,
+    /// Where backups go, if the hub makes any.
+    pub backup: Option<Backup>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -264,6 +273,7 @@ impl Config {
         let webauthn = webauthn::read(&mut top)?;
         let influx = influx::read(&mut top, &beside)?;
         let key_commands = key_commands::read(&mut top)?;
+        let backup = backup::read(&mut top, &beside)?;
 
         top.finish()?;
         Ok(Self {
@@ -287,6 +297,7 @@ impl Config {
             webauthn,
             influx,
             key_commands,
+            backup,
         })
     }
 

@@ -76,7 +76,7 @@ pub struct RegistryOptions {
 
 /// The rows as the store keeps them.
 #[derive(Debug, Clone)]
-struct Rows {
+pub(super) struct Rows {
     store: Store,
     table: Table,
     sealer: Sealer,
@@ -282,17 +282,39 @@ impl RegistryActor {
 }
 
 impl Rows {
-    fn open(store: &Store) -> Result<Self, RegistryError> {
+    pub(super) fn open(store: &Store) -> Result<Self, RegistryError> {
         Ok(Self { store: store.clone(), table: store.table(TABLE)?, sealer: store.platform() })
     }
 
     fn load(&self) -> Result<Vec<Row>, RegistryError> {
         let mut rows = Vec::new();
+        self.each(|_, row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Gives every row, with its key as it stands on the disk.
+    pub(super) fn each(
+        &self,
+        mut take: impl FnMut(Vec<u8>, Row) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
         for row in self.table.prefix(b"") {
             let (key, sealed) = row?;
-            rows.push(Row::decode(&self.sealer.open(&key, &sealed)?)?);
+            let row = Row::decode(&self.sealer.open(&key, &sealed)?)?;
+            take(key, row)?;
         }
-        Ok(rows)
+        Ok(())
+    }
+
+    /// Whether there is a row of the same key.
+    pub(super) fn has(&self, row: &Row) -> Result<bool, RegistryError> {
+        Ok(self.table.get(&self.key(&row.key()))?.is_some())
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// A row's key as it stands on the disk, where no tenant's or device's name is to be read.
@@ -300,7 +322,7 @@ impl Rows {
         self.store.platform_blind(&[TABLE.as_bytes(), key]).to_vec()
     }
 
-    fn put(&self, row: &Row) -> Result<Write, RegistryError> {
+    pub(super) fn put(&self, row: &Row) -> Result<Write, RegistryError> {
         let key = self.key(&row.key());
         let value = self.sealer.seal(&key, &row.encode()?);
         Ok(Write::Put { table: self.table.clone(), key, value })

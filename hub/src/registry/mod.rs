@@ -36,6 +36,7 @@ pub mod schema;
 pub mod sensitive;
 pub mod shredded;
 pub mod standing;
+pub mod stored;
 pub mod ways_in;
 
 pub use self::{

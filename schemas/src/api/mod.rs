@@ -6,6 +6,7 @@
 pub mod admission;
 mod attest;
 mod authority;
+mod backup;
 mod explain;
 mod firmware;
 pub mod history;
@@ -23,9 +24,9 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
-pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
-
+pub use backup::{BackupMade, BackupState, NewBackup};
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
+pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
 
 use crate::{DeviceId, TenantId, senml};
 
