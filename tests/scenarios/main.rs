@@ -1,7 +1,12 @@
 //! Whole programs on one machine: a hub, devices with a software TPM each, and other people's MQTT clients. Each test is
 //! a story with a hub of its own.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "the whole program is a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the whole program is a test"
+)]
 
 mod admission;
 mod attest;

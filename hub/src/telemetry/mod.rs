@@ -38,3 +38,12 @@ pub fn durable_filter() -> muster_schemas::TopicFilter {
     let filter = "devices/+/telemetry/+".parse();
     filter.unwrap_or_else(|_: muster_schemas::InvalidTopic| unreachable!("the constant is a filter"))
 }
+
+/// Reads all logs to their ends, stores what they say, and returns: for programs that measure. Blocks.
+pub fn settle(options: TelemetryOptions) {
+    actix_rt::System::new().block_on(async {
+        let running = actix::Actor::start(TelemetryActor::new(options));
+        // One that ended by itself has said why.
+        let _ = running.send(Settle { tenant: None }).await;
+    });
+}
