@@ -1,5 +1,5 @@
-//! A structured array of `NumPy` (format of `numpy.lib.format`, version 1.0 or 2.0): `time` as `datetime64[us]`, and a double
-//! for each name of numbers or bools. Rows are of one length, so that a part of the file is a part of the array.
+//! A structured array of `NumPy` (format of `numpy.lib.format`, version 1.0 or 2.0): `time` as `datetime64[us]`, and a
+//! double for each name of numbers or bools. Rows are of one length, so that a part of the file is a part of the array.
 
 use std::{
     io::{BufWriter, Write},

@@ -74,7 +74,7 @@ pub(super) enum Telemetry {
         names: Names,
         #[command(flatten)]
         time: Time,
-        /// What a group has in common: an attribute such as `district`, or `device`, `stream` or `cell`; several with commas.
+        /// What a group has in common, with commas: an attribute such as `district`, or `device`, `stream` or `cell`.
         #[arg(long)]
         by: Option<String>,
         /// How long a window is, such as 1h; all the time is one if there is none.
@@ -143,6 +143,9 @@ pub(super) struct Names {
     /// Only these SenML names, with commas between them.
     #[arg(long)]
     names: Option<String>,
+    /// Only this data set.
+    #[arg(long)]
+    dataset: Option<String>,
 }
 
 /// Which time a command is about.
@@ -285,6 +288,7 @@ impl Call<'_> {
         let tenant = self.tenant(of.tenant)?;
         let mut query = selection.query();
         query.extend(names.names.iter().map(|names| ("names", names.clone())));
+        query.extend(names.dataset.iter().map(|name| ("dataset", name.clone())));
         if let Some(Time { from, to }) = time {
             query.push(("from_ms", from.unix_ms(self.now_ms).to_string()));
             query.extend(to.map(|to| ("to_ms", to.unix_ms(self.now_ms).to_string())));
