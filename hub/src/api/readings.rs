@@ -1,12 +1,12 @@
 //! `/api/v1/tenants/{tenant}/telemetry`: what was measured, for whom the tenant's rules and grants show it.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use actix_web::{
     http::StatusCode,
     web::{self, Data, Json, Path, Query},
 };
-use muster_items::{Column, History as _, LastReading, Selection, StreamId, Values, View};
+use muster_items::{Column, History as _, ItemInfo, LastReading, Selection, StreamId, Values, View};
 use muster_schemas::{
     DeviceId, TenantId,
     api::{Reading, ReadingValue, Readings},
@@ -14,10 +14,13 @@ use muster_schemas::{
 use serde::Deserialize;
 
 use super::{Api, caller::Caller, error::ApiError};
-use crate::telemetry::{
-    Archive,
-    limits::RANGE_READINGS_MAX,
-    message::{Last, QueryRefusal, Range},
+use crate::{
+    rules::Known,
+    telemetry::{
+        Archive,
+        limits::RANGE_READINGS_MAX,
+        message::{Last, QueryRefusal, Range},
+    },
 };
 
 /// The parameters of `last`.
@@ -115,6 +118,7 @@ async fn shown(
     wanted: Wanted,
 ) -> Result<Json<Readings>, ApiError> {
     let archive = Archive::new(api.store.clone());
+    let view = of_now(view, api.known.clone(), tenant.clone());
     let reading = web::block(move || {
         let mut readings = Vec::new();
         let mut truncated = false;
@@ -138,6 +142,19 @@ async fn shown(
     let read: Result<Readings, muster_items::QueryRefusal> =
         reading.await.map_err(|_| ApiError::unavailable("the telemetry store"))?;
     read.map(Json).map_err(|refusal| QueryRefusal::from(refusal).into())
+}
+
+/// Rows from before there were items have no attributes: they are asked about with those that their device has now.
+fn of_now(view: View, known: Known, tenant: TenantId) -> View {
+    let sensitive = view.sensitive;
+    let shows = move |item: &ItemInfo| {
+        if !item.attributes.is_empty() {
+            return view.shows(item);
+        }
+        let attributes = known.attributes(&tenant, &item.stream.device);
+        view.shows(&ItemInfo { attributes, ..item.clone() })
+    };
+    View::filtered(Arc::new(shows), sensitive)
 }
 
 /// Adds what was measured, by time.
