@@ -31,8 +31,8 @@ pub struct Decision {
     pub allowed: bool,
     /// The policies that decided; none if it is because no policy permits it.
     pub by: BTreeSet<String>,
-    /// Policies that could not be evaluated. There are none in a validated set but for numbers that overflow; one is enough to
-    /// deny.
+    /// Policies that could not be evaluated. There are none in a validated set but for numbers that overflow; one is
+    /// enough to deny.
     pub failed: BTreeSet<String>,
 }
 

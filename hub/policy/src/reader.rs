@@ -31,7 +31,7 @@ impl Reader {
         }
     }
 
-    /// How it is named where its kind and tenant are known: a guest by its tenant too, so that no guest is named as a member.
+    /// How it is named where its kind and tenant are known: a guest by its tenant too, so that none is named as a member.
     pub(crate) fn entity_id(&self, home: &TenantId) -> String {
         if self.tenant == *home { self.id.to_string() } else { format!("{}/{}", self.tenant, self.id) }
     }

@@ -22,8 +22,8 @@ pub const OUTSIDE: &str = "outside-the-data-set";
 
 /// What a tenant has said of who may read: nothing, or policies.
 ///
-/// Nothing: every member of the tenant reads everything, and nobody else anything but what was granted. Policies: what none of
-/// them permits is denied.
+/// Nothing: every member of the tenant reads everything, and nobody else anything but what was granted. Policies: what
+/// none of them permits is denied.
 #[derive(Debug, Clone)]
 pub struct Rules {
     home: TenantId,

@@ -190,3 +190,7 @@ impl RegistryActor {
         self.known.describe(tenant, device, attributes);
     }
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

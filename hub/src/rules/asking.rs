@@ -72,11 +72,13 @@ impl Known {
         for name in names {
             let Some(row) = of.data_sets.get(name) else { continue };
             let opened = of.rules.may_open(&reader, name, now_ms);
-            if opened.allowed {
+            // Without policies whoever got here is a member, or the set is shared with it.
+            if of.rules.are_open() || opened.allowed {
                 sets.push(row.set());
             } else {
-                info!(target: "muster::audit", %tenant, %principal, data_set = name, rule = opened.rule(), "data set denied");
-                closed = Some(NotShown::Closed { data_set: name.to_owned(), rule: opened.rule() });
+                let (data_set, rule) = (name.to_owned(), opened.rule());
+                info!(target: "muster::audit", %tenant, %principal, data_set, rule, "data set denied");
+                closed = Some(NotShown::Closed { data_set, rule });
             }
         }
         if sets.is_empty() {
@@ -114,8 +116,8 @@ fn teller(principal: &Principal, tenant: &TenantId) -> impl Fn(&Tally) + Send + 
     move |tally| {
         let Some(first) = tally.first_hidden() else { return };
         let (shown, hidden) = (tally.shown(), tally.hidden());
-        let (device, stream) = (&first.stream.device, &first.stream.stream);
-        let rule = first.rule;
-        info!(target: "muster::audit", %tenant, %principal, shown, hidden, rule, %device, stream, "items denied");
+        // Topics are the tenant's own affair: the log, which operators read, tells the device and not the stream.
+        let (device, rule) = (&first.stream.device, &first.rule);
+        info!(target: "muster::audit", %tenant, %principal, shown, hidden, rule, %device, "items denied");
     }
 }

@@ -97,9 +97,9 @@ impl LiveSieve {
         if !allowed && self.logged < LIVE_DENIALS_LOGGED_MAX {
             self.logged += 1;
             let (tenant, kind, id) = (&self.tenant, to.kind, &to.id);
-            let (device, stream) = (&stream.device, &stream.stream);
+            let device = &stream.device;
             let is_last = self.logged == LIVE_DENIALS_LOGGED_MAX;
-            info!(target: "muster::audit", %tenant, %kind, %id, rule, %device, stream, is_last, "live telemetry denied");
+            info!(target: "muster::audit", %tenant, %kind, %id, rule, %device, is_last, "live telemetry denied");
         }
         if self.count >= LIVE_DECISIONS_MAX {
             self.decisions.clear();
@@ -118,4 +118,95 @@ fn stream_of(topic: &str) -> Option<StreamId> {
     let (device, rest) = topic.strip_prefix("devices/")?.split_once('/')?;
     let stream = rest.strip_prefix("telemetry/")?;
     Some(StreamId { device: device.parse::<DeviceId>().ok()?, stream: stream.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use muster_policy::{Policies, Rules};
+    use muster_schemas::{Kind, Qos};
+
+    use super::*;
+    use crate::registry::attributes::{Described, Party};
+
+    fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+        text.parse().expect("well formed")
+    }
+
+    fn district(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+        BTreeMap::from([("district".to_owned(), BTreeSet::from([text.to_owned()]))])
+    }
+
+    fn told(known: &Known, policies: Option<&str>, of_board: &str) {
+        let tenant: TenantId = id("acme");
+        let parsed = policies.map(|text| Arc::new(Policies::parse(text).expect("valid")));
+        let board = Described {
+            tenant: tenant.clone(),
+            party: Party::App,
+            id: id("board"),
+            attributes: district(of_board),
+            groups: BTreeSet::new(),
+        };
+        let of = OfTenant {
+            rules: Rules::new(tenant.clone(), parsed),
+            readers: BTreeMap::from([((Party::App, id("board")), Arc::new(board))]),
+            versions: Vec::new(),
+            data_sets: BTreeMap::new(),
+            grants: Vec::new(),
+        };
+        known.replace(&tenant, of);
+    }
+
+    fn on(topic: &str) -> Message {
+        Message {
+            topic: id(topic),
+            payload: bytes::Bytes::new(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: None,
+        }
+    }
+
+    const OWN_DISTRICT: &str = "permit (principal, action == Action::\"view\", resource)
+        when { principal.district.containsAny(resource.district) };";
+
+    #[test]
+    fn a_decision_holds_until_a_rule_a_reader_or_a_device_changes() {
+        let known = Known::default();
+        let mut sieve = sieves(known.clone())(&id("acme"));
+        let board = Publisher { kind: Kind::App, id: id("board") };
+        let gate = on("devices/camera/telemetry/gate");
+        assert!(!sieve.begin(1), "nothing was said: nobody is asked about");
+        told(&known, None, "d7");
+        assert!(!sieve.begin(1), "there are no policies");
+        told(&known, Some(OWN_DISTRICT), "d7");
+        assert!(sieve.begin(1));
+        assert!(!sieve.lets_through(&board, &gate), "a device of nowhere");
+        known.describe(&id("acme"), &id("camera"), Attributes(district("d7")));
+        assert!(sieve.begin(2) && sieve.lets_through(&board, &gate), "the device was said to be there");
+        told(&known, Some(OWN_DISTRICT), "d8");
+        assert!(sieve.begin(3) && !sieve.lets_through(&board, &gate), "the app is elsewhere");
+        let other = Publisher { kind: Kind::App, id: id("other") };
+        assert!(!sieve.lets_through(&other, &gate), "of whom nothing was said");
+        for topic in ["devices/camera/twin/reported", "alerts/fire", "devices/camera/telemetry"] {
+            assert!(sieve.lets_through(&board, &on(topic)), "{topic} is no telemetry");
+        }
+        assert!(!sieve.lets_through(&board, &on("devices/camera/telemetry/a/b")));
+    }
+
+    #[test]
+    fn a_rule_by_the_time_of_day_is_asked_again() {
+        let known = Known::default();
+        let mut sieve = sieves(known.clone())(&id("acme"));
+        let after = "permit (principal, action == Action::\"view\", resource)
+            when { context.now >= datetime(\"1970-01-01T00:00:05Z\") };";
+        told(&known, Some(after), "d7");
+        let board = Publisher { kind: Kind::App, id: id("board") };
+        let gate = on("devices/camera/telemetry/gate");
+        for (now_ms, is_given) in [(1_000, false), (4_999, false), (5_000, true), (9_000, true)] {
+            assert!(sieve.begin(now_ms));
+            assert_eq!(sieve.lets_through(&board, &gate), is_given, "{now_ms}");
+        }
+    }
 }
