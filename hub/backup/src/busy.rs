@@ -42,7 +42,9 @@ impl<'a> Busy<'a> {
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        // If it stays, the next one is told so, and for how long.
-        let _ = self.place.remove(MARK);
+        // Whoever may only add leaves a mark of nobody. If that does not work either, the next one is told, and since when.
+        if self.place.remove(MARK).is_err() {
+            let _ = self.place.put(MARK, br#"{"what":"nothing","since_ms":0}"#);
+        }
     }
 }

@@ -312,7 +312,7 @@ fn clear_bytes(kind: Kind, object: &[u8]) -> Option<usize> {
 }
 
 /// What a sealed content key is bound to.
-fn bound(repository: &str, id: &KeyId) -> Vec<u8> {
+pub(crate) fn bound(repository: &str, id: &KeyId) -> Vec<u8> {
     [b"muster/backup/key/1|".as_slice(), repository.as_bytes(), b"|", id].concat()
 }
 

@@ -4,13 +4,13 @@ mod attacks;
 mod fake_s3;
 mod world;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use muster_seal::{Kem, Opener};
 
 use crate::{
-    BackupError, Directory, HubKey, Keep, Nowhere, Opened, Order, Place as _, Repository, S3, Why, choose,
-    forget, list, make, prune, survey,
+    BackupError, Directory, HubKey, Keep, Nowhere, Opened, Order, Place, PlaceError, Repository, S3, Why,
+    choose, forget, list, make, prune, survey,
 };
 use fake_s3::FakeS3;
 use world::{ACME, CANARY, Hub, Restored, World};
@@ -305,6 +305,41 @@ fn a_fake_object_store_takes_backups_and_gives_them_back_although_it_is_slow_at_
 }
 
 #[test]
+fn who_may_only_add_makes_backups_one_after_the_other() {
+    struct AddOnly(Directory);
+    impl Place for AddOnly {
+        fn put(&self, name: &str, object: &[u8]) -> Result<(), PlaceError> {
+            self.0.put(name, object)
+        }
+        fn settle(&self) -> Result<(), PlaceError> {
+            self.0.settle()
+        }
+        fn get(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, PlaceError> {
+            self.0.get(name, bytes_max)
+        }
+        fn list(&self, prefix: &str, found: &mut dyn FnMut(&str, u64)) -> Result<(), PlaceError> {
+            self.0.list(prefix, found)
+        }
+        fn remove(&self, name: &str) -> Result<(), PlaceError> {
+            Err(PlaceError::Address { address: name.to_owned(), why: "nothing may be removed here" })
+        }
+        fn shown(&self) -> String {
+            self.0.shown()
+        }
+    }
+    let world = World::new();
+    let place = AddOnly(world.place());
+    let now_ms = 48 * 60 * 60 * 1_000;
+    let mut memory = None;
+    for number in 1..=3 {
+        let order = Order { place: &place, now_ms: now_ms + number, ..world.order(memory) };
+        let made = make(&order, &Hub::with_rows(10)).unwrap();
+        assert_eq!(made.memory.number, number);
+        memory = Some(made.memory);
+    }
+}
+
+#[test]
 fn a_store_that_never_answers_well_is_given_up_after_some_tries() {
     let fake = FakeS3::start();
     let place = S3::new(&fake.place(), "key", "secret").unwrap();
@@ -313,4 +348,36 @@ fn a_store_that_never_answers_well_is_given_up_after_some_tries() {
     assert!(refused.contains("SlowDown") && refused.contains("tried 5 times"), "{refused}");
     assert_eq!(fake.requests(), 5);
     assert!(!refused.contains("secret"));
+}
+
+/// `vectors/1` is a backup of that version, which every later muster has to read. `MUSTER_WRITE_VECTORS=1` writes it anew.
+#[test]
+fn a_backup_of_version_1_is_read_as_it_was_written() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let (place, key) = (Directory::new(&vectors.join("1")), vectors.join("recipient.key.pem"));
+    let mut world = World::new();
+    let hub = Hub::with_rows(5);
+    if std::env::var_os("MUSTER_WRITE_VECTORS").is_some() {
+        fs::remove_dir_all(vectors.join("1")).ok();
+        fs::create_dir_all(vectors.join("1")).unwrap();
+        fs::write(&key, world.opener.to_pem().unwrap().as_bytes()).unwrap();
+        make(&Order { place: &place, ..world.order(None) }, &hub).unwrap();
+    }
+    world.opener = Opener::from_pem(&fs::read(&key).unwrap()).unwrap();
+    let repository = Repository::open(&place).unwrap();
+    let listed = choose(&place, None).unwrap();
+    let mut opened = Opened::open(&place, &repository, listed, &world.opener, &world.hub.signer()).unwrap();
+    let mut restored = Restored::default();
+    assert!(opened.read(&|_| true, &mut restored).unwrap().is_whole());
+    restored.rows.sort();
+    assert_eq!((&restored.rows, &restored.files), (&hub.rows, &hub.files));
+    // Pieces have the names that they would have today, or the next backup of every hub would be a whole one.
+    let ids = |place: &Directory| {
+        let mut ids = Vec::new();
+        place.list("chunks/", &mut |name, _| ids.push(name.split('.').next().unwrap().to_owned())).unwrap();
+        ids.sort();
+        ids
+    };
+    world.backup(&hub).unwrap();
+    assert_eq!(ids(&place), ids(&world.place()));
 }

@@ -2,10 +2,14 @@
 
 use std::{fs, os::unix::fs::symlink};
 
+use muster_seal::Padding;
+
 use crate::{
-    BackupError, HubKey, Place as _, Repository, Why, choose, make,
+    BackupError, HubKey, Place as _, Repository, Why, choose,
+    limits::CHUNK_BYTES_MAX,
+    make,
     manifest::{Stored, listed},
-    object::{ContentKey, Kind, Reference},
+    object::{ContentKey, Kind, Reference, bound},
     survey,
 };
 
@@ -126,14 +130,14 @@ fn a_piece_that_somebody_else_sealed_for_the_recipients_is_not_taken() {
     assert_eq!((&restored.found.damages[0].object, &restored.found.damages[0].why), (&victim, &Why::Changed));
     // And with his key under the name of ours: the name of a key follows from the key.
     let (_, ours) = Reference::named(&victim).unwrap();
-    let mut renamed = object;
-    renamed[16..32].copy_from_slice(&ours);
-    fs::write(&path, &renamed).unwrap();
-    world.place().put(&crate::object::key_name(&ours), &stored).unwrap();
-    match world.restore(None) {
-        Ok(restored) => assert!(restored.found.damages.iter().any(|damage| damage.object == victim)),
-        Err(error) => assert!(matches!(error, BackupError::Damage(_)), "{error}"),
-    }
+    let plain = muster_seal::open(&stored, &bound(&repository.id, &key.id), &world.opener).unwrap();
+    let renamed = muster_seal::seal(&plain, &bound(&repository.id, &ours), &world.recipients, Padding::None);
+    world.place().put(&crate::object::key_name(&ours), &renamed.unwrap()).unwrap();
+    key.id = ours;
+    fs::write(&path, key.seal(Kind::Rows, id, None, &vec![0; bytes - 72 - 16]).unwrap()).unwrap();
+    let refused = world.restore(None).unwrap_err();
+    let BackupError::Damage(damage) = refused else { panic!("{refused}") };
+    assert!(matches!(damage.why, Why::KeyMissing(_)), "{damage}");
 }
 
 #[test]
@@ -144,6 +148,25 @@ fn a_piece_in_the_place_of_another_one_is_refused() {
     let restored = world.restore(None).unwrap();
     assert!(restored.found.damages.iter().all(|damage| damage.object == names[1]));
     assert_eq!(restored.found.damages.len(), 1);
+}
+
+#[test]
+fn two_pieces_of_one_size_and_table_cannot_change_places() {
+    let mut world = World::new();
+    let mut hub = Hub::with_rows(0);
+    for number in [1, 2] {
+        // More than a piece takes, so that each is one of its own.
+        hub.rows.push(("log".to_owned(), vec![number; 24], vec![number; CHUNK_BYTES_MAX]));
+    }
+    world.backup(&hub).unwrap();
+    let sized = |name: &String| fs::metadata(world.path().join(name)).unwrap().len() > CHUNK_BYTES_MAX as u64;
+    let names: Vec<String> = world.names("chunks/").into_iter().filter(sized).collect();
+    let [one, two] = names.as_slice() else { panic!("{names:?}") };
+    let pieces = [one, two].map(|name| fs::read(world.path().join(name)).unwrap());
+    fs::write(world.path().join(two), &pieces[0]).unwrap();
+    fs::write(world.path().join(one), &pieces[1]).unwrap();
+    let found = world.restore(None).unwrap().found;
+    assert_eq!(found.damages.iter().map(|damage| &damage.why).collect::<Vec<_>>(), [&Why::Changed; 2]);
 }
 
 #[test]
