@@ -1,7 +1,7 @@
 //! Messages that are looked at before they are routed.
 
 use bytes::Bytes;
-use muster_mqtt::{ReasonCode, Version};
+use muster_mqtt::{Disconnect, ReasonCode, Version};
 use muster_schemas::{Kind, Message, Principal, Qos};
 
 use super::{site::admitted, *};
@@ -114,5 +114,23 @@ fn an_app_is_not_screened_and_what_access_forbids_is_still_forbidden() {
         assert!(matches!(device.next().await, Packet::PubAck(ack) if ack.code == ReasonCode::NotAuthorized));
         app.hears_nothing().await;
         site.is_quiet().await;
+    });
+}
+
+#[test]
+fn a_session_that_was_away_gets_its_letters_when_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let (clerk, _) = site.app("acme", "clerk").stays(3_600).resumed().await;
+        let mut clerk = clerk.subscribed("$SYS/dead/#").await;
+        clerk.send(&Packet::Disconnect(Disconnect::new(ReasonCode::Success))).await;
+        assert_eq!(clerk.next_or_end().await, None);
+        let mut device = site.device("acme", "pump-1").connected().await;
+        device.send(&publish(1, message(TOPIC, Qos::AtLeastOnce, "unfit!"))).await;
+        assert!(matches!(device.next().await, Packet::PubAck(_)));
+        let (mut clerk, present) = site.app("acme", "clerk").stays(3_600).resumed().await;
+        assert!(present);
+        assert_eq!(clerk.hears(DEAD).await, "a letter");
     });
 }
