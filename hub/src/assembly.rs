@@ -278,7 +278,7 @@ async fn run(
         enrolment
     };
     let publication = Publication::default();
-    let backups = Desk::new(config.clone(), store.clone(), &keyring.storage_key)?;
+    let backups = Desk::new(config.clone(), store.clone())?;
     let mut publisher = Publisher::new(PublisherParts {
         config: config.clone(),
         trust: trust.clone(),

@@ -78,7 +78,7 @@ fn a_dead_letter_says_what_and_why_and_is_bounded() {
     // A device has its share of letters; what is beyond is counted by their number.
     let written = (0..20).filter(|_| unfit(door.screen(&message(TOPIC, "x"))).letter.is_some()).count();
     assert_eq!(written as u32, LETTERS_PER_WINDOW_MAX - 2);
-    let mut other = super::tests::door(&screens, "d2");
+    let mut other = door(&screens, "d2");
     let letter = unfit(other.screen(&message("devices/d2/telemetry/x", "x"))).letter.expect("its own share");
     let read: DeadLetter = serde_json::from_slice(&letter.payload).expect("JSON");
     assert_eq!(read.sequence, 23);
