@@ -16,7 +16,10 @@ use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
 use muster_schemas::{Kind, Principal, TenantId, TopicFilter};
 use rustls::ServerConfig;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tracing::debug;
 
 use crate::{
@@ -28,12 +31,14 @@ use crate::{
     inspection::{Insight, Inspector, NotInspected},
     limits::{
         HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, HOME_CONNECTIONS_MAX, SHUTDOWN_POLL_TIME, SHUTDOWN_TIME_MAX,
-        TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX,
+        TENANT_BATCHES_MAX, TENANT_BYTES_MAX, TENANT_RESTARTS, TENANTS_MAX, WITHDRAWAL_TIME,
     },
     listener::{Bound, Entrance, Listener, ListenerOptions},
+    questions::{Answers, Desk},
     quota::TenantQuotas,
     ration::Ration,
     router::LogWatch,
+    screening::Screening,
     session::CloseSession,
     sieve::Sieves,
     store::{Store, TenantStore},
@@ -62,6 +67,8 @@ pub struct BusOptions {
     pub packet_bytes_max: usize,
     /// How often each tenant is told its numbers on `$SYS/...`, while somebody there subscribes to them; none is never.
     pub sys_interval: Option<Duration>,
+    /// What is asked about the content of messages before they are routed, if anything is.
+    pub screening: Option<Arc<dyn Screening>>,
     /// The clock of everything below.
     pub clock: SharedClock,
 }
@@ -80,6 +87,8 @@ struct Served {
     counters: Arc<TenantCounters>,
     log_needed_from: Arc<AtomicU64>,
     settled: watch::Receiver<bool>,
+    /// Ends its supervisor.
+    stop: Arc<Notify>,
 }
 
 /// A running bus. Its arbiters end with the process.
@@ -99,7 +108,9 @@ pub struct Bus {
     listener_counters: Arc<ListenerCounters>,
     ration: Arc<Ration>,
     sys_interval: Option<Duration>,
+    screening: Option<Arc<dyn Screening>>,
     started: Instant,
+    desk: Desk,
 }
 
 impl Bus {
@@ -109,6 +120,7 @@ impl Bus {
         Self {
             sys_interval,
             started,
+            desk: Desk::default(),
             store: options.store,
             durable: options.durable,
             log_grew: options.log_grew,
@@ -116,6 +128,7 @@ impl Bus {
             quotas: options.quotas,
             connections_max: options.connections_max,
             packets: PacketLimits { packet_bytes_max: options.packet_bytes_max, ..PacketLimits::default() },
+            screening: options.screening,
             clock: options.clock,
             arbiters: (0..options.arbiters.max(1)).map(|_| Arbiter::new()).collect(),
             directory: Arc::default(),
@@ -135,6 +148,13 @@ impl Bus {
         let counters = Arc::<TenantCounters>::default();
         let log_needed_from = Arc::<AtomicU64>::default();
         let settled = Arc::<watch::Sender<bool>>::default();
+        let stop = Arc::<Notify>::default();
+        if tenant.is_withdrawn() {
+            // A router could not begin. It does when the tenant is added after it gave its key back.
+            self.withdraw_tenant(tenant.tenant());
+            return Ok(());
+        }
+        self.directory.restore(tenant.tenant());
         {
             let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
             if tenants.len() >= TENANTS_MAX {
@@ -149,6 +169,7 @@ impl Bus {
                 counters: counters.clone(),
                 log_needed_from: log_needed_from.clone(),
                 settled: settled.subscribe(),
+                stop: Arc::clone(&stop),
             });
         }
         let place = self.placed.fetch_add(1, Ordering::Relaxed);
@@ -168,12 +189,36 @@ impl Bus {
             counters,
             insight: Insight::new(self.started, self.sys_interval),
             trail: Trail::new(self.clock.clone()),
+            desk: self.desk.clone(),
+            screening: self.screening.clone(),
             clock: self.clock.clone(),
         };
         let directory = self.directory.clone();
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
-        arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory));
+        arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory, stop));
         Ok(())
+    }
+
+    /// Has questions answered that clients ask on topics of their own sessions; until then, and without it, they are refused
+    /// as any other `$` topic. To be called once.
+    pub fn answer_questions(&self, answers: Arc<dyn Answers>) {
+        self.desk.open(answers);
+    }
+
+    /// Serves a tenant no more, because it has withdrawn its key: its sessions are closed, its actors end, and what they
+    /// knew goes with them. [`Bus::add_tenant`] serves it again.
+    pub fn withdraw_tenant(&self, tenant: &TenantId) {
+        let reason = "your tenant has withdrawn its key: nothing is read or stored until it gives the key back; keep what \
+                      you have and try again later"
+            .to_owned();
+        self.directory.withdraw(tenant, CloseSession { code: ReasonCode::ServerUnavailable, reason });
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.retain(|served| {
+            if served.tenant == *tenant {
+                served.stop.notify_one();
+            }
+            served.tenant != *tenant
+        });
     }
 
     /// Waits until the router of every tenant has recovered or failed to, but no longer than this. Returns the tenants
@@ -327,8 +372,13 @@ impl Bus {
     }
 }
 
-/// Keeps one tenant's supervisor running on the current arbiter.
-pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Arc<Directory>) {
+/// Keeps one tenant's supervisor running on the current arbiter until it is to stop.
+pub(crate) fn supervise_tenant(
+    parts: TenantParts,
+    credit: Credit,
+    directory: Arc<Directory>,
+    stop: Arc<Notify>,
+) {
     let tenant = parts.tenant.tenant().clone();
     let traces = parts.insight.traces.clone();
     let places = Credit::new("connections at home", HOME_CONNECTIONS_MAX, usize::MAX);
@@ -346,9 +396,10 @@ pub(crate) fn supervise_tenant(parts: TenantParts, credit: Credit, directory: Ar
         })
         .on_exit(|report| tracing::error!(exit = %report.exit, "a tenant supervisor ended"));
     let supervised = supervisor.start();
-    // It lives as long as its arbiter.
     actix_rt::spawn(async move {
         let _supervised = supervised;
-        std::future::pending::<()>().await;
+        stop.notified().await;
+        // Its sessions tell their peers why.
+        tokio::time::sleep(WITHDRAWAL_TIME).await;
     });
 }

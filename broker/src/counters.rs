@@ -94,6 +94,8 @@ counters! {
         messages_expired: "muster_messages_expired_total", "counter";
         /// Publishes and subscriptions that were refused.
         refused: "muster_requests_refused_total", "counter";
+        /// Messages that were refused, or of which a part was, for what is in them.
+        unfit: "muster_messages_unfit_total", "counter";
         /// Sessions that are in quarantine now: let in, and yet to attest.
         quarantined: "muster_sessions_quarantined", "gauge";
         /// Times that a session attested.

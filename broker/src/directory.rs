@@ -61,6 +61,8 @@ struct Tenants {
     entries: BTreeMap<TenantId, Option<Arc<Entry>>>,
     /// Those that are suspended.
     barred: BTreeSet<TenantId>,
+    /// Those that have withdrawn their key: they are not served at all.
+    withdrawn: BTreeSet<TenantId>,
     /// The hub shuts down: nobody is let in any more.
     closed: bool,
 }
@@ -99,6 +101,13 @@ impl Directory {
                 ReasonCode::ServerUnavailable,
                 "the hub is shutting down; connect again in a moment".to_owned(),
             ),
+            _ if tenants.withdrawn.contains(tenant) => (
+                ReasonCode::ServerUnavailable,
+                format!(
+                    "tenant {tenant} has withdrawn its key: nothing of it is read or stored until it gives the key back; \
+                     keep what you have and try again later"
+                ),
+            ),
             Some(_) if tenants.barred.contains(tenant) => {
                 (ReasonCode::Banned, format!("tenant {tenant} is suspended; ask the operator of the hub"))
             }
@@ -133,6 +142,19 @@ impl Directory {
         } else {
             barred.remove(tenant);
         }
+    }
+
+    /// Forgets a tenant that has withdrawn its key, and tells its sessions to close.
+    pub(crate) fn withdraw(&self, tenant: &TenantId, closing: CloseSession) {
+        self.close(tenant, CloseMatching { kind: None, principal: None, closing });
+        let mut tenants = self.write();
+        tenants.withdrawn.insert(tenant.clone());
+        tenants.entries.remove(tenant);
+    }
+
+    /// A tenant that gave its key back is served again as soon as it is added.
+    pub(crate) fn restore(&self, tenant: &TenantId) {
+        self.write().withdrawn.remove(tenant);
     }
 
     /// Tells a tenant to close sessions, if it is served.

@@ -37,6 +37,11 @@ pub const HUB_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Longest answer of a peer that has to show something before it has its rights, in bytes: what an enrolment may say.
 pub const ATTEST_ANSWER_BYTES_MAX: usize = muster_schemas::limits::ENROLMENT_FRAME_BYTES_MAX;
 
+/// Questions of one session that are answered at once. One more is refused, 0x97.
+pub const QUESTIONS_MAX: u8 = 4;
+/// Longest question, in bytes.
+pub const QUESTION_BYTES_MAX: usize = 16 * 1_024;
+
 /// Bytes waiting for a peer's socket above which its session adds no deliveries: QoS 0 is dropped and counted, QoS 1 and
 /// 2 wait in the session's queue.
 pub const OUTBOX_DELIVERIES_BYTES_MAX: usize = 1_024 * 1_024;
@@ -121,6 +126,8 @@ pub const LOG_READ_RECORDS_MAX: usize = 256;
 /// Bytes after which it stops.
 pub const LOG_READ_BYTES_MAX: usize = 1024 * 1024;
 
+/// How long the sessions of a tenant that has withdrawn its key have to tell their peers, before its actors end.
+pub const WITHDRAWAL_TIME: Duration = Duration::from_secs(1);
 /// How long sessions have to end when the hub shuts down.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether they have.

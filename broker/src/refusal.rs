@@ -10,7 +10,7 @@ use muster_routing::{self as routing, Attached, Effect, Outcome, Refusal, Subscr
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{info, warn};
 
-use crate::{address::Caller, audit::Who, counters::TenantCounters, session::SessionParts};
+use crate::{address::Caller, audit::Who, counters::TenantCounters, screening::Unfit, session::SessionParts};
 
 /// The user property of a CONNACK that tells a client how many messages its session missed, at most.
 const MISSED: &str = "muster-missed";
@@ -76,7 +76,7 @@ pub(crate) fn code(refusal: &Refusal) -> ReasonCode {
         | Refusal::RouterBehind { .. }
         | Refusal::LogBehind { .. }
         | Refusal::DiskFull => ReasonCode::QuotaExceeded,
-        Refusal::StorageFailed => ReasonCode::ImplementationSpecificError,
+        Refusal::KeyWithdrawn | Refusal::StorageFailed => ReasonCode::ImplementationSpecificError,
         Refusal::ShareInvalid(_) => ReasonCode::TopicFilterInvalid,
         Refusal::TopicReserved => ReasonCode::TopicNameInvalid,
     }
@@ -119,10 +119,24 @@ fn deny(parts: &SessionParts, client: Option<&ClientId>, wished: (Act, Option<&s
         return;
     }
     match refusal {
-        Refusal::DiskFull | Refusal::StorageFailed => {
+        Refusal::DiskFull | Refusal::KeyWithdrawn | Refusal::StorageFailed => {
             warn!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused")
         }
         _ => info!(%tenant, %kind, %id, client = client_id, why = %refusal, "{what} refused"),
+    }
+}
+
+/// Counts and notes what was refused of a message for what is in it, and logs it as far as there are lines for it.
+pub(crate) fn unfit(parts: &SessionParts, client: Option<&ClientId>, topic: &str, refused: &Unfit) {
+    let SessionParts { caller, home, .. } = parts;
+    let Caller { principal, peer } = &**caller;
+    let Principal { tenant, kind, id, .. } = principal;
+    home.counters.unfit.add(1);
+    let who = Who { kind: *kind, id, client, peer: Some(*peer) };
+    home.trail.note(who, (Act::Publish, Some(topic)), refused.code, &refused.reason);
+    if home.ration.allows(principal, "unfit", refused.code) {
+        let client_id = client.map(ClientId::as_str);
+        info!(%tenant, %kind, %id, client = client_id, topic, why = refused.reason, "not fit to be taken");
     }
 }
 

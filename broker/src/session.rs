@@ -3,7 +3,9 @@
 //! It owns the session core, the outbox and one timer, and decides nothing about packets. A session is not restarted:
 //! if it fails, its socket closes and the peer comes back.
 
+mod asking;
 mod attesting;
+mod screened;
 
 use std::{io, mem, sync::Arc, time::Instant};
 
@@ -17,7 +19,10 @@ use muster_routing::{self as routing, Attached, Effect, Refusal, SubscriberId};
 use muster_schemas::{ClientId, Principal, audit::Act};
 use tracing::{debug, info, warn};
 
-use self::attesting::{Own, is_own, is_own_filter};
+use self::{
+    attesting::{Own, is_own, is_own_filter},
+    screened::screened,
+};
 use crate::{
     address::Caller,
     admission::NotAdmitted,
@@ -28,9 +33,11 @@ use crate::{
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, OUTBOX_RESUME_BYTES},
     outbox::Outbox,
     quarantine::{Attesting, Quarantine},
+    questions::Desk,
     ration::Ration,
     refusal,
     router::{FromSession, ToSession},
+    screening::{Screen, Screening},
     tenant::ClaimClientId,
 };
 
@@ -82,6 +89,8 @@ pub(crate) struct Home {
     pub(crate) ration: Arc<Ration>,
     pub(crate) trail: Trail,
     pub(crate) traces: Traces,
+    pub(crate) desk: Desk,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -108,12 +117,16 @@ pub(crate) struct Session {
     dropped: (u64, u64),
     /// What it has to show, in a tenant that demands it.
     attesting: Option<Box<Attesting>>,
+    /// What looks at what it publishes.
+    screen: Option<Box<dyn Screen>>,
     /// The router waits to hear that what it gave is put out.
     is_ahead: bool,
+    /// Questions of its client that are being answered.
+    asking: u8,
     opened: Instant,
 }
 
-const _: () = assert!(size_of::<Session>() <= 560, "thousands of sessions are idle at one time");
+const _: () = assert!(size_of::<Session>() <= 576, "thousands of sessions are idle at one time");
 
 impl Session {
     pub(crate) fn new(
@@ -127,6 +140,8 @@ impl Session {
             parts.home.counters.quarantined.add(1);
         }
         let core = Core::new(options, opened);
+        let screening = parts.home.screening.as_ref();
+        let screen = screening.and_then(|screening| screening.screen_of(&parts.caller.principal));
         parts.home.counters.sessions.add(1);
         let (lent, timer) = (Lent::default(), WakeUp::new());
         Self {
@@ -139,7 +154,9 @@ impl Session {
             admit: None,
             dropped: (0, 0),
             attesting,
+            screen,
             is_ahead: false,
+            asking: 0,
             opened,
         }
     }
@@ -166,6 +183,8 @@ impl Session {
         let subscriber = self.parts.subscriber;
         let mut payload_bytes = 0;
         let mut own = Vec::new();
+        let mut answers = Vec::new();
+        let quarantined = self.is_quarantined();
         for request in self.lent.effects().requests.drain(..) {
             match request {
                 Request::Publish { packet_id, message }
@@ -173,10 +192,26 @@ impl Session {
                 {
                     own.push(Own::Publish { packet_id, message });
                 }
+                Request::Publish { packet_id, message }
+                    if self.parts.home.desk.is_question(&message.topic) =>
+                {
+                    own.push(Own::Question { packet_id, message });
+                }
                 Request::Publish { packet_id, message } => {
                     self.parts.home.counters.messages_received.add(1);
                     payload_bytes += message.payload.len() as u64;
                     let ticket = packet_id.map(|id| id.get());
+                    let screen = self.screen.as_deref_mut().filter(|_| !quarantined);
+                    let client = self.client.as_ref();
+                    let Some(message) = screened(
+                        screen,
+                        (&self.parts, client),
+                        (packet_id, message),
+                        &mut inputs,
+                        &mut answers,
+                    ) else {
+                        continue;
+                    };
                     inputs.push(routing::Input::Publish { subscriber, ticket, message });
                 }
                 Request::Subscribe { packet_id, filters }
@@ -224,6 +259,9 @@ impl Session {
             self.parts.home.router.do_send(FromSession { inputs, permit });
         }
         *self.lent.permits() = None;
+        for answer in answers {
+            self.input(answer);
+        }
         self.put_out();
         self.resume_deliveries();
         self.tell_when_caught_up();

@@ -23,9 +23,11 @@ use crate::{
     limits::{OUTBOX_DELIVERIES_BYTES_MAX, PACES_KEPT_MAX, TENANT_RESTARTS},
     outbox::Outbox,
     pace::{Pace, Throttle},
+    questions::Desk,
     quota::Quotas,
     ration::Ration,
     router::{LogWatch, Membership, Router, RouterParts},
+    screening::Screening,
     session::{Arrived, ClientIdClaimed, CloseSession, Home, Inbound, Session, SessionParts},
     sieve::Sieves,
     store::{Store, TenantStore},
@@ -104,6 +106,8 @@ pub(crate) struct TenantParts {
     pub(crate) counters: Arc<TenantCounters>,
     pub(crate) insight: Insight,
     pub(crate) trail: Trail,
+    pub(crate) desk: Desk,
+    pub(crate) screening: Option<Arc<dyn Screening>>,
     pub(crate) clock: SharedClock,
 }
 
@@ -240,6 +244,8 @@ impl TenantSupervisor {
             ration: self.ration.clone(),
             trail: self.parts.trail.clone(),
             traces: self.parts.insight.traces.clone(),
+            desk: self.parts.desk.clone(),
+            screening: self.parts.screening.clone(),
             clock: self.parts.clock.clone(),
         };
         let (members, asks) = (router.clone().into(), router.into());

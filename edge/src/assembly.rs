@@ -37,7 +37,7 @@ use crate::{
     state::{StateDir, StateError},
     tls::{Credentials, Dialects, TlsError, read_roots},
     trust::TrustKeeper,
-    uplink::{Core, Finish, Settings, Uplink, UplinkParts},
+    uplink::{Core, Finish, SealKeyError, Sealing, Settings, Uplink, UplinkParts},
 };
 
 /// Why the agent does not run.
@@ -58,6 +58,9 @@ pub enum RunError {
     /// The hub's root, or TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Whom readings are sealed to.
+    #[error(transparent)]
+    SealKey(#[from] SealKeyError),
     /// The system gives no thread, signal or random number.
     #[error("get {what} from the system: {source}")]
     System {
@@ -82,6 +85,8 @@ pub struct Checked {
     pub keys: &'static str,
     /// How many root certificates it trusts.
     pub roots: usize,
+    /// The keys that readings are sealed to, by stream.
+    pub sealed_to: Vec<String>,
 }
 
 /// Looks whether the agent could run: the root, the state folder, the TPM.
@@ -92,9 +97,10 @@ pub fn check(config: &Config) -> Result<Checked, RunError> {
     let roots = read_roots(&config.root)?.len();
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     Introduction::read(&config.introduction)?;
+    let sealed_to = Sealing::read(&config.seal_to)?.keys();
     let tpm = chip::open(&config.tpm, None, config.firmware_bound.clone(), &state)?;
     let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
-    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots })
+    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots, sealed_to })
 }
 
 /// Runs the agent until it is told to end (SIGTERM, SIGINT).
@@ -138,6 +144,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     let roots = read_roots(&config.root)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     let introduction = Introduction::read(&config.introduction)?;
+    let sealing = Sealing::read(&config.seal_to)?;
     let tpm = chip::open(&config.tpm, Some(&config.measure), config.firmware_bound.clone(), &state)?;
     let (device, keys) = tpm.call(|keys| Ok((own_id(keys), keys.class_hint())))?;
     let device = device?;
@@ -172,6 +179,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         config: Arc::clone(&dialects.session),
         tpm: tpm.clone(),
         recovery: recovery.clone(),
+        sealing,
         runtime: runtime_folder(|name| std::env::var(name).ok()),
         clock: Arc::clone(&clock),
         enrolment: Line::clone(&reports),

@@ -19,6 +19,10 @@ use crate::limits::{
 };
 use crate::{introduction::IntroductionSources, measure::Measure};
 
+mod uplink;
+
+pub use uplink::{SealKey, SealTo};
+
 /// How alike a known key must be to be offered in place of an unknown one (0 to 1).
 const LIKENESS_MIN: f64 = 0.7;
 /// The name of the keys that are no TPM, in `tpm`.
@@ -53,6 +57,8 @@ pub struct Config {
     pub measure: Measure,
     /// `[firmware_bound]`: what identity keys are bound to, if they are.
     pub firmware_bound: Option<FirmwareBound>,
+    /// `[uplink]`: whom readings are sealed to before they leave.
+    pub seal_to: SealTo,
     /// `[labels]`: fixed texts that are published in the stream `labels`.
     pub labels: BTreeMap<String, String>,
 }
@@ -191,6 +197,7 @@ impl Config {
             introduction: keys.introduction()?,
             measure: keys.measure()?,
             firmware_bound: None,
+            seal_to: keys.uplink()?,
             labels: keys.labels()?,
         };
         if config.retry_first > config.retry_max {

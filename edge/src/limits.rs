@@ -32,6 +32,8 @@ pub const LABEL_TEXT_BYTES_MAX: usize = 256;
 pub const LABEL_NAME_BYTES_MAX: usize = 64;
 /// Pause between two publications of the fixed texts.
 pub const LABELS_INTERVAL: Duration = Duration::from_secs(60);
+/// Most streams whose keys to seal to are named one by one.
+pub const SEALED_STREAMS_MAX: usize = 64;
 /// Most thermal zones that are looked at.
 pub const THERMAL_ZONES_COUNT_MAX: usize = 32;
 

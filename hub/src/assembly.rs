@@ -14,7 +14,7 @@ use muster_actors::{Child, ExitSlot, Plan, SharedClock, SystemClock};
 use muster_broker::{
     Bus, BusOptions, ReasonCode,
     limits::RECOVERY_TIME_MAX,
-    store::{RootKey, Store, StoreError, StoreOptions},
+    store::{RootKey, Store, StoreError},
 };
 use muster_schemas::{Principal, TenantId, TrustDomain};
 use muster_tpm::endorsement::{EndorsementRoots, InvalidRoots};
@@ -25,24 +25,34 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    api::{Api, Https},
+    api::{Api, Https, Questions},
     attest::AttestingGate,
     authority::{PemFileError, Role, Signers, pem_certificates, revocation_lists},
+    backup::{BackupFailure, Desk},
+    causes::causes,
     config::Config,
     doors::{self, Behind, Doors},
     enroller::Enroller,
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
+    history::Readers,
+    influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
+    memory,
     people::{ClientCertificate, Oidc, OidcError, Passwords, Providers, Sessions},
     pinned::{Peers, Pins},
     place::Place,
     publication::{Publication, Publisher, PublisherError, PublisherParts, TrustDesk},
     random,
-    registry::{AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants},
+    registry::{
+        AttestSessions, Ended, RegistryActor, State, actor::RegistryOptions, message::ListTenants,
+        odd::TellOdd, sensitive::SensitiveBoard,
+    },
+    root_key::{Opened, RootKeyError, RootSource},
     rules::{self, Known},
-    telemetry::{self, Announcements, Archive, TelemetryActor, TelemetryOptions},
+    screening::{Screens, watch},
+    telemetry::{self, Announcements, Archive, Settle, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
 };
@@ -53,6 +63,9 @@ pub enum ServeError {
     /// The keys could not be opened.
     #[error("open the hub's keys: {0}")]
     Keyring(#[from] KeyringError),
+    /// There is no root key, or no other one.
+    #[error("open the store with its root key: {0}")]
+    RootKey(#[from] RootKeyError),
     /// The store could not be opened.
     #[error("open the store: {0}")]
     Store(#[from] StoreError),
@@ -116,6 +129,9 @@ pub enum ServeError {
     /// The operating system refused something else.
     #[error("set up the process: {0}")]
     System(#[from] std::io::Error),
+    /// The key that backups are signed with could not be derived.
+    #[error("derive the key that signs backups: {0}")]
+    Backup(#[from] BackupFailure),
     /// The issuers of bearer tokens are not usable.
     #[error("trust the issuers of bearer tokens: {0}")]
     Oidc(#[from] OidcError),
@@ -132,9 +148,10 @@ pub enum ServeError {
 pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
     let clock: SharedClock = SystemClock::shared();
     let keyring = Keyring::open(&config, clock.unix_ms() / 1_000)?;
-    let root = RootKey::from_bytes(*keyring.storage_key);
-    let store = Store::open(&config.layout().store(), root, StoreOptions::default())?;
-    let outcome = actix_rt::System::new().block_on(run(&config, keyring, &store, (clock, trust_clock)));
+    memory::keep();
+    let opened = RootSource::new(&config).open()?;
+    let store = opened.store.clone();
+    let outcome = actix_rt::System::new().block_on(run(&config, keyring, opened, (clock, trust_clock)));
     // Last: what was acknowledged is on disk already, what was not is answered as closed.
     store.close();
     outcome
@@ -143,9 +160,11 @@ pub fn serve(config: Config, trust_clock: bool) -> Result<(), ServeError> {
 async fn run(
     config: &Config,
     keyring: Keyring,
-    store: &Store,
+    opened: Opened,
     (clock, trust_clock): (SharedClock, bool),
 ) -> Result<(), ServeError> {
+    let Opened { store, next: next_root } = opened;
+    let store = &store;
     let signers = Signers::new(&keyring.authorities);
     let signer = |role| signers.of(role).cloned().ok_or(ServeError::Authority(role));
     let (device, client) = (signer(Role::Device)?, signer(Role::Client)?);
@@ -155,6 +174,7 @@ async fn run(
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
+    let screens = Screens::new(clock.clone());
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -166,6 +186,7 @@ async fn run(
         quotas: config.quotas.clone(),
         connections_max: config.limits.connections_max,
         packet_bytes_max: config.limits.packet_bytes_max,
+        screening: Some(Arc::new(screens.clone())),
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
@@ -179,6 +200,7 @@ async fn run(
             random: Arc::new(random::system),
             pins,
             known: known.clone(),
+            sensitive: SensitiveBoard::default(),
         };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
@@ -186,7 +208,9 @@ async fn run(
         });
         registry
     };
-    let tenants = serve_tenants(&registry, store, &bus).await?;
+    put_keys_in_place(config, &registry, store, next_root, clock.unix_ms() / 1_000).await?;
+    let tenants = serve_tenants(&registry, store, (&bus, &screens)).await?;
+    watch_rates(&screens, &registry, &clock);
     for (key, tenant) in config.listeners.tenants() {
         match tenants.get(tenant) {
             None => return Err(ServeError::NoTenant { key, tenant: tenant.clone() }),
@@ -197,6 +221,13 @@ async fn run(
         }
     }
     let archive = Archive::new(store.clone());
+    let influx = Progress::default();
+    if let Some(options) = InfluxOptions::of(config, store, &bus, &influx, &clock) {
+        // Before anybody trims a log.
+        options.keep_logs();
+        let factory = move |_| InfluxActor::new(options.clone());
+        start(&Arbiter::new(), &Place::new(), "influx", Plan::PARK, factory);
+    }
     let harvested = telemetry::Counters::default();
     {
         let served = bus.clone();
@@ -206,9 +237,10 @@ async fn run(
                 served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
             }),
             needed_from: {
-                let bus = bus.clone();
-                Arc::new(move |tenant| bus.log_needed_from(tenant))
+                let (bus, influx) = (bus.clone(), influx.clone());
+                Arc::new(move |tenant| bus.log_needed_from(tenant).min(influx.needed_from(tenant)))
             },
+            archive: archive.clone(),
             attributes: rules::attributes(known.clone()),
             announcements,
             counters: harvested.clone(),
@@ -246,6 +278,7 @@ async fn run(
         enrolment
     };
     let publication = Publication::default();
+    let backups = Desk::new(config.clone(), store.clone(), &keyring.storage_key)?;
     let mut publisher = Publisher::new(PublisherParts {
         config: config.clone(),
         trust: trust.clone(),
@@ -274,12 +307,15 @@ async fn run(
     let passwords = Passwords::new(registry.clone(), trust.trust_domain().clone(), clock.clone());
     let passwords = Arc::new(passwords);
     let desk = TrustDesk::new(publication.clone(), tls.enrolment.clone());
-    let api = Api {
+    let storing = telemetry.clone();
+    let api = Arc::new(Api {
         registry,
         telemetry,
         archive,
+        readers: Readers::default(),
         bus: bus.clone(),
         store: store.clone(),
+        root_source: RootSource::new(config),
         client_authority: Arc::new(client),
         device_authority: device,
         device_life_s: config.certificates.device_validity_s,
@@ -291,11 +327,16 @@ async fn run(
         signers,
         enrolment: enrolments,
         harvested,
+        influx_server: config.influx.as_ref().map(|influx| influx.server.clone()),
+        influx,
+        screens,
         witness,
         known,
         plain_tenants: config.listeners.tenants().map(|(_, tenant)| tenant.clone()).collect(),
+        backups,
         clock,
-    };
+    });
+    bus.answer_questions(Arc::new(Questions::new(api.clone())));
     let (gate, wss) = (Arc::new(gate), config.listeners.mqtt_wss.as_ref());
     let origins = wss.map(|wss| wss.origins.clone()).unwrap_or_default();
     let behind = Behind {
@@ -312,13 +353,18 @@ async fn run(
     }
     let listening = doors.open(config, &bus, behind);
 
-    until_told_to_stop(&reread, &oidc).await?;
+    until_told_to_stop(&reread, &oidc, store).await?;
     info!("shutting down");
     for listener in listening {
         listener.stop().await;
     }
     doors::close(config);
     bus.close_all().await;
+    if let Some(storing) = storing.address() {
+        // Only so that the next start has less of the logs to read again.
+        let settle = Settle { tenant: None };
+        let _ = actix_rt::time::timeout(telemetry::limits::SETTLE_TIME_MAX, storing.send(settle)).await;
+    }
     Ok(())
 }
 
@@ -362,15 +408,56 @@ fn start<A>(
     });
 }
 
+/// Puts the root key in place that is to follow the one that opened the store, and asks for the own keys of those tenants
+/// that let the hub ask.
+async fn put_keys_in_place(
+    config: &Config,
+    registry: &Place<RegistryActor>,
+    store: &Store,
+    next_root: Option<RootKey>,
+    now_s: u64,
+) -> Result<(), ServeError> {
+    let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
+    let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
+    if let Some(next) = next_root {
+        let names: Vec<_> = tenants.iter().map(|tenant| tenant.id.clone()).collect();
+        let status = RootSource::new(config).settle(store, &next, &names, now_s)?;
+        tracing::warn!(
+            generation = status.generation,
+            "the storage root key was replaced by what a program gives"
+        );
+    }
+    for (tenant, command) in &config.key_commands.own_keys {
+        let is_missing = store.tenant(tenant)?.is_some_and(|keys| keys.is_withdrawn());
+        if !is_missing {
+            continue;
+        }
+        let brought = match command.run() {
+            Ok(key) => store.bring_key(tenant, key, false, now_s).map_err(|error| causes(&error)),
+            Err(error) => Err(causes(&error)),
+        };
+        if let Err(why) = brought {
+            tracing::error!(%tenant, why, "the tenant is not served: its own key was not to be had; `muster key bring` gives it");
+        }
+    }
+    Ok(())
+}
+
 /// Lets the bus serve every tenant that the registry has, and says which, and what each demands of its sessions.
 async fn serve_tenants(
     registry: &Place<RegistryActor>,
     store: &Store,
-    bus: &Bus,
+    (bus, screens): (&Bus, &Screens),
 ) -> Result<BTreeMap<TenantId, AttestSessions>, ServeError> {
     let registry = registry.started().await.ok_or(ServeError::Actor("registry"))?;
     let tenants = registry.send(ListTenants).await.map_err(|_| ServeError::Actor("registry"))?;
     for tenant in &tenants {
+        if tenant.state == State::Retired {
+            continue;
+        }
+        if let Err(error) = screens.set(&tenant.id, tenant.schema()) {
+            tracing::error!(tenant = %tenant.id, %error, "the telemetry schema is not one of this version; none holds");
+        }
         let keys = store.tenant(&tenant.id)?;
         let served = keys.map(|keys| bus.add_tenant(keys));
         if !matches!(served, Some(Ok(()))) {
@@ -381,10 +468,23 @@ async fn serve_tenants(
     Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.attest_sessions)).collect())
 }
 
+/// Watches how much devices say, beside everything else, and lets the registry make alarms of what is odd.
+fn watch_rates(screens: &Screens, registry: &Place<RegistryActor>, clock: &SharedClock) {
+    let registry = registry.clone();
+    actix_rt::spawn(watch(screens.clone(), clock.clone(), move |odd| {
+        // One message in ten seconds; a registry that is full or away misses it, and the next silence is told again.
+        if let Some(registry) = registry.address()
+            && registry.try_send(TellOdd(odd)).is_err()
+        {
+            tracing::warn!("the registry was not told of odd devices");
+        }
+    }));
+}
+
 /// Waits for SIGTERM or SIGINT. On SIGHUP, and once a day by itself, keys and certificates are read anew: another
 /// generation of an authority is taken into use, and the hub's own certificate is issued anew when it is in the last third
 /// of its life; and the keys of issuers are read anew.
-async fn until_told_to_stop(reread: &Notify, oidc: &Oidc) -> Result<(), ServeError> {
+async fn until_told_to_stop(reread: &Notify, oidc: &Oidc, store: &Store) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -395,7 +495,7 @@ async fn until_told_to_stop(reread: &Notify, oidc: &Oidc) -> Result<(), ServeErr
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {}
-            _ = daily.tick() => {}
+            _ = daily.tick() => store.rotate_all_data_keys(),
         }
         if let Err(error) = oidc.reload() {
             tracing::error!(%error, "failed to read the keys of issuers anew; the old ones stay");

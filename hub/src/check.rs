@@ -189,6 +189,10 @@ impl Report {
             }
         }
         match keyring::open_storage_key(layout, &vault) {
+            Err(_) if config.key_commands.storage_key.is_some() => {
+                let why = "a program gives it; it is asked when the hub starts";
+                self.add(Severity::Ok, "storage key", why, "");
+            }
             Ok(_) => self.add(Severity::Ok, &shown(&layout.storage_key()), "the vault opens it", ""),
             Err(error) => {
                 let next = "restore it from a backup: without it no stored data can be read";

@@ -11,7 +11,6 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
-use muster_broker::store::{RootKey, Store, StoreError, StoreOptions};
 use muster_schemas::{Kind, Principal, TrustDomain};
 use muster_tpm::endorsement::TpmClass;
 
@@ -23,6 +22,7 @@ use crate::{
     limits::CLIENT_VALIDITY_S,
     private_file,
     registry::{Certificate, Client, ClientKind, RegistryError, State, register_first},
+    root_key::{RootKeyError, RootSource},
     vault::{Passphrase, Vault, VaultError},
 };
 
@@ -64,7 +64,7 @@ pub struct Made {
 pub enum InitError {
     /// The store could not be opened: most often because the hub is running.
     #[error("open the store; stop the hub first")]
-    Store(#[from] StoreError),
+    Store(#[from] RootKeyError),
     /// The registry did not take the operator.
     #[error("register the operator")]
     Registry(#[from] RegistryError),
@@ -149,7 +149,7 @@ pub fn init(options: &Options, now_s: u64) -> Result<Made, InitError> {
             }
             Role::Client => {
                 let leaf = create_operator(&layout, options, &root, &authority, now_s)?;
-                register_operator(&layout, &vault, &leaf)?;
+                register_operator(&config, &leaf)?;
             }
             Role::Root | Role::Device | Role::Relay | Role::Software => {}
         }
@@ -182,7 +182,7 @@ pub fn renew_operator(config: &Config, now_s: u64) -> Result<Leaf, InitError> {
     let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
     let client = keyring::open_authority(&layout, &vault, Role::Client)?;
     let (key, chain, leaf) = issue_operator(&client, now_s)?;
-    register_operator(&layout, &vault, &leaf)?;
+    register_operator(config, &leaf)?;
     let (key_file, chain_file) = (layout.operator().join("key.pem"), layout.operator().join("cert.pem"));
     private_file::replace(&key_file, key.as_bytes(), true).map_err(failed(&key_file))?;
     private_file::replace(&chain_file, chain.as_bytes(), false).map_err(failed(&chain_file))?;
@@ -216,9 +216,9 @@ fn create_operator(
 }
 
 /// Tells the registry of the operator's certificate, in place of an earlier one. The hub must not be running.
-fn register_operator(layout: &Layout, vault: &Vault, leaf: &Leaf) -> Result<(), InitError> {
-    let root = RootKey::from_bytes(*keyring::open_storage_key(layout, vault)?);
-    let store = Store::open(&layout.store(), root, StoreOptions::default())?;
+fn register_operator(config: &Config, leaf: &Leaf) -> Result<(), InitError> {
+    // A root key that is about to take another's place waits for the hub.
+    let store = RootSource::new(config).open()?.store;
     let operator = Client {
         tenant: leaf.principal.tenant.clone(),
         kind: ClientKind::User,

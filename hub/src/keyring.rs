@@ -89,8 +89,6 @@ pub struct Keyring {
     pub server: ServerIdentity,
     /// What the hub's own certificate says.
     pub server_leaf: Leaf,
-    /// The key above every tenant's key.
-    pub storage_key: Zeroizing<[u8; STORAGE_KEY_BYTES]>,
 }
 
 impl Keyring {
@@ -129,7 +127,6 @@ impl Keyring {
             authorities: open_authorities(&layout, &vault)?,
             device: open_authority(&layout, &vault, Role::Device)?,
             client: open_authority(&layout, &vault, Role::Client)?,
-            storage_key: open_storage_key(&layout, &vault)?,
             trust,
             server,
             server_leaf,
@@ -183,12 +180,40 @@ pub(crate) fn create_storage_key(layout: &Layout, vault: &Vault) -> Result<(), K
     Ok(vault.create_secret(&layout.storage_key(), STORAGE_KEY_NAME, key.as_slice())?)
 }
 
+/// Writes a storage root key that there was before to its new file.
+pub(crate) fn put_storage_key(
+    layout: &Layout,
+    vault: &Vault,
+    key: &[u8; STORAGE_KEY_BYTES],
+) -> Result<(), KeyringError> {
+    Ok(vault.create_secret(&layout.storage_key(), STORAGE_KEY_NAME, key)?)
+}
+
 /// The storage root key.
 pub(crate) fn open_storage_key(
     layout: &Layout,
     vault: &Vault,
 ) -> Result<Zeroizing<[u8; STORAGE_KEY_BYTES]>, KeyringError> {
     let stored = vault.read_secret(&layout.storage_key(), STORAGE_KEY_NAME)?;
+    let key = stored.as_array::<STORAGE_KEY_BYTES>().ok_or(KeyringError::StorageKey)?;
+    Ok(Zeroizing::new(*key))
+}
+
+/// Writes the storage root key that is about to take the present one's place.
+pub(crate) fn create_next_storage_key(
+    layout: &Layout,
+    vault: &Vault,
+    key: &[u8; STORAGE_KEY_BYTES],
+) -> Result<(), KeyringError> {
+    Ok(vault.create_secret(&layout.next_storage_key(), STORAGE_KEY_NAME, key)?)
+}
+
+/// What [`create_next_storage_key`] wrote.
+pub(crate) fn open_next_storage_key(
+    layout: &Layout,
+    vault: &Vault,
+) -> Result<Zeroizing<[u8; STORAGE_KEY_BYTES]>, KeyringError> {
+    let stored = vault.read_secret(&layout.next_storage_key(), STORAGE_KEY_NAME)?;
     let key = stored.as_array::<STORAGE_KEY_BYTES>().ok_or(KeyringError::StorageKey)?;
     Ok(Zeroizing::new(*key))
 }

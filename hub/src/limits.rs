@@ -55,6 +55,12 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 pub const PASSPHRASE_BYTES_MIN: usize = 12;
 /// Largest PEM file (a chain, or TPM manufacturers' roots), in bytes.
 pub const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest file with a telemetry schema, in bytes; a call takes no more.
+pub const SCHEMA_BYTES_MAX: usize = 60 * 1024;
+/// Longest payload that `muster open` takes, in bytes.
+pub const OPEN_PAYLOAD_BYTES_MAX: usize = muster_seal::limits::CIPHERTEXT_BYTES_MAX + 64 * 1024;
+/// Longest line that `muster open` takes, in bytes: a payload in hexadecimal digits, and its topic.
+pub const OPEN_LINE_BYTES_MAX: usize = 2 * OPEN_PAYLOAD_BYTES_MAX + 64 * 1024;
 /// Most entries in `tpm_roots`.
 pub const TPM_ROOTS_MAX: usize = 256;
 
@@ -135,6 +141,10 @@ pub const LOG_BYTES_MAX_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 pub const LOG_AGE_S_MIN: u64 = 60;
 /// Largest `quotas.log_age_s_max` that may be configured, in seconds: a year.
 pub const LOG_AGE_S_MAX: u64 = YEAR_S;
+/// Largest file of `influx.ca_file`, in bytes.
+pub const INFLUX_CA_BYTES_MAX: usize = 1024 * 1024;
+/// Most tenants whose bucket is not named as they are.
+pub const INFLUX_TENANTS_MAX: usize = 4_096;
 /// Most tenants with quotas of their own.
 pub const TENANTS_QUOTED_MAX: usize = 4_096;
 
@@ -155,6 +165,8 @@ pub const TRACE_LINE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How long the command line waits for an answer of the hub, in seconds.
 pub const API_ANSWER_S_MAX: u64 = 30;
+/// How long it waits for a file to begin, in seconds: the hub reads all of it once before.
+pub const API_EXPORT_S_MAX: u64 = 600;
 /// How long the command line waits for a connection, in seconds.
 pub const API_CONNECT_S_MAX: u64 = 10;
 /// Largest answer that the command line reads, in bytes.
@@ -210,6 +222,10 @@ pub const ATTEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// extends.
 pub const PCRS_QUOTED: [u8; 1] = [23];
 
+/// Most lines of the program's own log that wait to be written; what comes then is dropped and counted. At about 200 bytes
+/// each, 3 MiB.
+pub const LOG_LINES_WAITING_MAX: usize = 16_384;
+
 /// Most decisions on live telemetry that are remembered for one tenant, about 200 bytes each; then all are made anew.
 pub const LIVE_DECISIONS_MAX: usize = 65_536;
 /// Most denials of live telemetry that are logged for one tenant between two changes of its rules.
@@ -225,3 +241,27 @@ const _: () =
     assert!(PACKET_BYTES_MAX_MAX < MQTT_PACKET_BYTES_MAX, "our own client takes what the hub may send");
 const _: () = assert!(DEVICE_VALIDITY_S <= DEVICE_VALIDITY_S_MAX, "the default must be allowed");
 const _: () = assert!(ARGON2_MEMORY_KIB <= ARGON2_MEMORY_KIB_MAX, "our own vault must open");
+
+/// Bytes that a program that gives a key may print: a key in any of its forms, and no more.
+pub const KEY_COMMAND_OUTPUT_BYTES_MAX: usize = 128;
+/// Bytes of what such a program complains that are told.
+pub const KEY_COMMAND_COMPLAINT_BYTES_MAX: usize = 512;
+/// How long such a program may take, in seconds, unless configured otherwise; and the bounds of that.
+pub const KEY_COMMAND_TIME_S: u64 = 10;
+/// See [`KEY_COMMAND_TIME_S`].
+pub const KEY_COMMAND_TIME_S_MAX: u64 = 300;
+/// Tenants for which the hub may ask such a program for the tenant's own key.
+pub const OWN_KEY_COMMANDS_MAX: usize = 4_096;
+/// Words of a command.
+pub const KEY_COMMAND_WORDS_MAX: usize = 64;
+
+/// Recipients of backups: people who can open them.
+pub const BACKUP_RECIPIENTS_MAX: usize = 16;
+/// Bytes of a file of the hub's directory that goes into a backup.
+pub const BACKUP_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Files of the hub's directory that go into a backup.
+pub const BACKUP_FILES_MAX: usize = 1_000;
+/// Bytes of a file with a backup key, an escrowed root key, or the credentials of an object store.
+pub const BACKUP_KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+/// Milliseconds between two looks of the command line at a backup under way.
+pub const BACKUP_LOOK_MS: u64 = 200;

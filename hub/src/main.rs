@@ -1,14 +1,12 @@
 //! The program `muster`: the hub, and the command line that calls one.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal as _},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io, process::ExitCode};
 
 use muster_actors::{Clock as _, SystemClock};
-use muster_hub::cli::{self, World};
-use tracing_subscriber::EnvFilter;
+use muster_hub::{
+    cli::{self, World},
+    log,
+};
 
 /// Messages are born on one thread and end on another, in batches of any size: that is what this allocator is made for.
 #[global_allocator]
@@ -17,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // A second call would find the same provider installed: nothing else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    log_to_stderr();
+    let _log = log::to_stderr();
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     let mut world = World {
@@ -29,15 +27,4 @@ fn main() -> ExitCode {
         now_ms: SystemClock.unix_ms(),
     };
     cli::run(std::env::args_os(), &mut world).into()
-}
-
-/// For a person on a terminal, JSON otherwise. `MUSTER_LOG` or `RUST_LOG` says what; without them, what an operator
-/// wants to know.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("MUSTER_LOG")
-        .or_else(|_| EnvFilter::try_from_default_env())
-        // The engine tells every file that it makes, and the HTTP library calls a caller's mistakes errors of ours.
-        .unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn,actix_http=off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    if io::stderr().is_terminal() { log.init() } else { log.json().init() }
 }

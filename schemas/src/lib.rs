@@ -20,6 +20,7 @@ mod envelope;
 mod id;
 pub mod limits;
 mod principal;
+pub mod questions;
 pub mod senml;
 pub mod stored;
 mod subscription;

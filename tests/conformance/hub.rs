@@ -52,6 +52,7 @@ impl Hub {
             connections_max: 10_000,
             packet_bytes_max: 256 * 1024,
             sys_interval: None,
+            screening: None,
             clock: SystemClock::shared(),
         });
         let (authority, doors) = (Authority::new(), Arc::<Doors>::default());

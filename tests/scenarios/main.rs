@@ -1,19 +1,29 @@
 //! Whole programs on one machine: a hub, devices with a software TPM each, and other people's MQTT clients. Each test is
 //! a story with a hub of its own.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "the whole program is a test")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the whole program is a test"
+)]
 
 mod admission;
 mod attest;
 mod authorities;
+mod backup;
 mod durability;
 mod explain;
 mod firmware;
 mod identity;
+mod influx;
 mod isolation;
 mod operation;
 mod people;
 mod rules;
+mod sealed;
+#[path = "../../hub/influx/tests/servers/mod.rs"]
+mod servers;
 mod telemetry;
 mod tokens;
 mod torture;

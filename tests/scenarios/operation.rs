@@ -19,6 +19,16 @@ fn health_answers_and_metrics_count() {
 }
 
 #[test]
+fn nobody_waits_for_who_does_not_read_the_log() {
+    // What the hub says is held up here as soon as a few thousand lines wait; it says everything it can.
+    let mut world = World::raise_with(&[("MUSTER_LOG", "trace")]);
+    let dropped = |world: &World| world.stage.hub.metric("muster_log_lines_dropped_total");
+    let asked = (0..2_000).find(|_| dropped(&world).expect("answered") > 0);
+    assert!(asked.is_some(), "the log never overflowed, so this shows nothing");
+    world.holds("health answers and metrics count");
+}
+
+#[test]
 fn the_api_says_what_why_and_what_next() {
     let world = World::raise();
     let operator = world.stage.hub.operator();

@@ -124,7 +124,8 @@ impl Place {
     }
 
     fn publish(&self, who: &str, topic: &str) -> Said {
-        self.shell(&format!("mosquitto_pub $MQTT -V 5 --cafile ca.pem {who} -t {topic} -m '[]' -q 1 -d"))
+        let pack = "'[{\"n\":\"x\",\"v\":1}]'";
+        self.shell(&format!("mosquitto_pub $MQTT -V 5 --cafile ca.pem {who} -t {topic} -m {pack} -q 1 -d"))
     }
 }
 

@@ -15,9 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-trust", &["muster-schemas"]),
     ("muster-seal", &["muster-schemas"]),
     ("muster-items", &["muster-schemas"]),
+    ("muster-exports", &["muster-schemas", "muster-items"]),
     ("muster-policy", &["muster-schemas", "muster-items"]),
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
+    ("muster-screen", &["muster-schemas", "muster-seal"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -32,9 +34,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-broker",
             "muster-seal",
             "muster-items",
+            "muster-exports",
             "muster-policy",
             "muster-influx",
             "muster-backup",
+            "muster-screen",
         ],
     ),
     (
@@ -78,6 +82,7 @@ const PURE: &[&str] = &[
     "muster-seal",
     "muster-items",
     "muster-policy",
+    "muster-screen",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.

@@ -185,6 +185,14 @@ pub enum Input {
         /// The message.
         message: Message,
     },
+    /// What the broker has to say about what somebody published: in their name and at their cost, on whatever topic. No
+    /// access list is asked and nobody is answered; behind a fan-out that is over its bound it is left out.
+    Letter {
+        /// Whom it is about.
+        publisher: Publisher,
+        /// The message; its topic may begin with `$`.
+        message: Message,
+    },
     /// The broker itself has something to say, such as a number of `$SYS`. It is delivered, and kept in memory if it is
     /// retained; it goes to no log, and behind a fan-out that is over its bound it is left out.
     Announce {
@@ -213,7 +221,9 @@ impl Input {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Publish { message, .. } => message_bytes(message),
-            Self::Will { message, .. } | Self::Announce { message } => message_bytes(message),
+            Self::Will { message, .. } | Self::Letter { message, .. } | Self::Announce { message } => {
+                message_bytes(message)
+            }
             Self::Attach { will, .. } => will.as_ref().map_or(0, Will::bytes),
             Self::Subscribe { filters, .. } => filters.iter().map(|f| f.filter.as_str().len()).sum(),
             Self::Unsubscribe { filters, .. } => filters.iter().map(|f| f.as_str().len()).sum(),

@@ -137,6 +137,9 @@ pub enum Refusal {
     /// There is no room for the record.
     #[error("the disk is full")]
     DiskFull,
+    /// The record could not be sealed, and nothing is stored in clear instead.
+    #[error("the tenant has withdrawn its key; nothing is stored until it gives the key back")]
+    KeyWithdrawn,
     /// The record could not be written for another reason.
     #[error("the message could not be stored")]
     StorageFailed,

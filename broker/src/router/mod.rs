@@ -575,6 +575,7 @@ impl Handler<Committed> for Router {
                 let reason = match error {
                     CommitError::DiskFull { .. } => Refusal::DiskFull,
                     CommitError::Busy { waiting_max } => Refusal::LogBehind { max: waiting_max },
+                    CommitError::Withdrawn => Refusal::KeyWithdrawn,
                     _ => Refusal::StorageFailed,
                 };
                 self.input(Input::CommitFailed { from: first, reason: reason.clone() });

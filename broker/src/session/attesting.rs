@@ -26,6 +26,7 @@ use crate::{admission::NotAdmitted, audit::Who, router::FromSession};
 pub(super) enum Own {
     Authenticate(Box<Authenticate>),
     Publish { packet_id: Option<PacketId>, message: Arc<Message> },
+    Question { packet_id: Option<PacketId>, message: Arc<Message> },
     Subscribe { packet_id: PacketId, filters: Vec<SubscriptionRequest> },
 }
 
@@ -80,6 +81,7 @@ impl Session {
         match asked {
             Own::Authenticate(authenticate) => self.authenticate(ctx, now, *authenticate),
             Own::Publish { packet_id, message } => self.told(ctx, now, packet_id, &message),
+            Own::Question { packet_id, message } => self.asked(ctx, packet_id, &message),
             Own::Subscribe { packet_id, filters } => {
                 let own: Vec<bool> = filters.iter().map(|wanted| is_own_filter(&wanted.filter)).collect();
                 let is_mixed = own.contains(&false);

@@ -23,7 +23,8 @@ use super::{
     limits::{COMMIT_BYTES_MAX, COMMITS_WAITING_MAX, GROUP_BYTES_MAX, GROUP_COMMITS_MAX},
     locked,
     log::{self, MARK_HIGH, MARK_LOW},
-    sealing::PendingKeys,
+    ring::PendingKeys,
+    sealing,
     table::{Role, Write},
     witness::Witness,
 };
@@ -295,6 +296,9 @@ impl Committer {
             return Err(CommitError::TooLarge { bytes, max: COMMIT_BYTES_MAX });
         }
         writes.iter().try_for_each(Write::check)?;
+        if writes.iter().any(|write| matches!(write, Write::Put { value, .. } if sealing::is_void(value))) {
+            return Err(CommitError::Withdrawn);
+        }
         self.leave_space(batch, &writes, bytes, free)?;
         let mut tails = BTreeMap::new();
         let mut lows = BTreeMap::new();

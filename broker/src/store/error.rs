@@ -42,6 +42,11 @@ pub enum CommitError {
         /// The bound of the channel.
         waiting_max: usize,
     },
+    /// Something in it could not be sealed, because the tenant's own key is withdrawn. Nothing is stored in clear instead.
+    #[error(
+        "seal what is to be stored: the tenant has withdrawn its key; it is stored again once the key is given back"
+    )]
+    Withdrawn,
     /// The store is closed.
     #[error("write to a store that is closed")]
     Closed,
@@ -111,6 +116,37 @@ pub enum StoreError {
     /// The tenant has keys already.
     #[error("create tenant {0}: it exists")]
     TenantExists(TenantId),
+    /// The tenant's own key is withdrawn.
+    #[error(
+        "use the keys of tenant {tenant}: it has withdrawn its own key; they are used again once the tenant gives it back \
+         with `muster key bring`"
+    )]
+    Withdrawn {
+        /// Whose key.
+        tenant: String,
+    },
+    /// There is nothing to withdraw: the hub made the tenant's key.
+    #[error("withdraw the key of tenant {0}: it is the hub's own; bring one first with `muster key bring`")]
+    NotOwnKey(TenantId),
+    /// Another key than the one that was withdrawn.
+    #[error("give tenant {0} its key back: this is another one than the one that was withdrawn")]
+    OtherOwnKey(TenantId),
+    /// The tenant's keys were destroyed.
+    #[error(
+        "use the keys of tenant {0}: they were destroyed, and what they sealed cannot be opened by anybody"
+    )]
+    Shredded(TenantId),
+    /// A tenant has no keys.
+    #[error("find the keys of tenant {0}")]
+    TenantUnknown(TenantId),
+    /// A tenant lends nothing of this kind to that other one.
+    #[error("open what {lender} lends to {borrower}: it lends nothing of this kind, or has taken it back")]
+    NotLent {
+        /// Whose it is.
+        lender: TenantId,
+        /// Who would open it.
+        borrower: TenantId,
+    },
     /// A table name outside `a-z`, `0-9` and `-`, or too long.
     #[error("open table {0:?}: a name is 1 to 64 characters of a-z, 0-9 and '-'")]
     TableName(&'static str),
@@ -150,6 +186,12 @@ pub enum Unsealable {
     /// The record was changed, or belongs to another tenant, purpose or position.
     #[error("open a record: it was changed, or belongs to another tenant, purpose or position")]
     Forged,
+    /// The tenant's own key is withdrawn. Nothing is lost: it opens again once the tenant gives it back.
+    #[error("open a record: the tenant has withdrawn its key; it opens again once the tenant gives it back")]
+    Withdrawn,
+    /// The tenant that lent the key took it back.
+    #[error("open a record of another tenant: it no longer lends the key to it")]
+    Revoked,
     /// The key table could not be read.
     #[error("read a data key: {0}")]
     Unreadable(Arc<str>),
@@ -195,7 +237,7 @@ pub enum DamageKind {
     /// It is there although the log's mark says that the log ends before it: the mark was lost.
     #[error("it lies past the durable mark of the log")]
     PastMark,
-    /// The engine cannot read it.
-    #[error("the engine cannot read it: {0}")]
+    /// It cannot be read now, and may be later: the engine does not, or the tenant's key is withdrawn.
+    #[error("it cannot be read now: {0}")]
     Unreadable(Arc<str>),
 }

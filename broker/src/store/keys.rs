@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! root key ── wraps ──▶ tenant secret (wrapping key, index key) ── wraps ──▶ data key per purpose and epoch
+//!               └─ and between the two, where the tenant brought one, its own key
 //! ```
 
 use std::fmt;
@@ -11,12 +12,15 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
+use muster_schemas::TenantId;
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
 
 /// Bytes of every symmetric key.
 pub(super) const KEY_BYTES: usize = 32;
+/// Bytes of a tenant's secret.
+pub(super) const SECRET_BYTES: usize = 2 * KEY_BYTES;
 /// A tenant's rows begin with this: sixteen bytes that only the root key connects with the tenant's name.
 pub(super) type Handle = [u8; 16];
 /// A key that erases itself.
@@ -39,6 +43,11 @@ impl RootKey {
         random().map(Self)
     }
 
+    /// What the rows of a tenant begin with in the store of this key.
+    pub fn handle(&self, tenant: &TenantId) -> [u8; 16] {
+        RootKeys::derive(self).handle(tenant.as_str())
+    }
+
     /// The key, for whoever wraps it. The copy erases itself.
     pub fn to_bytes(&self) -> Zeroizing<[u8; KEY_BYTES]> {
         self.0.clone()
@@ -54,9 +63,18 @@ impl fmt::Debug for RootKey {
 /// What the root key is used for, each use with a key of its own.
 pub(super) struct RootKeys {
     wrapping: LessSafeKey,
-    index: hmac::Key,
     check: SecretKey,
-    witness: hmac::Key,
+    /// Wraps what [`super::carried`] keeps.
+    pub(super) carrying: LessSafeKey,
+    lasting: Lasting,
+}
+
+/// What outlives the root key: names of rows on the disk are made with the one, the witness is written with the other.
+/// Both are derived from the first root key, and carried on when another takes its place.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    pub index: SecretKey,
+    pub witness: SecretKey,
 }
 
 impl RootKeys {
@@ -64,10 +82,22 @@ impl RootKeys {
         let root = hmac::Key::new(hmac::HMAC_SHA256, root.0.as_slice());
         Self {
             wrapping: aes(&derive(&root, &[b"muster/root/wrapping/1"])),
-            index: mac(&derive(&root, &[b"muster/root/index/1"])),
             check: derive(&root, &[b"muster/root/check/1"]),
-            witness: mac(&derive(&root, &[b"muster/root/witness/1"])),
+            carrying: aes(&derive(&root, &[b"muster/root/carrying/1"])),
+            lasting: Lasting {
+                index: derive(&root, &[b"muster/root/index/1"]),
+                witness: derive(&root, &[b"muster/root/witness/1"]),
+            },
         }
+    }
+
+    /// The keys of a later root key, with what outlived the first.
+    pub fn with_lasting(self, lasting: Lasting) -> Self {
+        Self { lasting, ..self }
+    }
+
+    pub fn lasting(&self) -> &Lasting {
+        &self.lasting
     }
 
     /// Stands in the key table, so that another root key is noticed before anything is made with it.
@@ -75,35 +105,30 @@ impl RootKeys {
         self.check.as_slice()
     }
 
+    /// What a tenant's rows begin with.
     pub fn handle(&self, label: &str) -> Handle {
-        blind(&self.index, &[b"tenant", label.as_bytes()])
+        blind(&mac(&self.lasting.index), &[b"tenant", label.as_bytes()])
     }
 
     pub fn witness(&self) -> hmac::Key {
-        self.witness.clone()
+        mac(&self.lasting.witness)
     }
 
-    /// Wraps a new tenant's secret. The nonce is random: a root key wraps far fewer than 2^32 secrets.
-    pub fn wrap(&self, label: &str, secret: &TenantSecret) -> Result<Vec<u8>, StoreError> {
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).map_err(|_| StoreError::Randomness)?;
-        let mut plain = Zeroizing::new([0; 2 * KEY_BYTES]);
-        let (wrapping, index) = plain.split_at_mut(KEY_BYTES);
-        wrapping.copy_from_slice(secret.wrapping.as_slice());
-        index.copy_from_slice(secret.index.as_slice());
-        Ok(wrap(&self.wrapping, nonce, &tenant_context(label), plain.as_slice()))
+    /// Wraps a tenant's secret, or what its own key has made of it. The nonce is random: a root key wraps far fewer than
+    /// 2^32 secrets.
+    pub fn wrap(&self, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(wrap(&self.wrapping, random_nonce()?, context, plain))
     }
 
-    /// Unwraps a tenant's secret; none if the row is damaged or another tenant's.
-    pub fn unwrap(&self, label: &str, row: &[u8]) -> Option<TenantSecret> {
-        let plain = unwrap(&self.wrapping, &tenant_context(label), row)?;
-        let (wrapping, index) = plain.split_at_checked(KEY_BYTES)?;
-        Some(TenantSecret { wrapping: secret(wrapping)?, index: secret(index)? })
+    /// The opposite; none if the row is damaged or another tenant's.
+    pub fn unwrap(&self, context: &[u8], row: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        unwrap(&self.wrapping, context, row)
     }
 }
 
-/// What is generated for a tenant and lives as long as it does. The two keys are separate so that the wrapping key can
-/// be replaced without changing a single blind index.
+/// What is generated for a tenant. The two keys are separate so that the wrapping key can be replaced without changing a
+/// single blind index.
+#[derive(Clone)]
 pub(super) struct TenantSecret {
     wrapping: SecretKey,
     index: SecretKey,
@@ -114,6 +139,11 @@ impl TenantSecret {
         Ok(Self { wrapping: random()?, index: random()? })
     }
 
+    /// The same index key, and another wrapping key.
+    pub fn rotated(&self) -> Result<Self, StoreError> {
+        Ok(Self { wrapping: random()?, index: self.index.clone() })
+    }
+
     pub fn wrapping(&self) -> LessSafeKey {
         aes(&self.wrapping)
     }
@@ -121,6 +151,38 @@ impl TenantSecret {
     pub fn index(&self) -> hmac::Key {
         mac(&self.index)
     }
+
+    /// Names the wrapping key without showing it: 16 hexadecimal digits.
+    pub fn key_id(&self) -> String {
+        key_id(derive(&mac(&self.wrapping), &[b"muster/fingerprint/1"]).as_slice())
+    }
+
+    /// Both keys, to be wrapped.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; SECRET_BYTES]> {
+        let mut plain = Zeroizing::new([0; SECRET_BYTES]);
+        let (wrapping, index) = plain.split_at_mut(KEY_BYTES);
+        wrapping.copy_from_slice(self.wrapping.as_slice());
+        index.copy_from_slice(self.index.as_slice());
+        plain
+    }
+
+    /// What [`TenantSecret::to_bytes`] gave.
+    pub fn from_bytes(plain: &[u8]) -> Option<Self> {
+        let (wrapping, index) = plain.split_at_checked(KEY_BYTES)?;
+        Some(Self { wrapping: secret(wrapping)?, index: secret(index)? })
+    }
+}
+
+/// The first eight bytes of a fingerprint, as people read them.
+pub(super) fn key_id(fingerprint: &[u8]) -> String {
+    fingerprint.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Twelve random bytes, for a key that wraps far fewer than 2^32 others.
+pub(super) fn random_nonce() -> Result<[u8; NONCE_LEN], StoreError> {
+    let mut nonce = [0; NONCE_LEN];
+    getrandom::fill(&mut nonce).map_err(|_| StoreError::Randomness)?;
+    Ok(nonce)
 }
 
 /// A fresh key.
@@ -190,7 +252,8 @@ pub(super) fn secret(bytes: &[u8]) -> Option<SecretKey> {
     Some(Zeroizing::new(bytes.try_into().ok()?))
 }
 
-fn tenant_context(label: &str) -> Vec<u8> {
+/// Binds a wrapped secret of the first format to its tenant.
+pub(super) fn tenant_context(label: &str) -> Vec<u8> {
     [b"muster/tenant/1|".as_slice(), label.as_bytes()].concat()
 }
 
@@ -205,11 +268,13 @@ mod tests {
     #[test]
     fn a_tenant_secret_opens_under_its_root_key_and_name_only() {
         let secret = TenantSecret::generate().unwrap();
-        let row = root(1).wrap("acme", &secret).unwrap();
-        assert_eq!(root(1).unwrap("acme", &row).unwrap().index, secret.index);
-        assert!(root(1).unwrap("other", &row).is_none());
-        assert!(root(2).unwrap("acme", &row).is_none());
-        assert!(root(1).unwrap("acme", &row[..row.len() - 1]).is_none());
+        let (acme, other) = (tenant_context("acme"), tenant_context("other"));
+        let row = root(1).wrap(&acme, secret.to_bytes().as_slice()).unwrap();
+        let opened = TenantSecret::from_bytes(&root(1).unwrap(&acme, &row).unwrap()).unwrap();
+        assert_eq!(opened.index, secret.index);
+        assert!(root(1).unwrap(&other, &row).is_none());
+        assert!(root(2).unwrap(&acme, &row).is_none());
+        assert!(root(1).unwrap(&acme, &row[..row.len() - 1]).is_none());
     }
 
     #[test]

@@ -49,6 +49,19 @@ pub const EPOCH_RECORDS_MAX: u64 = 1 << 30;
 /// Older data keys held ready per tenant and purpose.
 pub const EPOCHS_OPEN_MAX: usize = 64;
 
+/// Bytes of one write that makes a journal long enough to be replaced, and how many of them make it so whatever it held.
+pub const FILLER_BYTES: usize = 8 * 1024 * 1024;
+/// See [`FILLER_BYTES`].
+pub const FILLER_WRITES: usize = 9;
+/// How often all tables are flushed until the engine has removed its old journals, and how long it is given in between.
+pub const FLUSHES_MAX: usize = 50;
+/// See [`FLUSHES_MAX`].
+pub const FLUSH_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// Bytes that are read at a time when files are searched.
+pub const SEARCH_BUFFER_BYTES: usize = 1024 * 1024;
+/// Rows of a tenant that one commit removes when the tenant is shredded.
+pub const SHRED_ROWS_MAX: usize = 4_096;
+
 /// Records of a log that are one row at most: they are sealed, read and lost together.
 pub const BUNDLE_RECORDS_MAX: u32 = 256;
 /// Bytes of records after which such a row takes no further one.
@@ -56,6 +69,15 @@ pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Rows that one trim of a log removes.
 pub const LOG_TRIM_ROWS_MAX: usize = 512;
 
+/// Bytes of rows of a backup that are put into a store with one fsync.
+pub const RESTORED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () =
+    assert!(RESTORED_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX <= COMMIT_BYTES_MAX, "one more row fits");
+const _: () = assert!(
+    FILLER_WRITES * FILLER_BYTES > 64_000_000,
+    "what is written has to make the engine replace its journal"
+);
 const _: () = assert!(GROUP_COMMITS_MAX <= COMMITS_WAITING_MAX, "a full group must fit the channel");
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "the engine cuts longer keys off");
 const _: () =

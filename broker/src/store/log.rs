@@ -12,7 +12,7 @@ use fjall::{Guard, Keyspace, Readable as _, Snapshot};
 use super::{
     bundle::{self, Bundle, Records},
     committer::{self, Commit, Fence, Orders},
-    error::{CommitError, DamageKind, LogDamage, StoreError},
+    error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable},
     keys::Handle,
     limits::LOG_TRIM_ROWS_MAX,
     sealing::Sealer,
@@ -280,7 +280,13 @@ impl LogReader {
         let row = bundle::open(&value, last, &self.place.sealer);
         let row = row.map_err(|why| LogDamage {
             sequence: self.next,
-            why: DamageKind::Unsealable { through: last, why },
+            why: match why {
+                // Nothing is damaged: whoever passed over it would lose what opens again later.
+                Unsealable::Withdrawn | Unsealable::Unreadable(_) => {
+                    DamageKind::Unreadable(Arc::from(why.to_string()))
+                }
+                why => DamageKind::Unsealable { through: last, why },
+            },
         })?;
         match row.next_sequence() {
             first if first > self.next => Err(self.missing(first - 1)),

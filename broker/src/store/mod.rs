@@ -11,13 +11,22 @@
 //! ```
 
 mod bundle;
+mod carried;
 mod committer;
+mod custody;
 mod error;
+mod field;
+mod grants;
 mod journal;
 mod keys;
 pub mod limits;
 mod log;
+mod purge;
+mod restoration;
+mod ring;
 mod sealing;
+mod shred;
+mod snapshot;
 mod table;
 mod tear;
 mod tenant;
@@ -50,20 +59,27 @@ use muster_schemas::TenantId;
 
 pub use bundle::Bundle;
 pub use committer::{Commit, Done, Fence, Stats};
+pub use custody::{KeyOrigin, KeyStatus, RootStatus};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
+pub use field::{FieldSealer, UnsealableField};
 pub use keys::RootKey;
 pub use log::{LogReader, TenantLog};
+pub use purge::Purged;
+pub use restoration::Restoration;
 pub use sealing::{Purpose, SEALED_OVERHEAD_BYTES, Sealer};
+pub use shred::{Destroyed, Shredding};
+pub use snapshot::StoreSnapshot;
 pub use table::{Row, Scan, Table, Write};
 pub use tenant::TenantStore;
 
 use committer::{Committer, MARK_NUMBER, Orders, Shared};
+use custody::{GONE, SECRET, row_key};
 use keys::{RootKeys, TenantSecret};
 use limits::{
     CACHE_BYTES_MAX, COMMITS_WAITING_MAX, DISK_FREE_BYTES_MIN_DEFAULT, JOURNALS_BYTES_MAX,
     MEMTABLE_BYTES_MAX, OPEN_FILES_MAX, TABLE_NAME_BYTES_MAX, WORKER_THREADS,
 };
-use sealing::KeyRing;
+use ring::{Held, KeyRing};
 use table::Role;
 use witness::Witness;
 
@@ -116,7 +132,7 @@ struct Inner {
     shared: Arc<Shared>,
     orders: Orders,
     thread: Mutex<Option<JoinHandle<()>>>,
-    root: RootKeys,
+    root: RwLock<RootKeys>,
     platform: OnceLock<KeyRing>,
     log: Table,
     tenants: Mutex<BTreeMap<TenantId, TenantStore>>,
@@ -163,7 +179,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let io = |what| move |source| StoreError::Io { what, path: dir.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io("create directory"))?;
-        let root = RootKeys::derive(&root);
+        let root = carried::load(dir, RootKeys::derive(&root))?;
         let witness = Witness::open(&dir.join(WITNESS_FILE), root.witness());
         let witness = witness.map_err(io("open the witness in"))?;
         let engine = dir.join(ENGINE_DIRECTORY);
@@ -190,6 +206,10 @@ impl Store {
             }
         };
         witness.sync().map_err(io("sync the witness in"))?;
+        if carried::is_unfinished(dir) {
+            // Somebody was stopped while the root key was replaced. This one is in place: the other is good for nothing.
+            carried::store(dir, &[&root])?;
+        }
 
         let shared = Arc::new(Shared {
             db: db.clone(),
@@ -217,7 +237,7 @@ impl Store {
             shared,
             orders,
             thread: Mutex::new(thread),
-            root,
+            root: RwLock::new(root),
             platform: OnceLock::new(),
             log: Table::new(LOG_TABLE, Role::Log, log, db),
             tenants: Mutex::default(),
@@ -244,35 +264,62 @@ impl Store {
     /// # Errors
     /// The tenant has keys already, or they could not be stored.
     pub fn create_tenant(&self, tenant: &TenantId) -> Result<TenantStore, StoreError> {
+        self.create_tenant_at(tenant, 0)
+    }
+
+    /// As [`Store::create_tenant`], and notes the time, in Unix seconds.
+    ///
+    /// # Errors
+    /// The tenant has keys already, or they could not be stored.
+    pub fn create_tenant_at(&self, tenant: &TenantId, now_s: u64) -> Result<TenantStore, StoreError> {
         let mut tenants = locked(&self.0.tenants);
         let label = tenant.as_str();
         if tenants.contains_key(tenant) || self.secret_row(label)?.is_some() {
             return Err(StoreError::TenantExists(tenant.clone()));
         }
+        if self.is_shredded(tenant)? {
+            return Err(StoreError::Shredded(tenant.clone()));
+        }
         let secret = TenantSecret::generate()?;
-        let keys = self.key_ring(label, &secret)?;
-        self.commit_blocking(vec![self.secret_write(label, &secret)?])?;
+        let row = self.first_secret_row(label, &secret, now_s)?;
+        let keys = self.key_ring(label, Some(Held::new(secret, None)?))?;
+        self.commit_blocking(vec![row])?;
         let store = self.tenant_store(tenant, keys);
         tenants.insert(tenant.clone(), store.clone());
         Ok(store)
     }
 
-    /// The keys and the log of a tenant; none if it was not created.
+    /// The keys and the log of a tenant; none if it was not created, or was shredded. A tenant whose own key is withdrawn
+    /// is there, and neither seals nor opens anything: see [`TenantStore::is_withdrawn`].
     ///
     /// # Errors
     /// Its keys are damaged or cannot be read.
     pub fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantStore>, StoreError> {
-        let mut tenants = locked(&self.0.tenants);
+        self.find(tenant, &mut locked(&self.0.tenants))
+    }
+
+    fn find(
+        &self,
+        tenant: &TenantId,
+        tenants: &mut BTreeMap<TenantId, TenantStore>,
+    ) -> Result<Option<TenantStore>, StoreError> {
         if let Some(store) = tenants.get(tenant) {
             return Ok(Some(store.clone()));
         }
         let label = tenant.as_str();
         let Some(row) = self.secret_row(label)? else { return Ok(None) };
-        let damaged = || StoreError::KeyDamaged { owner: format!("tenant {tenant}") };
-        let secret = self.0.root.unwrap(label, &row).ok_or_else(damaged)?;
-        let store = self.tenant_store(tenant, self.key_ring(label, &secret)?);
+        let store = self.tenant_store(tenant, self.key_ring(label, self.held(label, &row)?)?);
         tenants.insert(tenant.clone(), store.clone());
         Ok(Some(store))
+    }
+
+    /// Whether the keys of a tenant of this name were destroyed.
+    ///
+    /// # Errors
+    /// The engine cannot read it.
+    pub fn is_shredded(&self, tenant: &TenantId) -> Result<bool, StoreError> {
+        let key = row_key(GONE, &reading(&self.0.root).handle(tenant.as_str()));
+        Ok(self.keys_table().get(&key)?.is_some())
     }
 
     /// Seals what belongs to the platform and no tenant: rows of the registry.
@@ -341,21 +388,22 @@ impl Store {
 
     fn open_platform(&self) -> Result<(), StoreError> {
         let damaged = || StoreError::KeyDamaged { owner: "the platform".to_owned() };
-        let secret = match self.secret_row(PLATFORM)? {
-            Some(row) => self.0.root.unwrap(PLATFORM, &row).ok_or_else(damaged)?,
+        let held = match self.secret_row(PLATFORM)? {
+            Some(row) => self.held(PLATFORM, &row)?,
             None if self.0.shared.keys.contains_key(ROOT_ROW).unwrap_or(true) => return Err(damaged()),
             None => {
                 let secret = TenantSecret::generate()?;
+                let status = RootStatus { generation: 1, made_at_s: 0 };
                 let root = Write::Put {
                     table: self.keys_table(),
                     key: ROOT_ROW.to_vec(),
-                    value: self.0.root.check().to_vec(),
+                    value: custody::root_row(&reading(&self.0.root), status),
                 };
-                self.commit_blocking(vec![root, self.secret_write(PLATFORM, &secret)?])?;
-                secret
+                self.commit_blocking(vec![root, self.first_secret_row(PLATFORM, &secret, 0)?])?;
+                Some(Held::new(secret, None)?)
             }
         };
-        let keys = self.key_ring(PLATFORM, &secret)?;
+        let keys = self.key_ring(PLATFORM, held)?;
         self.0.platform.get_or_init(|| keys);
         Ok(())
     }
@@ -370,18 +418,15 @@ impl Store {
         }
     }
 
-    fn key_ring(&self, label: &str, secret: &TenantSecret) -> Result<KeyRing, StoreError> {
+    fn key_ring(&self, label: &str, held: Option<Held>) -> Result<KeyRing, StoreError> {
         let shared = &self.0.shared;
-        KeyRing::new(label, self.0.root.handle(label), secret, &shared.keys, &shared.pending)
+        let handle = reading(&self.0.root).handle(label);
+        KeyRing::new(label, handle, held, &shared.keys, &shared.pending)
     }
 
     fn secret_row(&self, label: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.keys_table().get(&secret_key(&self.0.root, label))
-    }
-
-    fn secret_write(&self, label: &str, secret: &TenantSecret) -> Result<Write, StoreError> {
-        let key = secret_key(&self.0.root, label);
-        Ok(Write::Put { table: self.keys_table(), key, value: self.0.root.wrap(label, secret)? })
+        let handle = reading(&self.0.root).handle(label);
+        self.keys_table().get(&row_key(SECRET, &handle))
     }
 
     fn keys_table(&self) -> Table {
@@ -433,17 +478,12 @@ fn open_known(path: &Path, root: &RootKeys) -> Result<Known, StoreError> {
     let number = log::number(number.as_deref())?;
     let found = keys.get(ROOT_ROW).map_err(|error| StoreError::engine("read the root row", &error))?;
     match found {
-        Some(found) if &*found == root.check() => {}
+        Some(found) if found.starts_with(root.check()) => {}
         Some(_) => return Err(StoreError::WrongRootKey),
         None if number > 0 => return Err(StoreError::KeyDamaged { owner: "the store".to_owned() }),
         None => {}
     }
     Ok(Known { db, keys, marks, log, number })
-}
-
-/// `t` and the handle: the row of the key table with a tenant's wrapped secret.
-fn secret_key(root: &RootKeys, label: &str) -> Vec<u8> {
-    [b"t".as_slice(), &root.handle(label)].concat()
 }
 
 /// Opens the engine. It meets some damage with an error and some with a panic; both are refusals to open.

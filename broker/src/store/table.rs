@@ -35,6 +35,11 @@ impl Table {
         Self { name, role, keyspace, db }
     }
 
+    /// Another table of the same store.
+    pub(super) fn sibling(&self, name: &'static str, keyspace: Keyspace) -> Self {
+        Self { name, role: Role::Plain, keyspace, db: self.db.clone() }
+    }
+
     /// The store as it is now, all tables at one instant.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.db.snapshot()
@@ -107,11 +112,23 @@ pub struct Scan {
     rows: Iter,
 }
 
+impl Scan {
+    pub(super) fn of(rows: Iter) -> Self {
+        Self { rows }
+    }
+}
+
 impl Iterator for Scan {
     type Item = Result<Row, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.rows.next().map(row)
+    }
+}
+
+impl DoubleEndedIterator for Scan {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.rows.next_back().map(row)
     }
 }
 

@@ -6,10 +6,14 @@ use fjall::Keyspace;
 use muster_schemas::TenantId;
 
 use super::{
+    KEYS_TABLE,
     committer::Orders,
     error::StoreError,
+    field::FieldSealer,
+    grants::{self, GrantedKeys},
     log::{Place, TenantLog},
-    sealing::{KeyRing, Purpose, Sealer},
+    ring::KeyRing,
+    sealing::{Keys, Purpose, Sealer},
     table::Table,
 };
 
@@ -60,6 +64,51 @@ impl TenantStore {
     /// The store is closed, cannot be read, or has lost the log's mark.
     pub fn log_past_damage(&self) -> Result<TenantLog, StoreError> {
         TenantLog::open_past_damage(self.place(), &self.orders)
+    }
+
+    /// Whether the tenant has withdrawn its own key: nothing of it is sealed or opened until it gives it back.
+    pub fn is_withdrawn(&self) -> bool {
+        self.keys.is_locked()
+    }
+
+    /// Seals and opens single fields of one stream, for what leaves the store as text.
+    pub fn field_sealer(&self, stream: &str) -> FieldSealer {
+        FieldSealer::new(self.clone(), stream)
+    }
+
+    /// Lends the tenant's data keys of one purpose to another tenant, those that there are and those that begin later, and
+    /// says how many there are. It opens **all** that they sealed: what of it may be read is for a rule to say. Making a
+    /// grant that exists completes it. Blocks.
+    ///
+    /// # Errors
+    /// One of the two keys is withdrawn, or the commit was refused.
+    pub fn grant(&self, to: &Self, purpose: Purpose) -> Result<usize, StoreError> {
+        grants::give(&self.keys, &to.keys, purpose, (&self.keys_table(), &self.orders))
+    }
+
+    /// Takes a grant back; says whether there was one. What the other tenant holds opens nothing from then on. Blocks.
+    ///
+    /// # Errors
+    /// The commit was refused: until the hub restarts nothing opens all the same.
+    pub fn revoke(&self, from: &Self, purpose: Purpose) -> Result<bool, StoreError> {
+        grants::take_back(&self.keys, from.keys.handle(), purpose, (&self.keys_table(), &self.orders))
+    }
+
+    /// Opens what `lender` lends to this tenant. It seals nothing: what it is given to seal is refused by the store.
+    ///
+    /// # Errors
+    /// Nothing of this kind is lent, or this tenant's key is withdrawn.
+    pub fn granted_sealer(&self, lender: &Self, purpose: Purpose) -> Result<Sealer, StoreError> {
+        let found = GrantedKeys::open(&self.keys, &lender.keys, purpose)?;
+        let lent = found.ok_or_else(|| StoreError::NotLent {
+            lender: lender.tenant.clone(),
+            borrower: self.tenant.clone(),
+        })?;
+        Ok(Sealer(Keys::Granted(Arc::new(lent))))
+    }
+
+    pub(super) fn keys_table(&self) -> Table {
+        self.log.sibling(KEYS_TABLE, self.keys.owner().table.clone())
     }
 
     fn place(&self) -> Place {

@@ -164,6 +164,7 @@ pub(super) fn bus_options(store: Store, connections_max: usize) -> BusOptions {
         connections_max,
         packet_bytes_max: 256 * 1024,
         sys_interval: None,
+        screening: None,
         clock: SystemClock::shared(),
     }
 }

@@ -19,7 +19,9 @@ mod peer;
 mod plain;
 mod pressure;
 mod quarantine;
+mod questions;
 mod refusal;
+mod screening;
 mod sieve;
 mod simulation;
 mod site;
@@ -27,6 +29,7 @@ mod storage;
 mod takeover;
 mod websocket;
 mod will;
+mod withdrawal;
 
 use std::time::Duration;
 

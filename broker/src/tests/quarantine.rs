@@ -81,7 +81,7 @@ impl Peer {
     }
 
     /// Expects a message.
-    async fn hears(&mut self, topic: &str) -> Bytes {
+    pub(super) async fn hears(&mut self, topic: &str) -> Bytes {
         match self.next().await {
             Packet::Publish(publish) if publish.message.topic.as_str() == topic => {
                 publish.message.payload.clone()

@@ -18,7 +18,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Peer, until};
+use super::{Peer, screening, until};
 use crate::{
     Access, Admitted, AuditTrail, ListenerCounters, NotAdmitted, PeerAddress, TenantCounters,
     audit::Trail,
@@ -28,6 +28,7 @@ use crate::{
     inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
     outbox::{OutboxReader, outbox},
+    questions::Desk,
     quota::Quotas,
     ration::Ration,
     sieve::Sieve,
@@ -44,6 +45,8 @@ pub(super) struct Site {
     /// The log's watch panics at every call.
     pub(super) log_watch_breaks: Arc<AtomicBool>,
     pub(super) surroundings: Arc<Surroundings>,
+    /// Where questions are answered, once a story opens it.
+    pub(super) desk: Desk,
     quotas: Arc<Quotas>,
     tenants: Vec<Tenant>,
 }
@@ -80,6 +83,7 @@ impl Site {
             clock,
             log_watch_breaks: Arc::default(),
             surroundings,
+            desk: Desk::default(),
             quotas: Arc::new(quotas),
             tenants: Vec::new(),
         };
@@ -111,9 +115,11 @@ impl Site {
             counters: counters.clone(),
             insight: Insight::new(self.clock.now(), Some(Duration::from_secs(10))),
             trail: Trail::new(self.clock.clone()),
+            desk: self.desk.clone(),
+            screening: Some(Arc::new(screening::Fussy)),
             clock: self.clock.clone(),
         };
-        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone());
+        supervise_tenant(parts, credit.clone(), self.surroundings.directory.clone(), Arc::default());
         self.tenants.push(Tenant { store, credit, counters, log_needed_from });
     }
 

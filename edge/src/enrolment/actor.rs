@@ -185,8 +185,10 @@ impl Enrolment {
     /// Makes TLS present a certificate, and then tells the uplink.
     fn present(&self, slot: Slot, generation: u64, saved: Saved, ctx: &mut Context<Self>) {
         let (tpm, credentials) = (self.parts.tpm.clone(), Arc::clone(&self.parts.credentials));
-        let change = CertificateChanged { generation, mqtt_endpoint: saved.mqtt_endpoint };
         let chain = saved.chain;
+        let leaf = chain.first().and_then(|leaf| Leaf::read(leaf).ok());
+        let tenant = leaf.map(|leaf| leaf.principal.tenant);
+        let change = CertificateChanged { generation, tenant, mqtt_endpoint: saved.mqtt_endpoint };
         let ready = ctx.address();
         // The key is read from the TPM, which blocks.
         let opened = tokio::task::spawn_blocking(move || {

@@ -12,7 +12,7 @@ pub struct Reading {
     pub time_ms: u64,
     /// How many records it has.
     pub records: usize,
-    /// SenML in JSON.
+    /// SenML in JSON, or that sealed to the tenant's apps.
     pub payload: Bytes,
 }
 
@@ -29,6 +29,12 @@ impl Reading {
         fill(&mut pack);
         let payload = Bytes::from(pack.encode_json());
         (!pack.is_empty()).then(|| Self { stream, time_ms, records: pack.len(), payload })
+    }
+
+    /// The topic it is published to.
+    #[must_use]
+    pub fn topic(&self, device: &DeviceId) -> String {
+        format!("devices/{device}/telemetry/{}", self.stream)
     }
 
     /// Its SenML base time, in seconds since 1970: the very number in the payload.

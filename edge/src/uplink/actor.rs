@@ -4,14 +4,15 @@ use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use muster_actors::{DeadlineReached, SharedClock, WakeUp};
-use muster_schemas::DeviceId;
+use muster_schemas::{DeviceId, TenantId};
 use muster_tpm::device::TpmThread;
 use rustls::ClientConfig;
 use tokio::sync::Notify;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     core::{Cause, Core, Effect, Input, PubackVerdict},
+    sealing::Sealing,
     session::{News, Opening, Session, SessionEvent},
 };
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
 pub struct CertificateChanged {
     /// Its number, counted from 1.
     pub generation: u64,
+    /// Whose device it says this is.
+    pub tenant: Option<TenantId>,
     /// Where the hub wants this device to speak MQTT; empty means where it enrolled.
     pub mqtt_endpoint: String,
 }
@@ -56,6 +59,8 @@ pub struct UplinkParts {
     pub tpm: TpmThread,
     /// The way back, where keys are bound to firmware.
     pub recovery: Option<Arc<Recovery>>,
+    /// Whom readings are sealed to.
+    pub sealing: Sealing,
     /// Where the relay's socket may be.
     pub runtime: PathBuf,
     /// The time.
@@ -76,6 +81,7 @@ pub struct Uplink {
     wake_up: WakeUp,
     session: Option<Session>,
     mqtt_endpoint: String,
+    tenant: Option<TenantId>,
 }
 
 impl Uplink {
@@ -89,6 +95,7 @@ impl Uplink {
             wake_up: WakeUp::new(),
             session: None,
             mqtt_endpoint: String::new(),
+            tenant: None,
         }
     }
 
@@ -103,7 +110,15 @@ impl Uplink {
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::Connect { session, .. } => self.connect(session, ctx),
-            Effect::Publish(reading) => {
+            Effect::Publish(mut reading) => {
+                // What came before the first certificate is sealed now. What cannot be must not leave.
+                if let Err(error) =
+                    self.parts.sealing.apply(self.tenant.as_ref(), &self.parts.device, &mut reading)
+                {
+                    error!(%error, stream = reading.stream, "a reading stays here, and this session ends");
+                    self.session = None;
+                    return;
+                }
                 let published = self.session.as_ref().map(|session| session.publish(&reading));
                 if let Some(Err(error)) = published {
                     // The session is over and will say so; the reading then waits for the next one.
@@ -175,7 +190,15 @@ impl Actor for Uplink {
 impl Handler<Said> for Uplink {
     type Result = ();
 
-    fn handle(&mut self, Said(reading): Said, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Said(mut reading): Said, ctx: &mut Context<Self>) {
+        // Here and not at its publication, so that what is sent again is the same message.
+        if self.tenant.is_some()
+            && let Err(error) =
+                self.parts.sealing.apply(self.tenant.as_ref(), &self.parts.device, &mut reading)
+        {
+            error!(%error, stream = reading.stream, "a reading is dropped");
+            return;
+        }
         self.feed(Input::Reading(reading), ctx);
     }
 }
@@ -185,6 +208,7 @@ impl Handler<CertificateChanged> for Uplink {
 
     fn handle(&mut self, changed: CertificateChanged, ctx: &mut Context<Self>) {
         self.mqtt_endpoint = changed.mqtt_endpoint;
+        self.tenant = changed.tenant;
         self.feed(Input::CertificateChanged { generation: changed.generation }, ctx);
     }
 }

@@ -13,10 +13,12 @@
 mod actor;
 mod attester;
 mod core;
+mod sealing;
 mod session;
 mod spool;
 
 pub use actor::{CertificateChanged, Finish, Uplink, UplinkParts};
 pub use core::{Cause, Core, Effect, Input, PubackVerdict, Settings};
+pub use sealing::{NotSealed, SealKeyError, Sealing};
 pub use session::SessionEvent;
 pub use spool::{Dropped, Spool};

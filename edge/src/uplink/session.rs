@@ -9,6 +9,7 @@ use muster_schemas::{
     attest::{ANSWER_TOPIC, CHALLENGE_TOPIC, Outcome, QUARANTINE_PROPERTY, REQUEST_TOPIC, RESULT_TOPIC},
     senml::Encoding,
 };
+use muster_seal::is_sealed;
 use muster_tpm::device::TpmThread;
 use rumqttc::{
     Outgoing, Transport,
@@ -40,6 +41,9 @@ use crate::{
 
 /// Requests that may wait for the client: a full window and a good-bye.
 const REQUESTS_MAX: usize = IN_FLIGHT_READINGS_MAX as usize + 1;
+
+/// `COSE_Encrypt` (RFC 9052 §10).
+const SEALED_MEDIA_TYPE: &str = "application/cose; cose-type=\"cose-encrypt\"";
 
 /// What a session tells. There are at most two for each reading of the window, and two more.
 #[derive(Debug)]
@@ -159,12 +163,17 @@ impl Session {
     /// # Errors
     /// More than the window is under way, or the session is over.
     pub fn publish(&self, reading: &Reading) -> Result<(), NotTaken> {
-        let topic = format!("devices/{}/telemetry/{}", self.device, reading.stream);
+        let (format, media_type) = if is_sealed(&reading.payload) {
+            (0, SEALED_MEDIA_TYPE)
+        } else {
+            (1, Encoding::Json.media_type())
+        };
         let properties = PublishProperties {
-            payload_format_indicator: Some(1),
-            content_type: Some(Encoding::Json.media_type().to_owned()),
+            payload_format_indicator: Some(format),
+            content_type: Some(media_type.to_owned()),
             ..PublishProperties::default()
         };
+        let topic = reading.topic(&self.device);
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, false, reading.payload.clone(), properties)
             .map_err(|_| NotTaken)

@@ -4,7 +4,7 @@ use std::{fmt, ops::ControlFlow, sync::Arc};
 
 use muster_schemas::{DeviceId, TenantId};
 
-use crate::{Chunk, Column, ItemInfo, StreamId};
+use crate::{Chunk, Column, ItemInfo, StreamId, query::TooWide};
 
 /// Which readings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,6 +134,9 @@ pub enum QueryRefusal {
     /// A part of the history is damaged; the rest was shown.
     #[error("read a part of the history: {0}")]
     Damaged(String),
+    /// The question would need more memory than one may have.
+    #[error(transparent)]
+    TooWide(#[from] TooWide),
     /// The store could not be read.
     #[error("read the telemetry store: {0}")]
     Unavailable(String),

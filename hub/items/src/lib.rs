@@ -10,15 +10,27 @@
 //! ```
 
 mod attributes;
+pub mod block;
 mod chunk;
+mod cut;
 mod history;
 mod item;
+pub mod judge;
+pub mod limits;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 mod open;
+pub mod query;
 mod rows;
+pub mod sensitive;
+pub mod units;
+mod weave;
 
 pub use attributes::Attributes;
 pub use chunk::{Chunk, Column, Values};
+pub use cut::{OpenStream, Origin, cell, day, day_begins_us};
 pub use history::{History, ItemFilter, LastReading, QueryRefusal, Selection, View, Visit};
 pub use item::{Fingerprint, ItemInfo, StreamId};
 pub use open::{Name, OpenItem, Scalar};
 pub use rows::Rows;
+pub use weave::{Part, weave};

@@ -1,6 +1,6 @@
 //! Rows by time: what an item holds, whichever way it came. Sorting, joining and cutting of columns is done here alone.
 
-use crate::{Column, Values};
+use crate::{Column, OpenItem, Scalar, Values};
 
 /// Columns that share one column of times.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -91,6 +91,44 @@ impl Rows {
         }
     }
 
+    /// Takes out rows without any value, such as are left when columns were taken out.
+    pub fn prune(&mut self) {
+        let is_full = |column: &Column| (0..self.times_us.len()).all(|place| column.values.is_there(place));
+        if !self.columns.iter().any(is_full) {
+            self.take_out(&Self::default());
+        }
+    }
+
+    /// The columns that a question picks, and those that are left, each with the rows that have a value there.
+    #[must_use]
+    pub fn split(self, picked: impl FnMut(&Column) -> bool) -> (Self, Self) {
+        let (one, other): (Vec<_>, Vec<_>) = self.columns.into_iter().partition(picked);
+        if other.is_empty() || one.is_empty() {
+            let (whole, empty) = (|columns| Self { times_us: self.times_us, columns }, Self::default());
+            return if other.is_empty() { (whole(one), empty) } else { (empty, whole(other)) };
+        }
+        let mut one = Self { times_us: self.times_us.clone(), columns: one };
+        let mut other = Self { times_us: self.times_us, columns: other };
+        one.prune();
+        other.prune();
+        (one, other)
+    }
+
+    /// The newest value of each column and nothing else.
+    #[must_use]
+    pub fn newest(&self) -> Self {
+        let mut item = OpenItem::default();
+        for column in &self.columns {
+            let newest = (0..self.times_us.len()).rev().find(|place| column.values.is_there(*place));
+            if let Some((place, time_us)) = newest.and_then(|place| Some((place, self.times_us.get(place)?)))
+                && let Some(value) = column.values.scalar(place)
+            {
+                item.add(*time_us, column.name.as_str().into(), column.unit.as_deref(), value);
+            }
+        }
+        item.into_rows()
+    }
+
     /// Whether there is no reading.
     pub fn is_empty(&self) -> bool {
         self.times_us.is_empty() || self.columns.is_empty()
@@ -131,6 +169,18 @@ impl Values {
             Self::Texts(texts) => texts.get(place).is_some_and(Option::is_some),
             Self::Bools(bools) => bools.get(place).is_some_and(Option::is_some),
             Self::Bytes(bytes) => bytes.get(place).is_some_and(Option::is_some),
+        }
+    }
+
+    /// The value of a place; none if nothing was measured there.
+    pub fn scalar(&self, place: usize) -> Option<Scalar<'_>> {
+        match self {
+            Self::Numbers(numbers) => {
+                numbers.get(place).filter(|number| !number.is_nan()).copied().map(Scalar::Number)
+            }
+            Self::Texts(texts) => texts.get(place)?.as_deref().map(Scalar::Text),
+            Self::Bools(bools) => bools.get(place).copied()?.map(Scalar::Bool),
+            Self::Bytes(bytes) => bytes.get(place)?.as_deref().map(Scalar::Bytes),
         }
     }
 
@@ -264,6 +314,18 @@ mod tests {
         let twice = (&[10, 20, 10][..], &[numbers("a", &[1.0, 2.0, 3.0])][..]);
         let rows = Rows::merged([twice]);
         assert_eq!(shown(&rows), [(10, "a=3".to_owned()), (20, "a=2".to_owned())]);
+    }
+
+    #[test]
+    fn rows_are_split_by_column_and_the_newest_values_have_their_times() {
+        let nan = f64::NAN;
+        let rows = Rows {
+            times_us: vec![1, 2, 3],
+            columns: vec![numbers("a", &[1.0, nan, 3.0]), numbers("b", &[nan, 2.0, nan])],
+        };
+        assert_eq!(shown(&rows.newest()), [(2, "a=NaN b=2".to_owned()), (3, "a=3 b=NaN".to_owned())]);
+        let (a, b) = rows.split(|column| column.name == "a");
+        assert_eq!((a.times_us, b.times_us), (vec![1, 3], vec![2]));
     }
 
     #[test]

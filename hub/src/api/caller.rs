@@ -3,6 +3,7 @@
 use std::{future::ready, pin::Pin, sync::Arc};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web::Data};
+use muster_broker::store::Store;
 use muster_schemas::{Kind, Principal, TenantId};
 
 use super::{Api, error::ApiError};
@@ -18,7 +19,7 @@ pub(super) struct PeerLeaf(pub(super) Option<Leaf>);
 
 /// A principal that the registry admits, at this request.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(Principal);
+pub(super) struct Caller(Principal, Option<Store>);
 
 impl Caller {
     /// Who it is.
@@ -39,7 +40,7 @@ impl Caller {
 
     /// Whether the tenant's belongings may be listed: by an operator, and by the tenant's own apps and users.
     pub(super) fn operator_or_member(&self, tenant: &TenantId) -> Result<(), ApiError> {
-        if self.0.is_operator() { Ok(()) } else { self.member(tenant) }
+        if self.0.is_operator() { Ok(()) } else { self.belongs(tenant) }
     }
 
     /// Whether what a tenant demands of its devices may be changed, and a device let in: by an operator, and by the tenant's
@@ -55,8 +56,32 @@ impl Caller {
         ))
     }
 
-    /// Whether the tenant's data may be read: by its own apps and users, and by no operator.
+    /// Whether the tenant's data may be read: by its own apps and users, and by no operator; and by nobody while the tenant
+    /// has withdrawn its key.
     pub(super) fn member(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        self.belongs(tenant)?;
+        let keys = self.1.as_ref().and_then(|store| store.tenant(tenant).ok().flatten());
+        if keys.is_some_and(|keys| keys.is_withdrawn()) {
+            Err(ApiError::key_withdrawn(tenant))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the caller rules over the tenant's own key: its users do. Its apps do not, and no operator does.
+    pub(super) fn owner(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        self.belongs(tenant)?;
+        if self.0.kind == Kind::User {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "only a user of the tenant may do this",
+            "call with the identity of a person of the tenant",
+        ))
+    }
+
+    /// Whether the caller is an app or a user of the tenant.
+    pub(super) fn belongs(&self, tenant: &TenantId) -> Result<(), ApiError> {
         if self.0.is_operator() {
             return Err(ApiError::forbidden(
                 "operators of the hub do not read tenants' data",
@@ -79,7 +104,7 @@ impl Caller {
 /// For asking what a principal might do.
 impl From<Principal> for Caller {
     fn from(principal: Principal) -> Self {
-        Self(principal)
+        Self(principal, None)
     }
 }
 
@@ -111,12 +136,12 @@ impl FromRequest for Caller {
                 Proof::Key { principal, key_hash } => {
                     let used = api.registry(UseKey { principal, key_hash, counter: None }).await?;
                     return used
-                        .map(|admitted| Self(admitted.principal))
+                        .map(|admitted| Self(admitted.principal, Some(api.store.clone())))
                         .map_err(|refusal| ApiError::key_refused(&refusal));
                 }
             };
             admitted
-                .map(|admitted| Self(admitted.principal))
+                .map(|admitted| Self(admitted.principal, Some(api.store.clone())))
                 .map_err(|refusal| ApiError::not_admitted(refusal.reason))
         })
     }

@@ -30,6 +30,16 @@ impl ApiError {
         Self { status, detail: ErrorDetail { code, what, why, next } }
     }
 
+    /// Its status over HTTP.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is told.
+    pub(super) fn body(&self) -> ErrorBody {
+        ErrorBody { error: self.detail.clone() }
+    }
+
     /// Why, and what to do next.
     pub(super) fn why_and_next(&self) -> (&str, &str) {
         (&self.detail.why, &self.detail.next)
@@ -96,6 +106,17 @@ impl ApiError {
         )
     }
 
+    /// The tenant has taken its key back.
+    pub(super) fn key_withdrawn(tenant: &TenantId) -> Self {
+        Self::new(
+            StatusCode::LOCKED,
+            "key_withdrawn",
+            format!("nothing of the tenant {tenant} was read"),
+            "the tenant has withdrawn its key, and without it nobody reads its data, this hub included",
+            "let a user of the tenant give it back: `muster key bring --key FILE`",
+        )
+    }
+
     /// There is no such thing.
     pub(super) fn not_found(why: &str, next: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "nothing was found there", why, next)
@@ -126,6 +147,7 @@ impl From<Refusal> for ApiError {
             Refusal::TenantExists(_) => {
                 (StatusCode::CONFLICT, "tenant_exists", "choose another name, or use the one there is")
             }
+            Refusal::TenantRetired(_) => (StatusCode::GONE, "shredded", "there is no way back"),
             Refusal::TenantSuspended(_) => {
                 (StatusCode::CONFLICT, "tenant_suspended", "let the operator resume it first")
             }
@@ -270,7 +292,7 @@ impl ResponseError for ApiError {
 
     fn error_response(&self) -> HttpResponse {
         tracing::info!(status = self.status.as_u16(), code = %self.detail.code, why = %self.detail.why, "API call refused");
-        HttpResponse::build(self.status).json(ErrorBody { error: self.detail.clone() })
+        HttpResponse::build(self.status).json(self.body())
     }
 }
 

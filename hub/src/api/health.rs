@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, http::header, web::Data};
 use muster_broker::store;
 use muster_schemas::api::Health;
 
-use super::{Api, caller::Caller, error::ApiError};
+use super::{Api, caller::Caller, error::ApiError, keys};
 use crate::{
     enrolment::Counted,
     registry::{AlarmKind, alarm::CountAlarms},
@@ -75,13 +75,17 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     }
     let rejected = harvested.rejected.into_iter().map(|(why, value)| (format!("{{why=\"{why}\"}}"), value));
     metric(&mut text, "muster_telemetry_rejected_total", "counter", rejected);
+    super::influx::metrics(&mut text, &api.influx.all(), api.clock.unix_ms());
     let alarms = api.registry(CountAlarms).await.unwrap_or_default();
     let label = |kind: &AlarmKind| format!("{{kind=\"{kind}\"}}");
     let standing = alarms.iter().map(|(kind, standing, _)| (label(kind), *standing));
     metric(&mut text, "muster_alarms_standing", "gauge", standing);
     let raised = alarms.iter().map(|(kind, _, raised)| (label(kind), *raised));
     metric(&mut text, "muster_alarms_raised_total", "counter", raised);
+    keys::metrics(&mut text, &api).await;
     let stats = api.store.stats();
+    let dropped = crate::log::lines_dropped();
+    metric(&mut text, "muster_log_lines_dropped_total", "counter", [(String::new(), dropped)]);
     metric(&mut text, "muster_store_batches_total", "counter", [(String::new(), stats.batches)]);
     metric(&mut text, "muster_store_commits_total", "counter", [(String::new(), stats.commits)]);
     metric(&mut text, "muster_store_refused_total", "counter", [(String::new(), stats.refused)]);
@@ -89,7 +93,12 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4")).body(text))
 }
 
-fn metric(text: &mut String, name: &str, kind: &str, values: impl IntoIterator<Item = (String, u64)>) {
+pub(super) fn metric(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    values: impl IntoIterator<Item = (String, u64)>,
+) {
     // Writing to a String does not fail.
     let _ = writeln!(text, "# TYPE {name} {kind}");
     for (labels, value) in values {

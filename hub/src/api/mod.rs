@@ -6,9 +6,11 @@
 mod admission;
 mod alarms;
 mod allowed;
+mod asked;
 mod attest;
 mod audit;
 mod authority;
+mod backup;
 mod caller;
 mod can;
 mod can_view;
@@ -18,14 +20,20 @@ mod error;
 mod est;
 mod firmware;
 mod health;
+mod history;
+mod influx;
 mod inspection;
+mod keys;
 mod legacy;
 mod life;
 mod people;
-mod readings;
+mod pieces;
+mod questions;
 mod rules;
+mod schema;
 mod server;
 mod sharing;
+mod shred;
 mod tenants;
 mod trace;
 mod view;
@@ -39,21 +47,28 @@ use actix::{Actor, Context, Handler, Message};
 use actix_web::web;
 use muster_actors::SharedClock;
 use muster_broker::{Bus, store::Store};
+use muster_influx::server::Server;
 use muster_schemas::TenantId;
 
 use error::ApiError;
+pub(crate) use questions::Questions;
 pub use server::Https;
 
 use crate::{
     authority::{Authority, Signers},
+    backup::Desk,
     enrolment,
+    history::Readers,
+    influx::Progress,
     limits::API_BODY_BYTES_MAX,
     people::{Providers, RelyingParty, Sessions},
     pinned::Peers,
     place::Place,
     publication::Publication,
     registry::RegistryActor,
+    root_key::RootSource,
     rules::Known,
+    screening::Screens,
     telemetry::{self, Archive, TelemetryActor},
     witness::Witness,
 };
@@ -66,10 +81,14 @@ pub struct Api {
     pub telemetry: Place<TelemetryActor>,
     /// What was measured, for whoever may block: it is asked on a thread for that.
     pub archive: Archive,
+    /// The threads on which it is.
+    pub readers: Readers,
     /// The bus, for its tenants and numbers.
     pub bus: Arc<Bus>,
     /// The store, for tenants' keys and its health.
     pub store: Store,
+    /// Where the root key comes from.
+    pub root_source: RootSource,
     /// Signs apps and users.
     pub client_authority: Arc<Authority>,
     /// Signs devices that come by EST.
@@ -92,12 +111,20 @@ pub struct Api {
     pub enrolment: enrolment::Counters,
     /// What the telemetry store counts.
     pub harvested: telemetry::Counters,
+    /// The InfluxDB that telemetry is sent to, if there is one.
+    pub influx_server: Option<Server>,
+    /// How far it has come on its way there.
+    pub influx: Progress,
+    /// What is taken of telemetry.
+    pub screens: Screens,
     /// Who was refused, and why.
     pub witness: Witness,
     /// Tenants that a listener without TLS leads to.
     pub plain_tenants: BTreeSet<TenantId>,
     /// What access rules are made of.
     pub known: Known,
+    /// Makes backups.
+    pub backups: Desk,
     /// What the time is.
     pub clock: SharedClock,
 }
@@ -114,15 +141,6 @@ impl Api {
         RegistryActor: Handler<M>,
     {
         ask(&self.registry, message).await.ok_or_else(|| ApiError::unavailable("the registry"))
-    }
-
-    /// Asks the telemetry store.
-    async fn telemetry<M>(&self, message: M) -> Result<M::Result, ApiError>
-    where
-        M: Message<Result: Send> + Send + 'static,
-        TelemetryActor: Handler<M>,
-    {
-        ask(&self.telemetry, message).await.ok_or_else(|| ApiError::unavailable("the telemetry store"))
     }
 }
 
@@ -146,11 +164,14 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/metrics", web::get().to(health::metrics))
         .route("/api/v1/devices/{device}/why", web::get().to(why::of_any))
         .configure(est::routes)
+        .configure(keys::routes)
         .route("/crl/{file}", web::get().to(authority::list))
         .route("/api/v1/alarms", web::get().to(alarms::list))
         .route("/api/v1/alarms/{number}/acknowledge", web::post().to(alarms::acknowledge))
         .configure(webauthn::routes)
         .route("/trust/{domain}", web::get().to(authority::object))
+        .route("/api/v1/backups", web::post().to(backup::begin))
+        .route("/api/v1/backups/current", web::get().to(backup::current))
         .route("/api/v1/ca/certificates", web::get().to(authority::issued))
         .route("/api/v1/ca/certificates", web::post().to(authority::issue))
         .route("/api/v1/ca/certificates/{serial}", web::get().to(authority::show))
@@ -164,6 +185,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/firmware/authorities", web::post().to(firmware::add))
                 .route("/{tenant}/firmware/approvals", web::post().to(firmware::publish))
                 .route("/{tenant}/firmware/authorities/remove", web::post().to(firmware::remove))
+                .service(keys::of_tenant())
+                .route("/{tenant}/sensitive", web::get().to(keys::sensitive))
+                .route("/{tenant}/sensitive", web::put().to(keys::set_sensitive))
                 .route("/{tenant}/claims", web::post().to(clients::create_claim))
                 .route("/{tenant}/claims", web::get().to(admission::claims))
                 .route("/{tenant}/claims/{claim}/revoke", web::post().to(admission::revoke_claim))
@@ -219,8 +243,14 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/topics/subscriptions", web::get().to(inspection::subscriptions))
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
-                .route("/{tenant}/telemetry/last", web::get().to(readings::last))
-                .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
+                .route("/{tenant}/telemetry/schema", web::get().to(schema::show))
+                .route("/{tenant}/telemetry/schema", web::post().to(schema::set))
+                .route("/{tenant}/telemetry/last", web::get().to(history::last))
+                .route("/{tenant}/telemetry/range", web::get().to(history::range))
+                .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))
+                .route("/{tenant}/telemetry/aggregate", web::get().to(history::aggregate))
+                .route("/{tenant}/telemetry/export", web::get().to(history::export))
+                .route("/{tenant}/influx", web::get().to(influx::status)),
         )
         .default_service(web::to(error::no_such_route));
 }

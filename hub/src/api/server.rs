@@ -27,8 +27,8 @@ pub struct Https {
 
 impl Https {
     /// The API over these.
-    pub fn new(api: Api, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
-        Self { api: Data::new(api), tls }
+    pub fn new(api: Arc<Api>, tls: Arc<ArcSwap<ServerConfig>>) -> Self {
+        Self { api: Data::from(api), tls }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The hub's HTTPS API as the command line calls it: mutual TLS with the identity's certificate, JSON both ways.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _, Write},
     ops::ControlFlow,
     time::Duration,
 };
@@ -17,9 +17,14 @@ use muster_schemas::api::ErrorBody;
 
 use super::{Complaint, Exit, identity::Identity};
 use crate::{
-    limits::{API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX, TRACE_LINE_BYTES_MAX},
+    limits::{
+        API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX, API_EXPORT_S_MAX, TRACE_LINE_BYTES_MAX,
+    },
     tls,
 };
+
+/// What is damaged and not in a file.
+const DAMAGED_HEADER: &str = "muster-damaged";
 
 /// A hub to call.
 pub(super) struct Hub {
@@ -146,6 +151,42 @@ impl Hub {
                     error => return Err(self.unreachable(what, &error)),
                 },
             }
+        }
+    }
+
+    /// Writes an answer of any length, and says what of it the hub told to be damaged. `what` reads after "cannot".
+    pub(super) fn download(
+        &self,
+        what: &str,
+        path: &str,
+        query: &[(&str, String)],
+        out: &mut dyn Write,
+    ) -> Result<Option<String>, Complaint> {
+        let mut request = self.agent.get(format!("{}{path}", self.api));
+        for (name, value) in query {
+            request = request.query(name, value);
+        }
+        let wait = Duration::from_secs(API_EXPORT_S_MAX);
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(wait)).build();
+        let response = match request.call() {
+            Ok(response) if response.status().is_success() => response,
+            refused => return self.answer::<()>(what, refused).map(|()| None),
+        };
+        let damaged = response.headers().get(DAMAGED_HEADER).and_then(|value| value.to_str().ok());
+        let damaged = damaged.map(str::to_owned);
+        let mut reader = response.into_body().into_reader();
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let length = match reader.read(&mut piece) {
+                Ok(0) => return Ok(damaged),
+                Ok(length) => length,
+                Err(error) => {
+                    let why = format!("the hub broke the file off: {error}");
+                    let next = "try again; the hub's log says why";
+                    return Err(Complaint::new(Exit::Failure, what, why, next));
+                }
+            };
+            out.write_all(piece.get(..length).unwrap_or_default())?;
         }
     }
 

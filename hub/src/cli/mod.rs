@@ -1,6 +1,6 @@
 //! The command line. Everything that concerns a running hub goes over its HTTPS API with a client certificate, and `sub`,
 //! `pub` and `rr` over MQTT with the same one: there is no side door. Only `init`, `check`, `serve`, `operator`,
-//! `ca rotate`, `ca authorities` and `completions` work on this machine.
+//! `ca rotate`, `ca authorities`, `restore`, `seal`, `open`, `completions` and most of `backup` work on this machine.
 //!
 //! The identity is a directory with `cert.pem`, `key.pem`, `ca.pem` and `hub.toml`. It is, in this order: `--identity`,
 //! `MUSTER_IDENTITY`, or the directory `operator` beside the configuration (`--config`, `MUSTER_CONFIG`, or
@@ -11,21 +11,29 @@ mod app;
 mod attest;
 mod attributes;
 mod audit;
+mod backup;
 mod ca;
 mod exit;
 mod explain;
 mod firmware;
 mod hub;
 mod identity;
+mod influx;
 mod inspection;
+mod key;
 mod life;
 mod local;
 mod manifest;
 mod mqtt;
+mod open;
 mod password;
 mod people;
+mod plot;
 mod remote;
+mod restore;
 mod rules;
+mod schema;
+mod seal;
 mod sharing;
 mod table;
 mod telemetry;
@@ -141,18 +149,37 @@ enum Command {
     /// Approve firmware, and say whose approvals count.
     #[command(subcommand)]
     Firmware(firmware::Firmware),
+    /// Show keys and make them anew; bring a tenant's own and withdraw it; say which fields are sensitive.
+    #[command(subcommand)]
+    Key(key::KeyCommands),
     /// Issue, list and revoke certificates of users, apps, services, relays, hubs and software; rotate authorities.
     #[command(subcommand)]
     Ca(ca::Certificates),
+    /// Have backups made, and list, check and prune them.
+    #[command(subcommand)]
+    Backup(backup::Backups),
+    /// Put a hub back into an empty directory, or one tenant into a hub that is stopped.
+    Restore(restore::Restore),
     /// Read a tenant's telemetry, as an app or user of that tenant.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
+    /// Say how far a tenant's telemetry has come on its way to InfluxDB.
+    #[command(subcommand)]
+    Influx(influx::Influx),
     /// Subscribe, as an app of a tenant, and print what comes.
     Sub(mqtt::Sub),
     /// Publish, as an app of a tenant, and print what the hub answers.
     Pub(mqtt::Pub),
     /// Publish a request, as an app of a tenant, and print the reply to it.
     Rr(mqtt::Rr),
+    /// Say what a tenant's readings are: units, bounds and kinds, to which telemetry is held.
+    #[command(subcommand)]
+    Schema(schema::Schema),
+    /// Make keys that devices seal their readings to.
+    #[command(subcommand)]
+    Seal(seal::Seal),
+    /// Open what devices sealed to a key of yours.
+    Open(open::Open),
     /// List the connected clients, of a tenant or of all.
     Clients(inspection::Clients),
     /// Disconnect a client.
@@ -243,8 +270,15 @@ fn carry_out(program: Program, world: &mut World<'_>) -> Result<Exit, Complaint>
         Command::App(command) => people::client(ClientKind::App, command, &mut Call::new(&common, world)?),
         Command::User(command) => people::client(ClientKind::User, command, &mut Call::new(&common, world)?),
         Command::Firmware(command) => firmware::firmware(command, &common, world),
+        Command::Key(command) => key::key(command, &common, world),
         Command::Ca(command) => ca::ca(command, &common, world),
-        Command::Telemetry(command) => telemetry::telemetry(command, &mut Call::new(&common, world)?),
+        Command::Backup(command) => backup::backups(command, &common, world),
+        Command::Restore(command) => restore::restore(&command, &common, world),
+        Command::Telemetry(command) => telemetry::telemetry(command, &common, world),
+        Command::Schema(command) => schema::schema(command, &mut Call::new(&common, world)?),
+        Command::Influx(command) => influx::influx(command, &mut Call::new(&common, world)?),
+        Command::Seal(command) => seal::seal(command, &common, world),
+        Command::Open(command) => open::open_sealed(&command, &common, world),
         Command::Clients(command) => inspection::clients(command, &mut Call::new(&common, world)?),
         Command::Kick(command) => inspection::kick(command, &mut Call::new(&common, world)?),
         Command::Topics(command) => inspection::topics(command, &mut Call::new(&common, world)?),

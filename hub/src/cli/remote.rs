@@ -10,7 +10,7 @@ use muster_schemas::{
 use super::{
     Call, Complaint, Exit, OfTenant, Output,
     admission::{self, Admission, Policy},
-    attest, attributes, explain, life,
+    attest, attributes, explain, key, life,
     password::{Passwords, passwords},
     table,
     time::{duration_s, shown_s},
@@ -49,6 +49,8 @@ pub(super) enum Tenants {
     },
     #[command(flatten)]
     Life(life::TenantLife),
+    /// Destroy all keys of a tenant, for good: what they sealed cannot be opened by anybody. Prints the proof.
+    Shred(key::ShredTenant),
     /// Show or set what a tenant asks of an enrolment.
     #[command(subcommand)]
     Policy(Policy),
@@ -134,6 +136,7 @@ pub(super) fn tenant(command: Tenants, call: &mut Call<'_>) -> Result<Exit, Comp
         }
         Tenants::Life(command) => life::tenant(command, call),
         Tenants::Policy(command) => admission::policy(command, call),
+        Tenants::Shred(command) => key::shred(command, call),
     }
 }
 

@@ -155,6 +155,7 @@ fn completions_name_the_commands() {
     assert!(ended.out.contains("telemetry"));
 }
 
+mod backup;
 mod calls;
 mod inspection;
 mod mqtt;

@@ -11,6 +11,7 @@ use crate::authority::Role;
 /// passphrase           0600      opens the vault; better kept on another disk
 /// vault                0600      the vault key, sealed under the passphrase
 /// storage.key          0600      the storage root key, sealed under the vault key
+/// storage.key.next     0600      the one that takes its place, while it is replaced
 /// authorities/*.crt    public    root, server, device, relay, client, software; device-2 and so on are their successors
 /// authorities/*.key    0600      their private keys, sealed under the vault key
 /// server.crt           public    the hub's own certificate and the server authority's
@@ -18,6 +19,7 @@ use crate::authority::Role;
 /// publication          public    the number of the last publication of revocations
 /// operator/            0700      the first operator's identity, for the command line
 /// tpm-roots/           public    certificates of TPM manufacturers
+/// backup.json          0600      the newest backup that this hub made
 /// store/               0700      what the hub stores: log, registry, telemetry
 /// ```
 #[derive(Debug, Clone)]
@@ -54,6 +56,11 @@ impl Layout {
     /// The sealed storage root key.
     pub fn storage_key(&self) -> PathBuf {
         self.data_dir.join("storage.key")
+    }
+
+    /// The storage root key that is about to take its place, while it is replaced.
+    pub fn next_storage_key(&self) -> PathBuf {
+        self.data_dir.join("storage.key.next")
     }
 
     /// The directory of the authorities.
@@ -110,6 +117,16 @@ impl Layout {
     /// Certificates of TPM manufacturers.
     pub fn tpm_roots(&self) -> PathBuf {
         self.data_dir.join("tpm-roots")
+    }
+
+    /// What the hub remembers of its newest backup.
+    pub fn backup_memory(&self) -> PathBuf {
+        self.data_dir.join("backup.json")
+    }
+
+    /// A store that is there while one tenant is put back.
+    pub fn restoring(&self) -> PathBuf {
+        self.data_dir.join("restoring")
     }
 
     /// What the hub stores: log, registry, telemetry.

@@ -58,14 +58,35 @@
 //! # user_claim = "sub"
 //! # users = ["auth0|1234 = ann"]        # where the claim is no id; nobody else is let in then
 //!
+//! [influx]                              # telemetry goes to an InfluxDB 2 as well; off unless the section is there
+//! url = "https://influx.example:8086"
+//! org = "plant"
+//! tokens = "influx-tokens"              # a folder: the file `acme` holds the token of tenant acme, for the bucket acme
+//!
+//! [storage_key]                         # off unless the section is there: the key is in the vault
+//! command = ["tpm2_unseal", "-c", "0x81010010"]
+//! # timeout_s = 10
+//! # previous_command = ["..."]          # what gives the key before, for the one start that replaces it
+//!
+//! [own_keys.acme]                       # where the hub asks for that tenant's own key when it starts
+//! command = ["acme-kms", "unwrap"]
+//!
 //! [webauthn]                            # hardware keys for the API; off unless the section is there
 //! rp_id = "hub.example"
 //! origins = ["https://hub.example:8443"]
+//!
+//! [backup]                              # what `muster backup run` needs; off unless the section is there
+//! place = "/mnt/backups/hub"            # or "s3://bucket/prefix?endpoint=https://host&region=name"
+//! recipients = ["backup.pub.pem"]       # made by `muster backup keygen`
+//! # credentials_file = "s3.keys"        # key id and secret key, a line each
 //! ```
 //!
 //! Over the file come variables such as `MUSTER__LISTENERS__HTTPS__BIND`, and over these the flag
 //! `--set listeners.https.bind=127.0.0.1:0`. A key that nobody knows is an error, wherever it stands.
 
+mod backup;
+mod influx;
+mod key_commands;
 mod layout;
 mod listeners;
 mod oidc;
@@ -83,6 +104,7 @@ use muster_tpm::endorsement::TpmClass;
 use muster_trust::Tenants;
 
 use crate::{
+    influx::Influx,
     limits::{
         CONFIG_BYTES_MAX, CONNECTIONS_MAX, CONNECTIONS_MAX_MAX, DEVICE_VALIDITY_S, DEVICE_VALIDITY_S_MAX,
         DEVICE_VALIDITY_S_MIN, PACKET_BYTES_MAX, PACKET_BYTES_MAX_MAX, PACKET_BYTES_MAX_MIN,
@@ -92,6 +114,8 @@ use crate::{
     private_file::{self, PrivateFileError},
 };
 
+pub use backup::Backup;
+pub use key_commands::KeyCommands;
 pub use layout::Layout;
 pub use listeners::{Listeners, LocalApp, MqttPlain, MqttUnix, MqttWss};
 pub use reader::{ConfigError, Origin};
@@ -130,6 +154,12 @@ pub struct Config {
     pub oidc: Vec<Issuer>,
     /// Where hardware keys may be used; none, unless it is said.
     pub webauthn: Option<RelyingParty>,
+    /// Where telemetry is sent as well; nowhere, unless it is said.
+    pub influx: Option<Influx>,
+    /// Where keys come from that the hub does not keep itself.
+    pub key_commands: KeyCommands,
+    /// Where backups go, if the hub makes any.
+    pub backup: Option<Backup>,
 }
 
 /// A file of certificates of TPM manufacturers, and what kind of TPM they vouch for.
@@ -241,6 +271,9 @@ impl Config {
 
         let oidc = oidc::read(&mut top, &beside)?;
         let webauthn = webauthn::read(&mut top)?;
+        let influx = influx::read(&mut top, &beside)?;
+        let key_commands = key_commands::read(&mut top)?;
+        let backup = backup::read(&mut top, &beside)?;
 
         top.finish()?;
         Ok(Self {
@@ -262,6 +295,9 @@ impl Config {
             bus: Bus { sys_interval_s },
             oidc,
             webauthn,
+            influx,
+            key_commands,
+            backup,
         })
     }
 

@@ -82,6 +82,7 @@ impl Hub {
             random: Arc::new(random::system),
             known: Default::default(),
             pins: Pins::default(),
+            sensitive: Default::default(),
         };
         let registry =
             Child::new("registry", Plan::PARK, move |slot| RegistryActor::new(&registry, slot)).start();

@@ -23,6 +23,7 @@ use super::{
         ShowDevice,
     },
     row::{Client, Device, MalformedRow, Row, State, Tenant},
+    sensitive::SensitiveBoard,
 };
 use crate::{
     pinned::Pins,
@@ -69,11 +70,13 @@ pub struct RegistryOptions {
     pub pins: Pins,
     /// Where access rules are read.
     pub known: Known,
+    /// Where whoever seals reads what the tenants say of their sensitive fields.
+    pub sensitive: SensitiveBoard,
 }
 
 /// The rows as the store keeps them.
 #[derive(Debug, Clone)]
-struct Rows {
+pub(super) struct Rows {
     store: Store,
     table: Table,
     sealer: Sealer,
@@ -86,6 +89,7 @@ pub struct RegistryActor {
     random: Random,
     pins: Pins,
     pub(super) known: Known,
+    sensitive: SensitiveBoard,
     trust_clock: bool,
     trust_domain: TrustDomain,
     ended: Arc<dyn Fn(&Ended) + Send + Sync>,
@@ -108,6 +112,7 @@ impl RegistryActor {
             random: (options.random)(),
             pins: options.pins.clone(),
             known: options.known.clone(),
+            sensitive: options.sensitive.clone(),
             trust_clock: options.trust_clock,
             trust_domain: options.trust_domain.clone(),
             ended: options.ended.clone(),
@@ -134,6 +139,7 @@ impl RegistryActor {
         self.core = Registry::load(rows.load()?).of(self.trust_domain.clone());
         self.tell_pins();
         self.tell_all_rules();
+        self.tell_sensitive();
         self.rows = Some(rows);
         self.ahead = false;
         Ok(())
@@ -143,6 +149,11 @@ impl RegistryActor {
     /// is asked here afterwards.
     pub(super) fn tell_pins(&self) {
         self.pins.replace(self.core.pins());
+    }
+
+    /// Tells whoever seals what the tenants say of their sensitive fields.
+    pub(super) fn tell_sensitive(&self) {
+        self.sensitive.replace(&self.core.sensitive);
     }
 
     /// What the time is, Unix seconds, if the rows are loaded.
@@ -271,17 +282,39 @@ impl RegistryActor {
 }
 
 impl Rows {
-    fn open(store: &Store) -> Result<Self, RegistryError> {
+    pub(super) fn open(store: &Store) -> Result<Self, RegistryError> {
         Ok(Self { store: store.clone(), table: store.table(TABLE)?, sealer: store.platform() })
     }
 
     fn load(&self) -> Result<Vec<Row>, RegistryError> {
         let mut rows = Vec::new();
+        self.each(|_, row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Gives every row, with its key as it stands on the disk.
+    pub(super) fn each(
+        &self,
+        mut take: impl FnMut(Vec<u8>, Row) -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
         for row in self.table.prefix(b"") {
             let (key, sealed) = row?;
-            rows.push(Row::decode(&self.sealer.open(&key, &sealed)?)?);
+            let row = Row::decode(&self.sealer.open(&key, &sealed)?)?;
+            take(key, row)?;
         }
-        Ok(rows)
+        Ok(())
+    }
+
+    /// Whether there is a row of the same key.
+    pub(super) fn has(&self, row: &Row) -> Result<bool, RegistryError> {
+        Ok(self.table.get(&self.key(&row.key()))?.is_some())
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// A row's key as it stands on the disk, where no tenant's or device's name is to be read.
@@ -289,7 +322,7 @@ impl Rows {
         self.store.platform_blind(&[TABLE.as_bytes(), key]).to_vec()
     }
 
-    fn put(&self, row: &Row) -> Result<Write, RegistryError> {
+    pub(super) fn put(&self, row: &Row) -> Result<Write, RegistryError> {
         let key = self.key(&row.key());
         let value = self.sealer.seal(&key, &row.encode()?);
         Ok(Write::Put { table: self.table.clone(), key, value })

@@ -28,6 +28,7 @@ fn start(store: &Store) -> Supervised<RegistryActor> {
         random: Arc::new(random::counting),
         known: Default::default(),
         pins: Pins::default(),
+        sensitive: Default::default(),
     };
     Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()
 }
@@ -229,6 +230,7 @@ fn what_has_ended_stays_ended_when_the_clock_is_set_back() {
                 ended: Arc::new(|_| {}),
                 known: Default::default(),
                 pins: Pins::default(),
+                sensitive: Default::default(),
                 random: Arc::new(random::counting),
             };
             Child::new("registry", Plan::NO_RESTART, move |slot| RegistryActor::new(&options, slot)).start()

@@ -38,11 +38,15 @@ pub enum AlarmKind {
     UnknownMeasurements,
     /// The hub's own clock is behind the time that it knew before.
     ClockSetBack,
+    /// A device, or many, said nothing for much longer than usual.
+    FellSilent,
+    /// A device, or many, publishes much more than usual.
+    Flood,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::SilentReboots,
         Self::Rollback,
         Self::Clone,
@@ -51,6 +55,8 @@ impl AlarmKind {
         Self::IdentityHeld,
         Self::UnknownMeasurements,
         Self::ClockSetBack,
+        Self::FellSilent,
+        Self::Flood,
     ];
 
     /// The name, as the API, the log and the numbers have it.
@@ -64,6 +70,8 @@ impl AlarmKind {
             Self::IdentityHeld => "identity_held",
             Self::UnknownMeasurements => "unknown_measurements",
             Self::ClockSetBack => "clock_set_back",
+            Self::FellSilent => "fell_silent",
+            Self::Flood => "flood",
         }
     }
 }

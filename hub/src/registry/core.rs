@@ -31,6 +31,7 @@ use super::{
     revocation::{RevocationReason, Revocations},
     row::{AcceptedClasses, Claim, ClaimCode, Client, ClientKind, Device, Row, State, Tenant},
     rules::{RuleRow, RuleRows},
+    sensitive::SensitiveFields,
     ways_in::WaysIn,
 };
 
@@ -74,6 +75,7 @@ pub struct Registry {
     pub(super) keys: BTreeMap<[u8; 32], SecurityKey>,
     /// What access rules are made of.
     pub(super) rules: RuleRows,
+    pub(super) sensitive: BTreeMap<TenantId, SensitiveFields>,
     pub(super) revocations: Revocations,
     pub(super) issued: IssuedRows,
     pub(super) alarms: Alarms,
@@ -104,6 +106,7 @@ impl Default for Registry {
             legacy: BTreeMap::new(),
             keys: BTreeMap::new(),
             rules: RuleRows::default(),
+            sensitive: BTreeMap::new(),
             revocations: Revocations::default(),
             issued: IssuedRows::default(),
             alarms: Alarms::default(),
@@ -162,6 +165,7 @@ impl Registry {
             ways_in: WaysIn::default(),
             precautions: Precautions::default(),
             policy: EnrolmentPolicy::default(),
+            telemetry_schema: String::new(),
         };
         effects.push(Effect::CreateTenantKey(id));
         self.put(Row::Tenant(tenant.clone()), effects);
@@ -575,6 +579,9 @@ impl Registry {
                 self.firmware_approvals.insert(approval.row_key(), approval);
             }
             Row::FirmwareAuthority(authority) => self.insert_firmware_authority(authority),
+            Row::Sensitive(fields) => {
+                self.sensitive.insert(fields.tenant.clone(), fields);
+            }
             Row::Key(key) => {
                 self.keys.insert(key.hash(), key);
             }

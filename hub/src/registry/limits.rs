@@ -100,5 +100,7 @@ pub const FIRMWARE_AUTHORITIES_MAX: usize = 64;
 pub const FIRMWARE_APPROVALS_OF_CLASS_MAX: usize = muster_schemas::limits::ENROLMENT_APPROVALS_MAX;
 /// Most approvals of firmware of one tenant, over all of its classes.
 pub const FIRMWARE_APPROVALS_MAX: usize = 512;
+/// Most patterns for sensitive fields of one tenant.
+pub const SENSITIVE_PATTERNS_MAX: usize = muster_items::limits::SENSITIVE_PATTERNS_MAX;
 /// Commands that wait for the registry at one time.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;

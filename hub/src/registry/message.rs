@@ -12,8 +12,8 @@ use super::{
         ACCEPTED_PER_TENANT_MAX, CLAIM_LIFE_S_MAX, CLAIM_LIFE_S_MIN, CLAIMS_PER_TENANT_MAX,
         CLIENTS_PER_TENANT_MAX, DEVICES_MAX, FIRMWARE_APPROVALS_MAX, FIRMWARE_AUTHORITIES_MAX,
         HELD_PER_TENANT_MAX, KEY_NAME_BYTES_MAX, KEYS_PER_USER_MAX, LABEL_BYTES_MAX,
-        LEGACY_DEVICES_PER_TENANT_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX, SUCCESSORS_PER_TENANT_MAX,
-        TENANTS_MAX,
+        LEGACY_DEVICES_PER_TENANT_MAX, LISTED_PER_TENANT_MAX, MODEL_BYTES_MAX, SENSITIVE_PATTERNS_MAX,
+        SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
     rules::RuleRefusal,
@@ -35,6 +35,9 @@ pub enum Refusal {
     /// The tenant is suspended.
     #[error("act for the tenant {0}, which is suspended")]
     TenantSuspended(TenantId),
+    /// The tenant's keys were destroyed.
+    #[error("act for the tenant {0}, whose keys were destroyed: it does not come back")]
+    TenantRetired(TenantId),
     /// There is no such device in that tenant.
     #[error("find the device {device} of the tenant {tenant}")]
     DeviceUnknown {
@@ -217,6 +220,9 @@ pub enum Bound {
     /// Apps and users of the tenant.
     #[error("than {CLIENTS_PER_TENANT_MAX} apps and users of one tenant")]
     Clients,
+    /// Patterns for sensitive fields of the tenant.
+    #[error("than {SENSITIVE_PATTERNS_MAX} patterns for sensitive fields of one tenant")]
+    SensitivePatterns,
     /// Chips that are waited for.
     #[error("than {SUCCESSORS_PER_TENANT_MAX} chips that are to come in the place of others")]
     Successors,

@@ -26,12 +26,17 @@ pub mod legacy;
 pub mod life;
 pub mod limits;
 pub mod message;
+pub mod odd;
 pub mod people;
 pub mod policies;
 pub mod revocation;
 pub mod row;
 pub mod rules;
+pub mod schema;
+pub mod sensitive;
+pub mod shredded;
 pub mod standing;
+pub mod stored;
 pub mod ways_in;
 
 pub use self::{

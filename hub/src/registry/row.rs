@@ -25,6 +25,7 @@ use super::{
     limits::{CLAIM_CODE_BYTES, CLAIM_TEXT_CHARS_MAX},
     policies::PolicyVersion,
     revocation::{Revocation, RevocationVersion},
+    sensitive::SensitiveFields,
     ways_in::WaysIn,
 };
 use crate::authority::{Leaf, Serial};
@@ -147,6 +148,9 @@ pub struct Tenant {
     /// What else it asks of an enrolment.
     #[serde(default)]
     pub policy: EnrolmentPolicy,
+    /// What its readings are, in JSON; empty if it says nothing. See [`Tenant::schema`].
+    #[serde(default)]
+    pub telemetry_schema: String,
 }
 
 /// A device: one chip, for as long as the chip exists.
@@ -373,6 +377,8 @@ pub enum Row {
     DataSet(DataSetRow),
     /// A grant of one tenant to another.
     Grant(Grant),
+    /// What a tenant says of its sensitive fields.
+    Sensitive(SensitiveFields),
 }
 
 impl Row {
@@ -410,6 +416,7 @@ impl Row {
             Self::Policies(row) => row.key(),
             Self::DataSet(row) => row.key(),
             Self::Grant(grant) => grant.key(),
+            Self::Sensitive(fields) => fields.row_key(),
         }
     }
 

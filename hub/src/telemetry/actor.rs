@@ -6,10 +6,15 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, WrapFuture as _};
+use actix::{
+    Actor, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message, ResponseFuture, WrapFuture as _,
+};
 use muster_broker::{
     LogGrew,
-    store::{Commit, CommitError, DamageKind, LogDamage, LogReader, Store, StoreError, TenantLog, Write},
+    store::{
+        Commit, CommitError, DamageKind, LogDamage, LogReader, Store, StoreError, TenantLog, Write,
+        limits::LOG_TRIM_ROWS_MAX,
+    },
 };
 use muster_items::Attributes;
 use muster_schemas::{DeviceId, TenantId, stored::StoredMessage};
@@ -17,15 +22,21 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::{
+    archive::Archive,
     bell::Announcements,
-    core::{Harvest, Streams},
+    convert::convert,
+    core::{Ended, Filling, Harvest},
     counters::Counters,
+    flush::Flush,
     limits::{
-        LOGGED_REJECTIONS_MAX, MAILBOX_MESSAGES_MAX, RANGE_READINGS_MAX, RETRY_AFTER, STEP_BYTES_MAX,
-        STEP_MESSAGES_MAX,
+        BEHIND_MESSAGES_MAX, CURSOR_BEHIND_MAX, FLUSH_BYTES_MAX, LOGGED_REJECTIONS_MAX, MAILBOX_MESSAGES_MAX,
+        OPEN_TICKS_MAX, RANGE_READINGS_MAX, RETRY_AFTER, STEP_BYTES_MAX, STEP_ENDED_BYTES_MAX,
+        STEP_MESSAGES_MAX, TICK,
     },
-    message::{Last, LastReadings, Page, QueryRefusal, Range},
-    store::{ReadingsError, TenantReadings},
+    live,
+    message::{Last, LastReadings, Page, QueryRefusal, Range, Settle},
+    page,
+    store::{ReadingsError, TenantRows},
 };
 
 /// The number up to which somebody else still needs a tenant's log: the first record that must stay.
@@ -43,6 +54,8 @@ pub struct TelemetryOptions {
     pub tenants: Arc<dyn Fn() -> Vec<TenantId> + Send + Sync>,
     /// What others still need of a log: it is trimmed no further. `u64::MAX` when nobody does.
     pub needed_from: NeededFrom,
+    /// What is asked of telemetry, and shown what is not stored yet.
+    pub archive: Archive,
     /// What the items of a device are to say of it.
     pub attributes: AttributesOf,
     /// Shared with the bell.
@@ -55,15 +68,27 @@ pub struct TelemetryOptions {
 pub struct TelemetryActor {
     options: TelemetryOptions,
     tenants: BTreeMap<TenantId, Tenant>,
+    /// Counts the looks at what is open for long: the clock of open streams.
+    ticks: u64,
 }
 
 struct Tenant {
-    readings: TenantReadings,
-    streams: Streams,
+    rows: TenantRows,
+    live: live::Tenant,
     log: TenantLog,
     reader: LogReader,
+    /// The first record of the log that is not stored, as the disk knows it.
+    cursor: u64,
+    /// What ended and is not on its way yet, of steps or because it was asked for.
+    waiting: Vec<Ended>,
+    /// A commit that failed, to be tried again before anything else is done.
+    failed: Option<Vec<Write>>,
+    /// More of the log may be trimmed than was.
+    trims: bool,
     /// A step is on its way to the disk, or due.
     busy: bool,
+    /// Everything is to be stored when the end of the log is reached: somebody waits for it.
+    settling: Vec<oneshot::Sender<()>>,
 }
 
 /// Why a step failed.
@@ -77,6 +102,8 @@ enum StepError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Damage(#[from] LogDamage),
+    #[error("{0}")]
+    Rows(String),
     #[error("find the keys of the tenant")]
     TenantUnknown,
 }
@@ -93,7 +120,7 @@ impl Message for Step {
 impl TelemetryActor {
     /// An actor that reads every tenant's log from its cursor when it starts.
     pub fn new(options: TelemetryOptions) -> Self {
-        Self { options, tenants: BTreeMap::new() }
+        Self { options, tenants: BTreeMap::new(), ticks: 0 }
     }
 
     fn open(&mut self, id: &TenantId) -> Result<&mut Tenant, StepError> {
@@ -102,12 +129,41 @@ impl TelemetryActor {
             let keys = store.tenant(id)?.ok_or(StepError::TenantUnknown)?;
             // A lost tail is named by the reader when it gets there.
             let log = keys.log_past_damage()?;
-            let readings = TenantReadings::open(store, keys)?;
-            let streams = Streams::load(readings.streams()?);
-            let reader = log.reader(readings.cursor()?);
-            self.tenants.insert(id.clone(), Tenant { readings, streams, log, reader, busy: false });
+            let rows = self.options.archive.rows(id).map_err(|error| StepError::Rows(error.to_string()))?;
+            self.turn_into_blocks(id, &rows)?;
+            let cursor = rows.cursor()?;
+            let filling = Filling::load(rows.streams()?, log.last()?.unwrap_or_default());
+            let live = self.options.archive.live().put(id.clone(), filling);
+            let reader = log.reader(cursor);
+            let tenant = Tenant {
+                rows,
+                live,
+                log,
+                reader,
+                cursor,
+                waiting: Vec::new(),
+                failed: None,
+                trims: false,
+                busy: false,
+                settling: Vec::new(),
+            };
+            self.tenants.insert(id.clone(), tenant);
         }
         self.tenants.get_mut(id).ok_or(StepError::TenantUnknown)
+    }
+
+    /// A store of a hub of yesterday.
+    fn turn_into_blocks(&self, id: &TenantId, rows: &TenantRows) -> Result<(), StepError> {
+        let streams = rows.streams()?;
+        let mut commits = 0_u64;
+        while let Some(writes) = convert(rows, &streams)? {
+            self.options.store.commit_blocking(writes)?;
+            commits += 1;
+        }
+        if commits > 0 {
+            info!(tenant = %id, commits, "readings of an older hub were turned into blocks");
+        }
+        Ok(())
     }
 
     /// Begins a step unless one is under way, whose end begins the next.
@@ -127,8 +183,16 @@ impl TelemetryActor {
         &mut self,
         id: &TenantId,
     ) -> Result<Option<oneshot::Receiver<Result<(), CommitError>>>, StepError> {
-        let Self { options, tenants } = self;
+        let Self { options, tenants, ticks } = self;
         let tenant = tenants.get_mut(id).ok_or(StepError::TenantUnknown)?;
+        if let Some(writes) = tenant.failed.take() {
+            return Ok(Some(tenant.commit(&options.store, writes)));
+        }
+        // What was on its way is stored, or the step before would not have ended.
+        tenant.live.lock().flushing.clone_from(&tenant.waiting);
+        if !tenant.waiting.is_empty() {
+            return tenant.flush(options, id).map(Some);
+        }
         let records = match tenant.reader.next_batch(STEP_MESSAGES_MAX, STEP_BYTES_MAX) {
             Ok(records) => records,
             Err(damage) if matches!(damage.why, DamageKind::Unreadable(_)) => return Err(damage.into()),
@@ -140,41 +204,84 @@ impl TelemetryActor {
             }
         };
         let read_to = tenant.reader.position();
+        let is_end = records.is_empty();
         let mut harvest = Harvest::default();
-        let mut cursor = None;
-        for (sequence, record) in records {
-            if harvest.is_full() {
-                break;
-            }
-            match StoredMessage::decode(record) {
-                Ok(stored) => tenant.streams.take(&stored, &mut harvest),
-                Err(error) => {
-                    error!(tenant = %id, sequence, %error, "a record of the log is no message; it is passed over");
-                    options.counters.count(|counted| counted.damaged += 1);
+        let mut position = None;
+        let others = options.archive.live().bytes().saturating_sub(tenant.live.weight());
+        {
+            let mut filling = tenant.live.lock();
+            let origin_of = |device: &DeviceId| (options.attributes)(id, device);
+            for (sequence, record) in records {
+                if harvest.bytes >= STEP_ENDED_BYTES_MAX {
+                    break;
                 }
+                match StoredMessage::decode(record) {
+                    Ok(stored) => filling.take(sequence, &stored, *ticks, &origin_of, &mut harvest),
+                    Err(error) => {
+                        error!(tenant = %id, sequence, %error, "a record of the log is no message; it is passed over");
+                        options.counters.count(|counted| counted.damaged += 1);
+                    }
+                }
+                position = Some(sequence + 1);
             }
-            cursor = Some(sequence + 1);
+            let needed = read_to.saturating_sub(BEHIND_MESSAGES_MAX);
+            if filling.needs_from(read_to) < needed {
+                filling.end(|open| open.needs_from().is_some_and(|first| first < needed), &mut harvest);
+            }
+            filling.make_room(others, &mut harvest);
+            if is_end && !tenant.settling.is_empty() {
+                filling.end(|_| true, &mut harvest);
+            }
+            tenant.live.weigh(filling.bytes());
+            // Until they are on the disk, they are shown from here.
+            filling.flushing = harvest.ended.clone();
         }
-        let cursor = cursor.unwrap_or(read_to);
-        if cursor < read_to {
+        let position = position.unwrap_or(read_to);
+        if position < read_to {
             // The step took less than was read: the rest is read again.
-            tenant.reader = tenant.log.reader(cursor);
-        }
-        if cursor == tenant.readings.cursor()? {
-            // Nothing to read, but others may need less of the log than before.
-            let trimmed = tenant.log.trim(cursor.min((options.needed_from)(id)))?;
-            return Ok((!trimmed.is_empty()).then(|| commit(&options.store, trimmed)));
+            tenant.reader = tenant.log.reader(position);
         }
         report(id, &harvest, &options.counters);
-        let mut writes = tenant.readings.writes(&harvest, cursor)?;
-        writes.extend(tenant.log.trim(cursor.min((options.needed_from)(id)))?);
-        Ok(Some(commit(&options.store, writes)))
+        tenant.waiting = harvest.ended;
+        if !tenant.waiting.is_empty() {
+            return tenant.flush(options, id).map(Some);
+        }
+        if !is_end {
+            let behind = tenant.reader.position() - tenant.cursor;
+            let is_open = tenant.live.lock().open_streams() > 0;
+            if !tenant.trims && (is_open || behind < CURSOR_BEHIND_MAX) {
+                return Ok(Some(done()));
+            }
+        }
+        // Nothing to store, but less of the log is needed than before, by us or by others.
+        let cursor = tenant.live.lock().needs_from(tenant.reader.position());
+        let mut writes = tenant.trim(cursor.min((options.needed_from)(id)))?;
+        if cursor > tenant.cursor {
+            tenant.cursor = cursor;
+            writes.push(tenant.rows.cursor_write(cursor));
+        }
+        if writes.is_empty() {
+            for settled in tenant.settling.drain(..) {
+                let _ = settled.send(());
+            }
+            return Ok(is_end.then_some(()).map_or_else(|| Some(done()), |()| None));
+        }
+        Ok(Some(tenant.commit(&options.store, writes)))
     }
 
     /// Forgets what is in memory of a tenant, and begins anew from the disk a little later.
     fn retry(&mut self, id: TenantId, error: &StepError, ctx: &mut Context<Self>) {
         self.options.counters.count(|counted| counted.failed += 1);
+        if matches!(error, StepError::Commit(_))
+            && self.tenants.get(&id).is_some_and(|tenant| tenant.failed.is_some())
+        {
+            // What is open stays, and is shown; the log takes nothing in while the disk does not.
+            warn!(tenant = %id, %error, retry_s = RETRY_AFTER.as_secs(), "failed to store telemetry; it is tried again");
+            ctx.run_later(RETRY_AFTER, move |_, ctx| ctx.notify(Step { tenant: id }));
+            return;
+        }
         self.tenants.remove(&id);
+        self.options.archive.live().remove(&id);
         if matches!(error, StepError::TenantUnknown) {
             warn!(tenant = %id, "a log without a tenant is not read");
             return;
@@ -183,13 +290,80 @@ impl TelemetryActor {
         ctx.run_later(RETRY_AFTER, move |actor, ctx| actor.wake(id, ctx));
     }
 
-    fn query(&mut self, id: &TenantId) -> Result<&Tenant, QueryRefusal> {
-        match self.open(id) {
-            Ok(tenant) => Ok(tenant),
-            Err(StepError::TenantUnknown) => Err(QueryRefusal::TenantUnknown),
-            Err(error) => Err(QueryRefusal::Unavailable(error.to_string())),
+    /// Ends what is open for long, of all tenants.
+    fn look_around(&mut self, ctx: &mut Context<Self>) {
+        self.ticks += 1;
+        let Some(before) = self.ticks.checked_sub(OPEN_TICKS_MAX) else { return };
+        let mut due = Vec::new();
+        for (id, tenant) in &mut self.tenants {
+            let mut filling = tenant.live.lock();
+            let mut harvest = Harvest::default();
+            filling.end(|open| open.since().is_some_and(|since| since <= before), &mut harvest);
+            if harvest.ended.is_empty() {
+                continue;
+            }
+            tenant.live.weigh(filling.bytes());
+            filling.flushing.extend(harvest.ended.iter().cloned());
+            tenant.waiting.append(&mut harvest.ended);
+            due.push(id.clone());
         }
+        due.into_iter().for_each(|id| self.wake(id, ctx));
     }
+}
+
+impl Tenant {
+    /// Writes what waits, or as much of it as goes into one commit.
+    fn flush(&mut self, options: &TelemetryOptions, id: &TenantId) -> Result<Stored, StepError> {
+        let mut flush = Flush::new(&self.rows);
+        let (mut bytes, mut count) = (0, 0);
+        for ended in &self.waiting {
+            if bytes > FLUSH_BYTES_MAX {
+                break;
+            }
+            bytes += ended.bytes();
+            flush.add(ended)?;
+            count += 1;
+        }
+        let left = self.waiting.split_off(count);
+        // What is left is not stored either.
+        let waiting = left.iter().map(|ended| ended.first_sequence).min().unwrap_or(u64::MAX);
+        let mut writes = flush.into_writes()?;
+        let cursor = {
+            let mut filling = self.live.lock();
+            let stored = std::mem::replace(&mut self.waiting, left);
+            filling.flushing = stored.into_iter().chain(self.waiting.iter().cloned()).collect();
+            filling.needs_from(self.reader.position()).min(waiting)
+        };
+        if cursor > self.cursor {
+            self.cursor = cursor;
+            writes.push(self.rows.cursor_write(cursor));
+        }
+        writes.extend(self.trim(self.cursor.min((options.needed_from)(id)))?);
+        Ok(self.commit(&options.store, writes))
+    }
+
+    /// What of the log is needed no more, a part at a time.
+    fn trim(&mut self, below: u64) -> Result<Vec<Write>, StepError> {
+        let trimmed = self.log.trim(below)?;
+        self.trims = trimmed.len() >= LOG_TRIM_ROWS_MAX;
+        Ok(trimmed)
+    }
+
+    /// Sends writes, and keeps them until they are stored.
+    fn commit(&mut self, store: &Store, writes: Vec<Write>) -> Stored {
+        self.failed = Some(writes.clone());
+        commit(store, writes)
+    }
+}
+
+/// Told when a commit is stored.
+type Stored = oneshot::Receiver<Result<(), CommitError>>;
+
+/// Nothing was to be stored: the next step can follow.
+fn done() -> Stored {
+    let (answer, stored) = oneshot::channel();
+    let _ = answer.send(Ok(()));
+    stored
 }
 
 impl Actor for TelemetryActor {
@@ -204,6 +378,33 @@ impl Actor for TelemetryActor {
         for tenant in tenants {
             self.wake(tenant, ctx);
         }
+        ctx.run_interval(TICK, Self::look_around);
+    }
+}
+
+impl Handler<Settle> for TelemetryActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Settle { tenant }: Settle, ctx: &mut Context<Self>) -> Self::Result {
+        let tenants: Vec<_> = match tenant {
+            Some(tenant) => vec![tenant],
+            None => self.tenants.keys().cloned().collect(),
+        };
+        let mut waits = Vec::new();
+        for id in tenants {
+            if let Ok(tenant) = self.open(&id) {
+                let (settled, wait) = oneshot::channel();
+                tenant.settling.push(settled);
+                waits.push(wait);
+                self.wake(id, ctx);
+            }
+        }
+        Box::pin(async move {
+            for wait in waits {
+                // One whose tenant failed is not waited for.
+                let _ = wait.await;
+            }
+        })
     }
 }
 
@@ -225,7 +426,12 @@ impl Handler<Step> for TelemetryActor {
             Ok(Some(stored)) => {
                 ctx.spawn(stored.into_actor(self).map(move |outcome, actor, ctx| {
                     match outcome.unwrap_or(Err(CommitError::Closed)) {
-                        Ok(()) => ctx.notify(Step { tenant: id }),
+                        Ok(()) => {
+                            if let Some(tenant) = actor.tenants.get_mut(&id) {
+                                tenant.failed = None;
+                            }
+                            ctx.notify(Step { tenant: id });
+                        }
                         Err(error) => actor.retry(id, &error.into(), ctx),
                     }
                 }));
@@ -233,6 +439,10 @@ impl Handler<Step> for TelemetryActor {
             Ok(None) => {
                 if let Some(tenant) = self.tenants.get_mut(&id) {
                     tenant.busy = false;
+                    // Asked for while the last step found the end.
+                    if !tenant.settling.is_empty() || !tenant.waiting.is_empty() {
+                        self.wake(id, ctx);
+                    }
                 }
             }
             Err(error) => self.retry(id, &error, ctx),
@@ -244,8 +454,7 @@ impl Handler<Last> for TelemetryActor {
     type Result = Result<LastReadings, QueryRefusal>;
 
     fn handle(&mut self, query: Last, _: &mut Context<Self>) -> Self::Result {
-        let tenant = self.query(&query.tenant)?;
-        tenant.readings.last(tenant.streams.matching(query.device.as_ref(), query.stream.as_deref()))
+        page::last(&self.options.archive, &query)
     }
 }
 
@@ -259,7 +468,7 @@ impl Handler<Range> for TelemetryActor {
         if query.from_ms > query.to_ms {
             return Err(QueryRefusal::Order);
         }
-        self.query(&query.tenant)?.readings.range(&query)
+        page::range(&self.options.archive, &query)
     }
 }
 
@@ -282,7 +491,7 @@ fn report(tenant: &TenantId, harvest: &Harvest, counters: &Counters) {
     }
     counters.count(|counted| {
         counted.messages += harvest.messages as u64;
-        counted.readings += harvest.readings.len() as u64;
+        counted.readings += harvest.readings as u64;
         for rejected in &harvest.rejected {
             *counted.rejected.entry(rejected.why.as_str()).or_default() += 1;
         }

@@ -1,4 +1,8 @@
-use muster_schemas::{Message, Publisher, Qos};
+use muster_items::Values;
+use muster_schemas::{
+    Message, Publisher, Qos,
+    senml::{self, Pack},
+};
 
 use super::*;
 
@@ -24,10 +28,29 @@ fn of_device(topic: &str, payload: &[u8]) -> StoredMessage {
     stored(Kind::Device, "pump-7", topic, payload)
 }
 
+/// What became of messages: all that is open is ended, for a look at it.
 fn take(messages: &[StoredMessage]) -> Harvest {
-    let (mut streams, mut harvest) = (Streams::default(), Harvest::default());
-    messages.iter().for_each(|message| streams.take(message, &mut harvest));
+    let (mut filling, mut harvest) = (Filling::default(), Harvest::default());
+    for (sequence, message) in (1..).zip(messages) {
+        filling.take(sequence, message, 0, &|_| Arc::default(), &mut harvest);
+    }
+    filling.end(|_| true, &mut harvest);
+    assert_eq!((filling.bytes(), filling.open_streams()), (0, 0));
     harvest
+}
+
+/// Name, time and value of every reading.
+fn readings(harvest: &Harvest) -> Vec<(String, i64, Values)> {
+    let mut all = Vec::new();
+    for rows in harvest.ended.iter().flat_map(|ended| ended.days.iter()) {
+        for column in &rows.columns {
+            let there = (0..rows.times_us.len()).filter(|place| column.values.is_there(*place));
+            all.extend(
+                there.map(|place| (column.name.clone(), rows.times_us[place], column.values.only(place))),
+            );
+        }
+    }
+    all
 }
 
 fn reasons(harvest: &Harvest) -> Vec<&'static str> {
@@ -45,7 +68,7 @@ fn a_copy_that_a_member_of_a_share_gets_is_not_stored_again() {
     let first = of_device("devices/pump-7/telemetry/climate", &pack.encode_json());
     let copy = StoredMessage { session: Some(muster_schemas::stored::COPY), ..first.clone() };
     let harvest = take(&[first, copy]);
-    assert_eq!((harvest.messages, harvest.readings.len()), (1, 1));
+    assert_eq!((harvest.messages, harvest.readings), (1, 1));
 }
 
 #[test]
@@ -56,15 +79,20 @@ fn a_pack_in_either_encoding_becomes_readings() {
     for payload in [pack.encode_json(), pack.encode_cbor()] {
         let harvest = take(&[of_device("devices/pump-7/telemetry/climate", &payload)]);
         assert_eq!(reasons(&harvest), [""; 0]);
-        assert_eq!(harvest.new_streams, [climate()]);
-        let values: Vec<_> = harvest.readings.iter().map(|(_, reading)| reading.value.clone()).collect();
-        let text = |text: &str| Value::Text(text.to_owned());
-        assert_eq!(values, [Value::Number(21.5), text("auto"), Value::Bool(true), text("-_8")]);
-        let (stream, first) = &harvest.readings[0];
-        assert_eq!(*stream, climate());
-        assert_eq!(first.name, "urn:dev:pump-7:temperature");
-        assert_eq!(first.unit.as_deref(), Some("Cel"));
-        assert_eq!(first.time_us(), 1_760_000_000_000_000);
+        assert_eq!(harvest.ended[0].stream, climate());
+        let values: Vec<_> = readings(&harvest).into_iter().map(|(_, _, values)| values).collect();
+        assert_eq!(
+            values,
+            [
+                Values::Texts(vec![Some("auto".to_owned())]),
+                Values::Bools(vec![Some(true)]),
+                Values::Bytes(vec![Some(vec![0xfb, 0xff])]),
+                Values::Numbers(vec![21.5]),
+            ]
+        );
+        let first = &harvest.ended[0].days[0].columns[3];
+        assert_eq!((first.name.as_str(), first.unit.as_deref()), ("urn:dev:pump-7:temperature", Some("Cel")));
+        assert_eq!(harvest.ended[0].days[0].times_us, [1_760_000_000_000_000]);
     }
 }
 
@@ -72,15 +100,15 @@ fn a_pack_in_either_encoding_becomes_readings() {
 fn a_time_relative_to_now_is_relative_to_when_the_hub_took_the_message() {
     let payload = br#"[{"n":"load","v":1,"t":-2}]"#;
     let harvest = take(&[of_device("devices/pump-7/telemetry/climate", payload)]);
-    assert_eq!(harvest.readings[0].1.time_us(), 1_759_999_998_000_000);
+    assert_eq!(readings(&harvest)[0].1, 1_759_999_998_000_000);
 }
 
 #[test]
 fn a_sum_is_a_reading_beside_its_value() {
     let payload = br#"[{"n":"flow","u":"m3/s","v":1,"s":500},{"n":"energy","s":7}]"#;
     let harvest = take(&[of_device("devices/pump-7/telemetry/climate", payload)]);
-    let names: Vec<_> = harvest.readings.iter().map(|(_, reading)| reading.name.as_str()).collect();
-    assert_eq!(names, ["flow", "flow#sum", "energy#sum"]);
+    let names: Vec<_> = readings(&harvest).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["energy#sum", "flow", "flow#sum"]);
 }
 
 #[test]
@@ -91,7 +119,7 @@ fn only_a_device_itself_fills_its_streams() {
         take(&[stored(Kind::Device, "pump-8", topic, payload), stored(Kind::App, "pump-7", topic, payload)]);
     assert_eq!(reasons(&harvest), ["publisher", "publisher"]);
     assert_eq!(harvest.rejected[0].device, "pump-7");
-    assert!(harvest.readings.is_empty() && harvest.new_streams.is_empty());
+    assert!(harvest.readings == 0 && harvest.ended.is_empty());
 }
 
 #[test]
@@ -119,8 +147,8 @@ fn what_is_not_senml_is_kept_out_and_the_rest_goes_on() {
         of_device(&format!("devices/pump-7/telemetry/{}", "x".repeat(129)), good),
         of_device(topic, good),
     ]);
-    assert_eq!(reasons(&harvest), ["not_senml", "not_senml", "not_senml", "stream", "stream", "stream"]);
-    assert_eq!(harvest.readings.len(), 1);
+    assert_eq!(reasons(&harvest), ["not_senml", "not_senml", "no_value", "stream", "stream", "stream"]);
+    assert_eq!(harvest.readings, 1);
 }
 
 #[test]
@@ -129,27 +157,14 @@ fn clearing_a_retained_message_is_no_reading_and_no_fault() {
     clear.message.retain = true;
     let harvest = take(&[clear]);
     assert_eq!(reasons(&harvest), [""; 0]);
-    assert!(harvest.readings.is_empty());
+    assert_eq!(harvest.readings, 0);
 }
 
 #[test]
-fn the_last_reading_is_the_newest_and_not_the_latest_to_arrive() {
-    let topic = "devices/pump-7/telemetry/climate";
-    let harvest = take(&[
-        of_device(topic, br#"[{"n":"load","v":1,"t":-20},{"n":"load","v":2,"t":-10}]"#),
-        of_device(topic, br#"[{"n":"load","v":3,"t":-15}]"#),
-    ]);
-    let place = harvest.lasts[&(climate(), "load".to_owned())];
-    assert_eq!(harvest.readings[place].1.value, Value::Number(2.0));
-    assert_eq!(harvest.lasts.len(), 1);
-}
-
-#[test]
-fn a_clock_far_ahead_names_no_last_reading() {
-    let ahead = format!(r#"[{{"n":"load","v":1,"t":{}}}]"#, NOW_S + 100.0 * 86_400.0);
+fn a_reading_of_the_future_is_kept_out_and_costs_no_other() {
+    let ahead = format!(r#"[{{"n":"load","v":1,"t":{}}},{{"n":"load","v":2}}]"#, NOW_S + 100.0 * 86_400.0);
     let harvest = take(&[of_device("devices/pump-7/telemetry/climate", ahead.as_bytes())]);
-    assert_eq!(harvest.readings.len(), 1, "it is kept all the same");
-    assert!(harvest.lasts.is_empty());
+    assert_eq!((harvest.readings, reasons(&harvest)), (1, vec!["future"]));
 }
 
 #[test]
@@ -159,23 +174,65 @@ fn a_device_has_a_bounded_number_of_streams() {
         .map(|n| of_device(&format!("devices/pump-7/telemetry/s{n}"), payload))
         .collect();
     let harvest = take(&streams);
-    assert_eq!(harvest.new_streams.len(), STREAMS_PER_DEVICE_MAX);
+    assert_eq!(harvest.ended.len(), STREAMS_PER_DEVICE_MAX);
     assert_eq!(reasons(&harvest), ["too_many_streams"]);
 }
 
 #[test]
-fn a_step_is_full_when_its_readings_are_many_bytes() {
-    let name = "n".repeat(200);
-    let records: Vec<_> = (0..1_000).map(|n| format!(r#"{{"n":"{n}","v":1}}"#)).collect();
-    let payload = format!(r#"[{{"bn":"{name}","n":"a","v":1}},{}]"#, records.join(","));
-    let message = of_device("devices/pump-7/telemetry/climate", payload.as_bytes());
-    let (mut streams, mut harvest) = (Streams::default(), Harvest::default());
-    let mut taken = 0;
-    while !harvest.is_full() {
-        streams.take(&message, &mut harvest);
-        taken += 1;
+fn what_is_stored_is_passed_over_when_the_log_is_read_again() {
+    let topic = "devices/pump-7/telemetry/climate";
+    let pack =
+        |value: i32| of_device(topic, format!(r#"[{{"n":"load","v":{value},"t":-{value}}}]"#).as_bytes());
+    let district =
+        |name: &str| Arc::new(Attributes([("district".to_owned(), [name.to_owned()].into())].into()));
+    let origin = Origin { attributes: district("d7"), ..Origin::default() };
+    let known = Known { flushed_to: 2, origin: origin.clone() };
+    let mut filling = Filling::load([(climate(), known)], 3);
+    let mut harvest = Harvest::default();
+    // The device was assigned elsewhere while the hub was down: the third message is from before.
+    for sequence in 1..=4 {
+        let value = i32::try_from(sequence).expect("small");
+        filling.take(sequence, &pack(value), 0, &|_| district("d8"), &mut harvest);
     }
-    assert!((2..100).contains(&taken), "{taken}");
+    assert_eq!((harvest.readings, harvest.ended.len()), (2, 1));
+    filling.end(|_| true, &mut harvest);
+    let [before, after] = &harvest.ended[..] else { panic!("{harvest:?}") };
+    assert_eq!((&before.origin, &before.next.attributes), (&origin, &district("d8")));
+    assert_eq!((before.first_sequence, before.last_sequence), (3, 3));
+    assert_eq!((&after.origin.attributes, after.last_sequence), (&district("d8"), 4));
+}
+
+#[test]
+fn a_new_place_begins_a_new_item() {
+    let topic = "devices/pump-7/telemetry/climate";
+    let at = |latitude: f64, second: i32| {
+        let json = format!(
+            r#"[{{"n":"lat","u":"lat","v":{latitude},"t":-{second}}},{{"n":"lon","u":"lon","v":10.4}}]"#
+        );
+        of_device(topic, json.as_bytes())
+    };
+    let harvest = take(&[at(57.6, 9), at(57.6, 8), at(48.0, 7), at(48.0, 6)]);
+    let cells: Vec<_> = harvest.ended.iter().map(|ended| ended.origin.cell.as_deref()).collect();
+    assert_eq!(harvest.ended.len(), 2);
+    assert!(cells[0].is_some() && cells[0] != cells[1]);
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_number_of_streams() {
+    let note = "n".repeat(40_000);
+    let (mut filling, mut harvest) = (Filling::default(), Harvest::default());
+    let mut most = 0;
+    for sequence in 1..4_000_u64 {
+        let payload = format!(r#"[{{"n":"note","vs":"{note}","t":-{}}}]"#, sequence % 7);
+        let device = format!("pump-{}", sequence % 400);
+        let topic = format!("devices/{device}/telemetry/climate");
+        let message = stored(Kind::Device, &device, &topic, payload.as_bytes());
+        filling.take(sequence, &message, 0, &|_| Arc::default(), &mut harvest);
+        filling.make_room(0, &mut harvest);
+        most = most.max(filling.bytes());
+    }
+    assert!((OPEN_BYTES_MAX / 2..=OPEN_BYTES_MAX).contains(&most), "{most}");
+    assert!(!harvest.ended.is_empty());
 }
 
 #[test]
@@ -185,7 +242,8 @@ fn streams_are_found_by_device_and_by_name() {
         stream: stream.to_owned(),
     };
     let all = [id("a", "climate"), id("a", "power"), id("b", "climate")];
-    let streams = Streams::load(all.clone());
+    let known = Known { flushed_to: 0, origin: Origin::default() };
+    let streams = Filling::load(all.clone().map(|stream| (stream, known.clone())), 0);
     let found = |device: Option<&str>, stream| {
         let device = device.map(|text| text.parse().expect("id"));
         streams.matching(device.as_ref(), stream).collect::<Vec<_>>()

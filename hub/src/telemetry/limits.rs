@@ -1,4 +1,4 @@
-//! Bounds of the telemetry store, unit last.
+//! Bounds of the telemetry store, unit last. Those of items are with them.
 
 use std::time::Duration;
 
@@ -12,29 +12,56 @@ pub const STEP_BYTES_MAX: usize = 1024 * 1024;
 pub const STREAMS_PER_DEVICE_MAX: usize = 256;
 /// Longest name of a stream, in bytes.
 pub const STREAM_BYTES_MAX: usize = 128;
-/// Bytes of readings after which a step takes no further message: short messages may hold long readings.
-pub const STEP_READINGS_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most last readings whose times are remembered in memory, per tenant.
-pub const LAST_TIMES_MAX: usize = 65_536;
-/// Most names of streams whose places in keys are remembered in memory, per tenant.
-pub const BLINDS_MAX: usize = 16_384;
+/// Bytes of rows that ended after which a step takes no further message: short messages may hold long readings.
+pub const STEP_ENDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Memory for readings that are not stored yet, of all tenants, in bytes. Beyond it the largest streams are stored.
+pub const OPEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of ended rows that go to the disk in one commit, unless one stream has more.
+pub const FLUSH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Devices of a tenant whose last place is remembered.
+pub const CELLS_MAX: usize = 65_536;
+/// Between looks at what is open for long.
+pub const TICK: Duration = Duration::from_secs(10);
+/// Ticks after which readings are stored, however few they are: a quarter of an hour.
+pub const OPEN_TICKS_MAX: u64 = 90;
+/// Messages of a log that may be behind its end and still needed for readings that are not stored.
+pub const BEHIND_MESSAGES_MAX: u64 = 262_144;
+/// Messages that were read and left nothing open, after which the place in the log is stored.
+pub const CURSOR_BEHIND_MAX: u64 = 1_024;
+/// A block of fewer sealed bytes is short: it is joined with what comes after it on the same day.
+pub const SHORT_BLOCK_BYTES_MAX: usize = 24 * 1024;
+/// Rows of the largest block that joining makes.
+pub const JOINED_ROWS_MAX: usize = 8_192;
+/// How much larger than what comes a short block may be to be joined with it: so each row is written a few times at most.
+pub const JOINED_TIMES_MAX: usize = 4;
+/// Blocks that are joined at a time.
+pub const JOINED_BLOCKS_MAX: usize = 8;
+/// Rows of blocks that overlap in time and are woven together; more of them are shown in several pieces.
+pub const WOVEN_ROWS_MAX: usize = 262_144;
+/// Blocks of one stream that are looked through for the last readings that somebody may see.
+pub const LAST_BLOCKS_MAX: usize = 512;
+/// Damaged places that the answer to one question names.
+pub const DAMAGE_NAMED_MAX: usize = 8;
+/// Readings of a store of yesterday that are turned into blocks in one commit.
+pub const CONVERTED_ROWS_MAX: usize = 16_384;
 /// Most readings in one page of a range.
 pub const RANGE_READINGS_MAX: usize = 1_000;
 /// Most readings in one answer to a question for the last ones.
 pub const LAST_READINGS_MAX: usize = 10_000;
-/// How far a device's clock may run ahead before its readings are no longer taken for the last ones, in seconds.
-pub const CLOCK_AHEAD_S_MAX: u64 = 24 * 3_600;
 /// Messages kept out in one step that are logged one by one; of the others the log tells the number.
 pub const LOGGED_REJECTIONS_MAX: usize = 8;
 /// Questions and reports that wait for the telemetry actor at one time: one report for each tenant, and questions.
 pub const MAILBOX_MESSAGES_MAX: usize = 16_384;
+/// How long the hub waits, when it stops, for what is open to be stored. What is not is in the logs.
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a tenant rests after a step that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 const _: () = assert!(
-    2 * STEP_READINGS_BYTES_MAX + 8 * 1024 * 1024 < COMMIT_BYTES_MAX,
-    "readings, their copies as last ones, and one more message fit a commit"
+    STEP_ENDED_BYTES_MAX + FLUSH_BYTES_MAX + 8 * 1024 * 1024 < COMMIT_BYTES_MAX,
+    "what ended fits a commit, also where nothing can be compressed"
 );
+const _: () = assert!(OPEN_BYTES_MAX / 4 <= 2 * FLUSH_BYTES_MAX, "room is made in few commits");
 const _: () = assert!(
     MAILBOX_MESSAGES_MAX > crate::registry::limits::TENANTS_MAX,
     "a report for each tenant fits, so that none is lost"

@@ -3,7 +3,9 @@
 use actix::Message;
 use muster_schemas::{DeviceId, TenantId};
 
-use super::reading::{Reading, StreamId};
+use muster_items::StreamId;
+
+use super::reading::Reading;
 
 /// Asks for the last reading of every name.
 #[derive(Debug, Clone)]
@@ -50,6 +52,17 @@ pub struct Range {
 
 impl Message for Range {
     type Result = Result<Page, QueryRefusal>;
+}
+
+/// Stores all that is open, of one tenant or of all, and is answered when it is on the disk.
+#[derive(Debug, Clone)]
+pub struct Settle {
+    /// The tenant.
+    pub tenant: Option<TenantId>,
+}
+
+impl Message for Settle {
+    type Result = ();
 }
 
 /// A page of readings of one stream.

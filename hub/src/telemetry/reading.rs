@@ -1,23 +1,10 @@
-//! One measured value of one stream of one device, and its form within a sealed row.
-//! SenML is read in [`super::core`]; here nothing is relative to a base or to a clock any more.
+//! One measured value of one stream of one device, as the first version of the API shows it, and as the rows of a hub of
+//! yesterday hold it.
 
 use muster_schemas::{DeviceId, api};
 
-use super::limits::STREAM_BYTES_MAX;
-
-/// Microseconds in a second: the resolution at which two readings of one name are two.
-const US_PER_S: f64 = 1e6;
 /// The first byte of every encoded row.
 const VERSION: u8 = 1;
-
-/// A stream of a device: what it publishes on `devices/<device>/telemetry/<stream>`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamId {
-    /// The device.
-    pub device: DeviceId,
-    /// The last level of the topic.
-    pub stream: String,
-}
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,18 +36,8 @@ pub struct Reading {
 pub struct MalformedRow;
 
 impl Reading {
-    /// About how many bytes it takes on the disk, key and seal included.
-    pub fn stored_bytes(&self) -> usize {
-        let text = if let Value::Text(text) = &self.value { text.len() } else { 8 };
-        128 + self.name.len() + self.unit.as_ref().map_or(0, String::len) + text
-    }
-
-    /// When it was measured, in microseconds since 1970: the time in its key.
-    pub fn time_us(&self) -> i64 {
-        time_us(self.time_s)
-    }
-
-    /// The reading as it is sealed and stored.
+    /// The reading as a hub of yesterday stored it.
+    #[cfg(test)]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(32 + self.name.len());
         bytes.push(VERSION);
@@ -114,40 +91,8 @@ impl Reading {
     }
 }
 
-impl StreamId {
-    /// Whether a level of a topic can name a stream.
-    pub fn is_stream(level: &str) -> bool {
-        !level.is_empty() && level.len() <= STREAM_BYTES_MAX
-    }
-
-    /// The row of the catalogue as it is sealed and stored.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        put_text(&mut bytes, self.device.as_str());
-        put_text(&mut bytes, &self.stream);
-        bytes
-    }
-
-    /// The stream that `bytes` hold, and nothing else.
-    ///
-    /// # Errors
-    /// They hold something else.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MalformedRow> {
-        let mut rest = Rest::of(bytes)?;
-        let device = rest.text()?.parse().map_err(|_| MalformedRow)?;
-        let stream = rest.text()?;
-        rest.end()?;
-        Ok(Self { device, stream })
-    }
-}
-
-/// Microseconds since 1970 of seconds since 1970; times beyond 290,000 years are taken for the first or the last.
-#[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates, which is what is wanted")]
-pub fn time_us(time_s: f64) -> i64 {
-    (time_s * US_PER_S).round() as i64
-}
-
 /// Texts are bounded where they enter: a payload has at most a mebibyte.
+#[cfg(test)]
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_be_bytes());
@@ -219,19 +164,5 @@ mod tests {
             let longer = [&bytes[..], &[0]].concat();
             assert!(Reading::decode(&longer).is_err());
         }
-    }
-
-    #[test]
-    fn a_stream_survives_storage() {
-        let stream = StreamId { device: "pump-7".parse().expect("id"), stream: "climate".to_owned() };
-        assert_eq!(StreamId::decode(&stream.encode()), Ok(stream));
-    }
-
-    #[test]
-    fn times_are_told_apart_to_the_microsecond_and_absurd_ones_saturate() {
-        assert_eq!(time_us(1_760_000_000.123_456), 1_760_000_000_123_456);
-        assert_eq!(time_us(-1.5), -1_500_000);
-        assert_eq!(time_us(1e300), i64::MAX);
-        assert_eq!(time_us(-1e300), i64::MIN);
     }
 }

@@ -6,11 +6,16 @@
 pub mod admission;
 mod attest;
 mod authority;
+mod backup;
 mod explain;
 mod firmware;
+pub mod history;
+mod influx;
+pub mod keys;
 pub mod life;
 mod people;
 pub mod rules;
+mod screening;
 pub mod webauthn;
 
 use std::fmt;
@@ -19,13 +24,16 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
 
 pub use attest::{AttestSessions, Attestation};
+pub use backup::{BackupMade, BackupState, NewBackup};
 pub use firmware::{FirmwareApproval, FirmwareAuthority, NewFirmwareAuthority};
+pub use influx::{InfluxLetter, InfluxStatus, InfluxTrouble};
 
 use crate::{DeviceId, TenantId, senml};
 
 pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use screening::{DeadLetter, ReadingKind, ReadingRule, TelemetrySchema};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,7 +211,7 @@ pub struct Reading {
 }
 
 /// A page of readings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Readings {
     /// The readings, oldest first.
     pub readings: Vec<Reading>,
@@ -213,6 +221,9 @@ pub struct Readings {
     /// What to pass as `cursor` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// What could not be read because it is damaged; the page has the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A connected MQTT client.
@@ -525,7 +536,7 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_cursor() {
-        let page = Readings { readings: vec![], truncated: false, next_cursor: None };
+        let page = Readings::default();
         assert_eq!(serde_json::to_string(&page).expect("JSON"), r#"{"readings":[]}"#);
     }
 }

@@ -79,13 +79,18 @@ impl<'a> Reader<'a> {
 
     /// A finite number in any of its forms: integer, float of 16, 32 or 64 bits, decimal fraction.
     pub fn number(&mut self) -> Result<f64, InvalidCbor> {
-        let value = match self.peek()? {
+        let value = self.any_number()?;
+        if value.is_finite() { Ok(value) } else { Err(InvalidCbor::NotFinite) }
+    }
+
+    /// As [`Reader::number`], also one that is infinite or none.
+    pub fn any_number(&mut self) -> Result<f64, InvalidCbor> {
+        Ok(match self.peek()? {
             #[expect(clippy::cast_precision_loss, reason = "a number of SenML is a double (RFC 8428 §6)")]
             Major::Unsigned | Major::Negative => self.integer()? as f64,
             Major::Tag => self.fraction()?,
             _ => self.float()?,
-        };
-        if value.is_finite() { Ok(value) } else { Err(InvalidCbor::NotFinite) }
+        })
     }
 
     /// True or false.

@@ -1,8 +1,8 @@
 //! SenML in CBOR (RFC 8428 §6): integer labels for what the standard knows, text labels for extensions.
 
 use super::{
-    InvalidPack, Value,
-    record::{Entry, Field, Label, fill},
+    InvalidPack,
+    record::{Entry, EntryRef, Field, Label, ValueRef, fill},
 };
 use crate::{
     cbor::{InvalidCbor, Major, Reader, Writer},
@@ -10,6 +10,16 @@ use crate::{
 };
 
 pub(super) fn parse(payload: &[u8]) -> Result<Vec<Entry>, InvalidPack> {
+    let entries = borrow(payload)?;
+    if entries.iter().all(EntryRef::is_finite) {
+        Ok(entries.into_iter().map(EntryRef::into_entry).collect())
+    } else {
+        Err(InvalidPack::Cbor(InvalidCbor::NotFinite))
+    }
+}
+
+/// The records as they lie in the payload, with numbers that may be none.
+pub(super) fn borrow(payload: &[u8]) -> Result<Vec<EntryRef<'_>>, InvalidPack> {
     // Devices write their CBOR with libraries that we do not choose: longer heads and indefinite lengths are theirs.
     let mut reader = Reader::tolerant(payload);
     let mut records = reader.array(SENML_RECORDS_MAX).map_err(too_many)?;
@@ -28,8 +38,8 @@ fn too_many(cause: InvalidCbor) -> InvalidPack {
     }
 }
 
-fn record(reader: &mut Reader<'_>) -> Result<Entry, InvalidPack> {
-    let mut entry = Entry::default();
+fn record<'a>(reader: &mut Reader<'a>) -> Result<EntryRef<'a>, InvalidPack> {
+    let mut entry = EntryRef::default();
     let mut unknown = Vec::new();
     let mut pairs = reader.map(SENML_LABELS_MAX)?;
     while reader.more(&mut pairs)? {
@@ -62,24 +72,24 @@ fn extension(label: &str) -> Result<String, InvalidPack> {
     Ok(label.to_owned())
 }
 
-fn field(reader: &mut Reader<'_>, entry: &mut Entry, label: Label) -> Result<(), InvalidPack> {
+fn field<'a>(reader: &mut Reader<'a>, entry: &mut EntryRef<'a>, label: Label) -> Result<(), InvalidPack> {
     let max = SENML_PAYLOAD_BYTES_MAX;
     match label {
         Label::BaseVersion => fill(&mut entry.base_version, label, reader.unsigned(u64::MAX)?),
-        Label::BaseName => fill(&mut entry.base_name, label, reader.text(max)?.to_owned()),
-        Label::BaseTime => fill(&mut entry.base_time, label, reader.number()?),
-        Label::BaseUnit => fill(&mut entry.base_unit, label, reader.text(max)?.to_owned()),
-        Label::BaseValue => fill(&mut entry.base_value, label, reader.number()?),
-        Label::BaseSum => fill(&mut entry.base_sum, label, reader.number()?),
-        Label::Name => fill(&mut entry.name, label, reader.text(max)?.to_owned()),
-        Label::Unit => fill(&mut entry.unit, label, reader.text(max)?.to_owned()),
-        Label::Value => entry.set_value(label, Value::Number(reader.number()?)),
-        Label::StringValue => entry.set_value(label, Value::Text(reader.text(max)?.to_owned())),
-        Label::BooleanValue => entry.set_value(label, Value::Bool(reader.boolean()?)),
-        Label::DataValue => entry.set_value(label, Value::Data(reader.bytes(max)?.to_vec())),
-        Label::Sum => fill(&mut entry.sum, label, reader.number()?),
-        Label::Time => fill(&mut entry.time, label, reader.number()?),
-        Label::UpdateTime => fill(&mut entry.update_time, label, reader.number()?),
+        Label::BaseName => fill(&mut entry.base_name, label, reader.text(max)?),
+        Label::BaseTime => fill(&mut entry.base_time, label, reader.any_number()?),
+        Label::BaseUnit => fill(&mut entry.base_unit, label, reader.text(max)?),
+        Label::BaseValue => fill(&mut entry.base_value, label, reader.any_number()?),
+        Label::BaseSum => fill(&mut entry.base_sum, label, reader.any_number()?),
+        Label::Name => fill(&mut entry.name, label, reader.text(max)?),
+        Label::Unit => fill(&mut entry.unit, label, reader.text(max)?),
+        Label::Value => entry.set_value(label, ValueRef::Number(reader.any_number()?)),
+        Label::StringValue => entry.set_value(label, ValueRef::Text(reader.text(max)?)),
+        Label::BooleanValue => entry.set_value(label, ValueRef::Bool(reader.boolean()?)),
+        Label::DataValue => entry.set_value(label, ValueRef::Data(reader.bytes(max)?)),
+        Label::Sum => fill(&mut entry.sum, label, reader.any_number()?),
+        Label::Time => fill(&mut entry.time, label, reader.any_number()?),
+        Label::UpdateTime => fill(&mut entry.update_time, label, reader.any_number()?),
     }
 }
 

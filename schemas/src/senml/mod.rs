@@ -27,7 +27,7 @@ use crate::{
     },
 };
 use record::Entry;
-pub use record::{Record, Value};
+pub use record::{Record, RecordRef, Value, ValueRef};
 
 /// The newest version of the format that we read (§4.4); a pack that says nothing has it.
 pub const VERSION: u64 = 10;
@@ -162,6 +162,19 @@ impl Pack {
         Self { base, entries: Vec::new() }
     }
 
+    /// A pack of records that stand alone.
+    pub fn of(records: impl IntoIterator<Item = Record>) -> Self {
+        let entries = records.into_iter().map(|record| Entry {
+            name: Some(record.name),
+            unit: record.unit,
+            time: Some(record.time_s),
+            value: record.value,
+            sum: record.sum,
+            ..Entry::default()
+        });
+        Self { base: Entry::default(), entries: entries.collect() }
+    }
+
     /// Reads a pack, telling its encoding by its first byte.
     pub fn parse(payload: &[u8]) -> Result<Self, InvalidPack> {
         Self::parse_as(Encoding::of(payload).ok_or(InvalidPack::Encoding)?, payload)
@@ -231,8 +244,47 @@ impl Pack {
 
     /// The records, each standing alone (§4.6). `now_unix_s` is what times below 2^28 are relative to.
     pub fn resolve(&self, now_unix_s: f64) -> Result<Vec<Record>, InvalidPack> {
-        resolve::resolve(&self.entries, now_unix_s)
+        let entries = self.entries.iter().map(Entry::lend);
+        resolve::check_version(entries.clone())?;
+        let mut records = Vec::with_capacity(self.entries.len());
+        let mut fault = None;
+        resolve::resolve(entries, now_unix_s, |_, record| match record {
+            Ok(record) => records.push(record.into()),
+            Err(error) => fault = fault.take().or(Some(error)),
+        });
+        fault.map_or(Ok(records), Err)
     }
+}
+
+/// Reads and resolves a pack without a copy of it, and hands out each record with its place in the pack, or why that one
+/// is none: a number that is not finite, or a name that is not one, costs no other reading. In CBOR nothing is allocated
+/// for a record.
+///
+/// # Errors
+/// The payload is no pack; nothing was handed out.
+pub fn read(
+    payload: &[u8],
+    now_unix_s: f64,
+    each: impl FnMut(usize, Result<RecordRef<'_>, InvalidPack>),
+) -> Result<(), InvalidPack> {
+    match Encoding::of(payload).ok_or(InvalidPack::Encoding)? {
+        Encoding::Json => {
+            let pack = Pack::parse_as(Encoding::Json, payload)?;
+            let entries = pack.entries.iter().map(Entry::lend);
+            resolve::check_version(entries.clone())?;
+            resolve::resolve(entries, now_unix_s, each);
+        }
+        Encoding::Cbor if payload.len() > SENML_PAYLOAD_BYTES_MAX => return Err(InvalidPack::TooLong),
+        Encoding::Cbor => {
+            let entries = cbor::borrow(payload)?;
+            if entries.is_empty() {
+                return Err(InvalidPack::Empty);
+            }
+            resolve::check_version(entries.iter().copied())?;
+            resolve::resolve(entries.iter().copied(), now_unix_s, each);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

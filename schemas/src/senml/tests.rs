@@ -281,6 +281,28 @@ fn records_are_bounded_in_number() {
 }
 
 #[test]
+fn one_record_that_is_none_costs_no_other() {
+    let mut pack = Pack::new("dev:", 1.3e9);
+    pack.number("a", None, 1.0).number("b", None, 0.1).number("!", None, 3.0).number("d", None, 4.0);
+    let mut payload = pack.encode_cbor();
+    let tenth = payload.windows(2).position(|bytes| bytes == [0x02, 0xfb]).expect("0.1 as a double");
+    payload[tenth + 2..tenth + 10].copy_from_slice(&f64::NAN.to_be_bytes());
+    let mut seen = Vec::new();
+    read(&payload, 1e9, |place, record| seen.push((place, record.map(|record| record.name.to_owned()))))
+        .expect("is a pack");
+    assert_eq!(
+        seen,
+        [
+            (0, Ok("a".to_owned())),
+            (1, Err(InvalidPack::NotFinite { record: 1 })),
+            (2, Err(InvalidPack::Name { record: 2 })),
+            (3, Ok("d".to_owned())),
+        ]
+    );
+    assert_eq!(Pack::parse(&payload), Err(InvalidPack::Cbor(InvalidCbor::NotFinite)));
+}
+
+#[test]
 fn what_is_no_number_is_no_reading() {
     let mut pack = Pack::new("a", 0.0);
     assert!(pack.number("x", None, f64::NAN).is_empty());
@@ -321,6 +343,33 @@ proptest! {
             let time_s = if base_time_s == 0.0 { NOW_S } else { base_time_s };
             let expected = Record { name: base_name.clone() + &name, unit, time_s, value: Some(value), sum: None };
             prop_assert_eq!(record, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_place_is_what_is_parsed_and_resolved(
+        bytes in proptest::collection::vec(any::<u8>(), 1..64),
+        records in proptest::collection::vec(("[a-c ]{0,3}", proptest::option::of("[a-z]{1,2}"), any_value()), 1..6),
+        place in any::<proptest::sample::Index>(), byte in any::<u8>(), json in any::<bool>(),
+    ) {
+        let mut pack = Pack::new("dev:", 1.3e9);
+        for (name, unit, value) in records {
+            pack.value(&name, unit.as_deref(), value);
+        }
+        let mut changed = if json { pack.encode_json() } else { pack.encode_cbor() };
+        let whole = changed.clone();
+        let at = place.index(changed.len());
+        changed[at] = byte;
+        for payload in [whole, changed, bytes] {
+            let resolved = resolve(&payload);
+            let mut read = Vec::new();
+            let outcome = super::read(&payload, NOW_S, |_, record| read.push(record.map(Record::from)));
+            let read = outcome.and_then(|()| read.into_iter().collect::<Result<Vec<_>, _>>());
+            match (resolved, read) {
+                (Ok(resolved), read) => prop_assert_eq!(Ok(resolved), read),
+                // Of two faults of a pack one or the other is named.
+                (Err(_), read) => prop_assert!(read.is_err()),
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod api;
 mod authority;
 mod crowd;
 pub mod fleet;
+mod history;
 pub mod limits;
 mod machine;
 mod page;
@@ -99,6 +100,8 @@ pub enum Part {
     Versus,
     /// What is of the hub alone.
     Alone,
+    /// Telemetry from SenML to sealed blocks and back.
+    History,
     /// Revocation with thousands of live sessions, and the long list.
     Revocation,
 }
@@ -132,6 +135,9 @@ pub fn run(options: &BenchOptions, out: &mut dyn Write) -> Result<(), BenchError
     if wants(Part::Versus) {
         let mut versus = Versus::prepare(folder.path(), &root, options.rounds, options.seconds)?;
         sections.push(versus.measure(out)?);
+    }
+    if wants(Part::History) {
+        sections.extend(history::measure(&folder.path().join("history"), out)?);
     }
     if wants(Part::Revocation) {
         let revocations = Revocations::prepare(&folder.path().join("revocation"), &root, &manufacturer)?;

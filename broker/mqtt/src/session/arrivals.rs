@@ -64,9 +64,23 @@ impl Arrivals {
         }
         arrival.answer = Some(code);
         if let Some(reason) = reason {
-            self.reasons.get_or_insert_default().0.push((packet_id, reason));
+            self.say(packet_id, reason);
         }
         true
+    }
+
+    /// Words for an answer that is still to come; those of the answer itself, if it has any, go before them.
+    pub(super) fn remark(&mut self, packet_id: PacketId, reason: String) {
+        if self.find(packet_id).is_some_and(|arrival| arrival.answer.is_none()) {
+            self.say(packet_id, reason);
+        }
+    }
+
+    fn say(&mut self, packet_id: PacketId, reason: String) {
+        let reasons = self.reasons.get_or_insert_default();
+        // One for each message, so that they are bounded as these are.
+        reasons.take(packet_id);
+        reasons.0.push((packet_id, reason));
     }
 
     /// The next acknowledgement in order, if its answer is there.

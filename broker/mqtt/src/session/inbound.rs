@@ -77,6 +77,14 @@ impl Session {
                 }
                 (code, Some(reason))
             }
+            PublishOutcome::Unfit { code, reason } => {
+                self.statistics.publishes_refused += 1;
+                if self.version.capabilities().ack_codes {
+                    (code, Some(reason))
+                } else {
+                    (ReasonCode::Success, None)
+                }
+            }
         };
         let Some(id) = packet_id else {
             return;

@@ -63,6 +63,13 @@ pub enum Input {
         /// One code per filter: success, no subscription existed, or a failure.
         outcomes: Vec<ReasonCode>,
     },
+    /// Words to go with the answer to a message that is still to come (MQTT 5 §3.4.2.2.2), if the client wants any.
+    Remark {
+        /// The message.
+        packet_id: PacketId,
+        /// The words.
+        reason: String,
+    },
     /// A message for the client.
     Deliver(Delivery),
     /// Answers [`super::Request::Bind`]: it is on disk that the packet id stands for the message. In the order of the
@@ -163,6 +170,14 @@ pub enum PublishOutcome {
     /// in 3.1.1, the connection closes. At QoS 0 the message is dropped and counted.
     Refused {
         /// Why.
+        code: ReasonCode,
+        /// Why, in words for the client.
+        reason: String,
+    },
+    /// It is not, for what is in it. A client of MQTT 5 is told as of a refusal. One of 3.1.1 has it acknowledged: it has no
+    /// other way than to send it again for ever, or to lose the connection again and again.
+    Unfit {
+        /// Why; a code that may stand in PUBACK.
         code: ReasonCode,
         /// Why, in words for the client.
         reason: String,

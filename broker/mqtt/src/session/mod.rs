@@ -235,6 +235,11 @@ impl Session {
             // What is left are answers and deliveries for a client that was admitted.
             _ if !self.is_connected() => {}
             Input::Published { packet_id, outcome } => self.published(packet_id, outcome, effects),
+            Input::Remark { packet_id, reason } => {
+                if self.wants_reasons {
+                    self.arrivals.remark(packet_id, reason);
+                }
+            }
             Input::Subscribed { packet_id, outcomes, reason } => {
                 self.subscribed(packet_id, outcomes, reason, effects);
             }

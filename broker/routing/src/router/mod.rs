@@ -451,7 +451,7 @@ impl Router {
             (Input::Attach { subscriber, will, .. }, Some(refusal)) => {
                 refuse_attach(subscriber, will.as_ref(), refusal, effects);
             }
-            (Input::Announce { .. }, Some(_)) => {}
+            (Input::Announce { .. } | Input::Letter { .. }, Some(_)) => {}
             (input, _) => {
                 self.line_bytes += bytes;
                 self.line.push_back(input);
@@ -489,6 +489,7 @@ impl Router {
                 self.publish(subscriber, ticket, message, effects);
             }
             Input::Will { publisher, session, message } => self.will((&publisher, session), message, effects),
+            Input::Letter { publisher, message } => self.will((&publisher, None), message, effects),
             Input::Announce { message } => self.announce(message, effects),
             // The rest never stands in line.
             _ => {}

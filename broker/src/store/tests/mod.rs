@@ -2,8 +2,12 @@
 
 mod commits;
 mod crash;
+mod custody;
+mod granting;
 mod log;
+mod restoration;
 mod secrets;
+mod shredding;
 mod tears;
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

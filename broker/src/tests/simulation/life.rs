@@ -35,6 +35,7 @@ use crate::{
     connection::{self, Surroundings},
     inspection::Insight,
     limits::{TENANT_BATCHES_MAX, TENANT_BYTES_MAX},
+    questions::Desk,
     quota::Quotas,
     ration::Ration,
     store::{RootKey, Store, StoreOptions, TenantStore},
@@ -164,9 +165,11 @@ impl Life {
                 counters: counters.clone(),
                 insight: Insight::new(clock.now(), None),
                 trail: Trail::new(clock.clone()),
+                desk: Desk::default(),
+                screening: None,
                 clock: clock.clone(),
             };
-            supervise_tenant(parts, credit.clone(), surroundings.directory.clone());
+            supervise_tenant(parts, credit.clone(), surroundings.directory.clone(), Arc::default());
             Tenant { store: tenant, credit, counters, log_needed_from }
         });
         let tenants = tenants.into();

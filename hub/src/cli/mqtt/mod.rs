@@ -4,9 +4,10 @@
 //! with the hub's own words: every reason string of every answer is told.
 
 mod client;
+mod follow;
 mod publish;
 mod request;
-mod shown;
+pub(super) mod shown;
 mod subscribe;
 
 use std::time::Duration;
@@ -16,13 +17,14 @@ use muster_schemas::Qos;
 
 use super::{Common, Complaint, Exit, Identity, identity::host_port, time::duration_s};
 use client::{Client, Opening};
+pub(super) use follow::{Follow, follow};
 pub(super) use publish::{Pub, publish};
 pub(super) use request::{Rr, rr};
 pub(super) use subscribe::{Sub, sub};
 
 /// Where to connect to, and how loudly.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// Where MQTT answers, host and port [default: `mqtt` in hub.toml of the identity].
     #[arg(long, value_name = "HOST:PORT", env = "MUSTER_MQTT", value_parser = endpoint)]
     mqtt: Option<(String, u16)>,

@@ -62,7 +62,7 @@ impl<'a> From<&'a MessageProperties> for Properties<'a> {
 }
 
 /// Writes a message as one line of JSON.
-pub(super) fn json(out: &mut dyn Write, message: &Message, dup: bool) -> io::Result<()> {
+pub(in crate::cli) fn json(out: &mut dyn Write, message: &Message, dup: bool) -> io::Result<()> {
     let payload = std::str::from_utf8(&message.payload).ok();
     let line = Line {
         topic: message.topic.as_str(),
@@ -77,7 +77,12 @@ pub(super) fn json(out: &mut dyn Write, message: &Message, dup: bool) -> io::Res
 }
 
 /// Writes a message for a person: SenML reading by reading, other text as it is, the rest in hexadecimal digits.
-pub(super) fn text(out: &mut dyn Write, message: &Message, now_ms: u64, verbose: bool) -> io::Result<()> {
+pub(in crate::cli) fn text(
+    out: &mut dyn Write,
+    message: &Message,
+    now_ms: u64,
+    verbose: bool,
+) -> io::Result<()> {
     let topic = printable(message.topic.as_str());
     if let Some(records) = readings(message, now_ms) {
         writeln!(out, "{topic}")?;

@@ -209,7 +209,7 @@ fn a_created_app_can_call_the_hub_with_what_was_written() {
         time_s: 1_769_904_000.5,
         value: ReadingValue::Number(21.5),
     };
-    let page = json(&Readings { readings: vec![reading], truncated: false, next_cursor: None });
+    let page = json(&Readings { readings: vec![reading], ..Readings::default() });
     let hub = answer(keyring, Expect::API, move |_, _| (200, page));
     let ended =
         commands(&["telemetry", "last", "--stream", "cli mate", "--hub", &hub.url, "--identity", &directory]);

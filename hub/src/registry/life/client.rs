@@ -73,6 +73,9 @@ impl Registry {
     ) -> Result<(Tenant, bool), Refusal> {
         let ChangeTenant { tenant: id, active, precautions } = command;
         let before = self.tenant(&id).ok_or_else(|| Refusal::TenantUnknown(id.clone()))?;
+        if before.state == State::Retired {
+            return Err(Refusal::TenantRetired(id));
+        }
         let mut tenant = before.clone();
         if let Some(active) = active {
             tenant.state = if active { State::Active } else { State::Suspended };

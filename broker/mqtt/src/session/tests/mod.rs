@@ -169,6 +169,43 @@ fn a_refused_message_is_told_in_5_and_closes_in_3_1_1() {
 }
 
 #[test]
+fn an_unfit_message_is_told_in_5_and_acknowledged_in_3_1_1() {
+    let unfit = |number: Option<u16>| {
+        let outcome =
+            PublishOutcome::Unfit { code: ReasonCode::PayloadFormatInvalid, reason: "no SenML".to_owned() };
+        Input::Published { packet_id: number.map(id), outcome }
+    };
+    let mut story = Story::admitted(Version::V5, SessionLimits::default());
+    story.client_sends(publish(1, Qos::AtLeastOnce)).client_sends(publish(2, Qos::AtLeastOnce));
+    // The order of acknowledgements is that of the messages, whoever answers first.
+    assert_eq!(story.happens(unfit(Some(2))).answer(), []);
+    let words = Ack { reason: Some("no SenML".into()), ..Ack::new(id(2), ReasonCode::PayloadFormatInvalid) };
+    assert_eq!(story.happens(routed(1)).answer(), [Packet::PubAck(ack(1)), Packet::PubAck(words)]);
+
+    let mut story = Story::admitted(Version::V311, SessionLimits::default());
+    story.client_sends(publish(1, Qos::AtLeastOnce)).client_sends(publish(2, Qos::ExactlyOnce));
+    story.client_sends(publish(0, Qos::AtMostOnce));
+    story.happens(unfit(Some(1))).happens(unfit(Some(2))).happens(unfit(None));
+    assert_eq!(story.answer(), [Packet::PubAck(ack(1)), Packet::PubRec(ack(2))]);
+    assert_eq!(story.client_sends(Packet::PubRel(ack(2))).answer(), [Packet::PubComp(ack(2))]);
+    assert_eq!(story.session.statistics().publishes_refused, 3);
+}
+
+#[test]
+fn a_remark_goes_with_the_answer_that_comes_later() {
+    let mut story = Story::admitted(Version::V5, SessionLimits::default());
+    story.client_sends(publish(1, Qos::AtLeastOnce)).client_sends(publish(2, Qos::AtLeastOnce));
+    let remark = |number| Input::Remark { packet_id: id(number), reason: "1 of 2".to_owned() };
+    story.happens(remark(1)).happens(remark(2)).happens(remark(7));
+    let words = |number, code, text: &str| {
+        Packet::PubAck(Ack { reason: Some(text.into()), ..Ack::new(id(number), code) })
+    };
+    story.happens(routed(1)).happens(refused(Some(2), ReasonCode::QuotaExceeded));
+    let refusal = words(2, ReasonCode::QuotaExceeded, "not yours");
+    assert_eq!(story.answer(), [words(1, ReasonCode::Success, "1 of 2"), refusal]);
+}
+
+#[test]
 fn a_refusal_that_puback_cannot_say_closes() {
     let mut story = Story::admitted(Version::V5, SessionLimits::default());
     story.client_sends(publish(1, Qos::AtLeastOnce));

@@ -1,0 +1,165 @@
+//! Sees to it that rows that were removed are no longer in any file: an engine that only appends keeps them until it has
+//! rewritten what they stood in. Then looks for their bytes, and says where they are if they are.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ENGINE_DIRECTORY, Store, Write,
+    error::StoreError,
+    limits::{FILLER_BYTES, FILLER_WRITES, FLUSH_PAUSE, FLUSHES_MAX, SEARCH_BUFFER_BYTES},
+    open_table,
+    table::{Role, Table},
+};
+
+/// The table whose one row makes a journal long enough to be replaced.
+const FILLER_TABLE: &str = "store.filler";
+/// Bytes by which a removed row is looked for: as many as a nonce has.
+pub(super) const NEEDLE_BYTES: usize = 12;
+
+/// What a purge did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// Files that were read from beginning to end.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that were removed because they held what was to be purged, and nothing rewrites them.
+    pub removed: Vec<PathBuf>,
+    /// Files in which something is still to be found.
+    pub found_in: Vec<PathBuf>,
+}
+
+impl Store {
+    /// Rewrites what held removed rows of the key table, and looks for `needles` in all files that could. Blocks, and
+    /// writes about 80 MB.
+    ///
+    /// # Errors
+    /// A commit was refused, such as for want of space, or a file cannot be read.
+    pub(super) fn purge(&self, needles: &[[u8; NEEDLE_BYTES]]) -> Result<Purged, StoreError> {
+        let needles: HashSet<[u8; NEEDLE_BYTES]> = needles.iter().copied().collect();
+        let mut purged = self.look_for(&needles, Vec::new())?;
+        if !purged.found_in.is_empty() {
+            self.rewrite()?;
+            purged = self.look_for(&needles, purged.removed)?;
+        }
+        Ok(purged)
+    }
+
+    fn look_for(
+        &self,
+        needles: &HashSet<[u8; NEEDLE_BYTES]>,
+        removed: Vec<PathBuf>,
+    ) -> Result<Purged, StoreError> {
+        let mut purged = Purged { removed, ..Purged::default() };
+        let directory = &self.0.shared.directory;
+        for path in self.key_files()? {
+            let found = match search(&path, needles) {
+                Ok((found, bytes)) => {
+                    purged.files += 1;
+                    purged.bytes += bytes;
+                    found
+                }
+                // The engine has removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(source) => return Err(StoreError::Io { what: "search", path, source }),
+            };
+            // A batch that was cut off a journal is kept for people, and no longer than this.
+            if found && path.parent() == Some(directory) && fs::remove_file(&path).is_ok() {
+                purged.removed.push(path);
+            } else if found {
+                purged.found_in.push(path);
+            }
+        }
+        Ok(purged)
+    }
+
+    fn rewrite(&self) -> Result<(), StoreError> {
+        let shared = &self.0.shared;
+        let engine = |error| StoreError::engine("rewrite the key table", &error);
+        let filler =
+            Table::new(FILLER_TABLE, Role::Plain, open_table(&shared.db, FILLER_TABLE)?, shared.db.clone());
+        // The engine replaces a journal when it has 64 MB and a table is flushed.
+        for _ in 0..FILLER_WRITES {
+            let (table, key) = (filler.clone(), b"filler".to_vec());
+            self.commit_blocking(vec![Write::Put { table, key, value: vec![0; FILLER_BYTES] }])?;
+        }
+        // It stays, as one byte: the engine keeps the journal of a table whose last change was a removal.
+        let (table, key) = (filler.clone(), b"filler".to_vec());
+        self.commit_blocking(vec![Write::Put { table, key, value: vec![0] }])?;
+        // The first flush replaces the journal, and the old one goes once all tables were flushed after that: which the
+        // engine finds out a moment later.
+        for _ in 0..FLUSHES_MAX {
+            for name in shared.db.list_keyspace_names() {
+                let table = open_table(&shared.db, &name)?;
+                table.rotate_memtable_and_wait().map_err(engine)?;
+            }
+            if shared.db.journal_count() == 1 {
+                break;
+            }
+            pause();
+        }
+        filler.keyspace.major_compact().map_err(engine)?;
+        shared.keys.major_compact().map_err(engine)
+    }
+
+    /// Every file in which rows of the key table can be: the journals, its own, and what lies beside the engine's.
+    fn key_files(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let directory = &self.0.shared.directory;
+        let mut files = Vec::new();
+        let read = |path: &Path, deep, files: &mut Vec<PathBuf>| {
+            list(path, deep, files).map_err(|source| StoreError::Io {
+                what: "list",
+                path: path.to_owned(),
+                source,
+            })
+        };
+        read(directory, false, &mut files)?;
+        read(&directory.join(ENGINE_DIRECTORY), false, &mut files)?;
+        read(self.0.shared.keys.path(), true, &mut files)?;
+        Ok(files)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the engine tells nobody when it has removed a journal")]
+fn pause() {
+    std::thread::sleep(FLUSH_PAUSE);
+}
+
+fn list(directory: &Path, deep: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        match entry.file_type()? {
+            kind if kind.is_file() => files.push(entry.path()),
+            kind if kind.is_dir() && deep => list(&entry.path(), deep, files)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of the needles is in the file, and how many bytes it has.
+fn search(path: &Path, needles: &HashSet<[u8; NEEDLE_BYTES]>) -> io::Result<(bool, u64)> {
+    let mut file = File::open(path)?;
+    let mut buffer = Vec::with_capacity(SEARCH_BUFFER_BYTES + NEEDLE_BYTES);
+    let mut read = 0;
+    loop {
+        let came = file.by_ref().take(SEARCH_BUFFER_BYTES as u64).read_to_end(&mut buffer)?;
+        read += came as u64;
+        if came == 0 {
+            return Ok((false, read));
+        }
+        let holds =
+            |window: &[u8]| <&[u8; NEEDLE_BYTES]>::try_from(window).is_ok_and(|w| needles.contains(w));
+        if buffer.windows(NEEDLE_BYTES).any(holds) {
+            return Ok((true, read));
+        }
+        // What a needle may have begun in.
+        let tail = buffer.len().saturating_sub(NEEDLE_BYTES - 1);
+        buffer.drain(..tail);
+    }
+}

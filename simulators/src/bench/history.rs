@@ -1,0 +1,404 @@
+//! Telemetry as it is kept: what it takes from SenML on the log to sealed blocks on the disk, how large these are, and how
+//! fast they answer. The store of the hub within this process, so that nothing else is measured.
+
+use std::{fs, io::Write, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+
+use muster_broker::store::{
+    Bundle, Purpose, RootKey, Store, StoreOptions, TenantStore, limits::BUNDLE_RECORDS_MAX,
+};
+use muster_hub::telemetry::{self, Announcements, Archive, Counters, TelemetryOptions};
+use muster_items::{History as _, Selection, View};
+use muster_schemas::{
+    DeviceId, Kind, Message, Publisher, Qos, TenantId, TopicName, senml::Pack, stored::StoredMessage,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    BenchError,
+    page::{Section, grouped, mib, ms},
+    sample::Sample,
+};
+use crate::process::now;
+
+/// When the first reading was measured: a midnight, Unix seconds.
+const BEGIN_S: f64 = 1_760_054_400.0;
+/// Between two packs of a device, in seconds.
+const INTERVAL_S: f64 = 10.0;
+/// Devices of the plant, and how many packs each of them sends.
+const PLANT: (usize, usize) = (200, 2_160);
+/// The same where a day is asked for.
+const DAY: (usize, usize) = (16, 8_640);
+/// Devices with ten names each whose memory is looked at, and how many packs each of them sends.
+const MANY: (usize, usize) = (10_000, 3);
+/// Names of a device.
+const NAMES: usize = 10;
+/// Messages that share one commit of the log.
+const GROUP: usize = 100;
+/// Looks at the machine itself, and how long each takes.
+const LOOKS: (usize, Duration) = (2_048, Duration::from_millis(4));
+/// Questions of each kind.
+const QUESTIONS: usize = 200;
+
+/// What was measured of one lot of telemetry.
+struct Lot {
+    points: usize,
+    /// Processor time from the message to the log on the disk.
+    logged: Duration,
+    /// Processor time from there to blocks.
+    stored: Duration,
+    /// Bytes of all rows of the telemetry table, keys and seals included.
+    bytes: usize,
+    /// Processor time of sealing as much as was sealed, once more.
+    sealing: Duration,
+}
+
+/// Measures everything, telling each section as it comes.
+///
+/// # Errors
+/// The store refuses.
+pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, BenchError> {
+    let mut section = Section::new("History");
+    // First, as long as nothing else has taken memory.
+    let many = Place::new(&folder.join("many"))?;
+    let before = resident_kib();
+    many.fill(MANY, |device, at| plant(device, at))?;
+    let without = resident_kib();
+    many.settle();
+    section.row(
+        format!(
+            "memory for {} series, {} packs each, in KiB of which the log's engine has a part",
+            grouped(MANY.0 * NAMES),
+            MANY.1
+        ),
+        format!(
+            "{} MiB more than before, {} MiB before the readings were read",
+            mib(highest_kib().saturating_sub(before)),
+            mib(without.saturating_sub(before))
+        ),
+    );
+    drop(many);
+
+    let place = Place::new(&folder.join("plant"))?;
+    let lot = place.lot(PLANT, |device, at| plant(device, at))?;
+    tell(&mut section, "synthetic plant", &lot);
+    drop(place);
+
+    let looks = look_at_machine();
+    let place = Place::new(&folder.join("machine"))?;
+    let lot = place.lot((1, looks.len()), |_, at| looks.get(at).cloned().unwrap_or_default())?;
+    section.row_with_target(
+        format!("bytes per point of this machine's own sensors, {} looks", grouped(looks.len())),
+        format!("{:.2}", lot.bytes as f64 / lot.points.max(1) as f64),
+        "<= 1.4",
+    );
+    drop(place);
+
+    let place = Place::new(&folder.join("day"))?;
+    place.lot(DAY, |device, at| plant(device, at))?;
+    questions(&place, &mut section)?;
+    section.note(
+        "Processor time of all threads of the process, the engine's own included, so that other work on the machine does \
+         not count; times of questions are by the clock. Points are values; a pack of the plant has ten, of which one is \
+         noise in full precision and half of the devices have jittered times.",
+    );
+    write!(out, "{}", section.told())?;
+    Ok(vec![section])
+}
+
+fn tell(section: &mut Section, what: &str, lot: &Lot) {
+    let all = (lot.logged + lot.stored).as_secs_f64();
+    let per_s = |time: f64| grouped((lot.points as f64 / time.max(1e-9)) as usize);
+    section
+        .row_with_target(
+            format!(
+                "{what}: {} points from SenML to sealed blocks, points per second of one core",
+                grouped(lot.points)
+            ),
+            per_s(all),
+            ">= 1,500,000",
+        )
+        .row(
+            format!("{what}: of that to the log alone, {GROUP} messages a commit"),
+            per_s(lot.logged.as_secs_f64()),
+        )
+        .row(format!("{what}: of that from the log to blocks"), per_s(lot.stored.as_secs_f64()))
+        .row_with_target(
+            format!("{what}: bytes per point, keys and seals included"),
+            format!("{:.2}", lot.bytes as f64 / lot.points.max(1) as f64),
+            "<= 1.4",
+        )
+        .row_with_target(
+            format!("{what}: sealing, of the processor time"),
+            format!("{:.1} %", 100.0 * lot.sealing.as_secs_f64() / all.max(1e-9)),
+            "<= 10 %",
+        );
+}
+
+fn questions(place: &Place, section: &mut Section) -> Result<(), BenchError> {
+    let mut days = Vec::new();
+    let mut lasts = Vec::new();
+    let mut points = 0;
+    for question in 0..QUESTIONS {
+        let device = device(question % DAY.0);
+        let selection = Selection {
+            device: Some(device.clone()),
+            stream: Some("climate".to_owned()),
+            names: vec![format!("urn:dev:{device}:temperature")],
+            ..Selection::default()
+        };
+        let begun = now();
+        points += place.count(&selection)?;
+        days.push(now() - begun);
+        let begun = now();
+        let last = place.archive.last(&tenant(), &selection, &View::all(), 10);
+        lasts.push(now() - begun);
+        if last.map_or(0, |(last, _)| last.len()) != 1 {
+            return Err(BenchError::Odd("a question for one last value has another answer".to_owned()));
+        }
+    }
+    let begun = now();
+    let all = place.count(&Selection::default())?;
+    let whole = now() - begun;
+    let (days, lasts) = (Sample::new(days), Sample::new(lasts));
+    let shown = |sample: &Sample| format!("{} (p99 {})", ms(sample.median()), ms(sample.quantile(990)));
+    section
+        .row_with_target(
+            format!("a day of one series, {} points, p50", grouped(points / QUESTIONS)),
+            shown(&days),
+            "<= 1 ms",
+        )
+        .row_with_target("the last value of one series, p50", shown(&lasts), "<= 2 ms")
+        .row_with_target(
+            format!("{} points scanned, each a million", grouped(all)),
+            ms(whole.div_f64(all.max(1) as f64 / 1e6)),
+            "<= 100 ms",
+        );
+    Ok(())
+}
+
+/// A store with one tenant, and its telemetry.
+struct Place {
+    store: Store,
+    keys: TenantStore,
+    archive: Archive,
+}
+
+impl Place {
+    fn new(folder: &Path) -> Result<Self, BenchError> {
+        fs::create_dir_all(folder)?;
+        let store =
+            Store::open(folder, RootKey::from_bytes([7; 32]), StoreOptions::default()).map_err(odd)?;
+        let keys = store.create_tenant(&tenant()).map_err(odd)?;
+        Ok(Self { archive: Archive::new(store.clone()), store, keys })
+    }
+
+    /// Has devices send packs, one after another, and stores what they say.
+    fn lot(&self, amount: (usize, usize), pack: impl Fn(usize, usize) -> Vec<u8>) -> Result<Lot, BenchError> {
+        let (points, logged, log_bytes) = self.fill(amount, pack)?;
+        let begun = processor_time();
+        self.settle();
+        let stored = processor_time() - begun;
+        let shown = self.count(&Selection::default())?;
+        if shown != points {
+            return Err(BenchError::Odd(format!("{points} points were sent and {shown} are there")));
+        }
+        let table = self.store.table("telemetry").map_err(odd)?;
+        let rows = table.prefix(&self.keys.handle()).collect::<Result<Vec<_>, _>>().map_err(odd)?;
+        let bytes = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let sealer = self.keys.sealer(Purpose::Telemetry);
+        let bundle = vec![0x5a; log_bytes / (amount.0 * amount.1).div_ceil(GROUP).max(1)];
+        let begun = processor_time();
+        let mut sealed = 0;
+        for (key, value) in &rows {
+            sealed += sealer.seal(key, value).len();
+        }
+        for _ in 0..(amount.0 * amount.1).div_ceil(GROUP) {
+            sealed += sealer.seal(b"a row of the log", &bundle).len();
+        }
+        let sealing = processor_time() - begun;
+        if sealed < bytes {
+            return Err(BenchError::Odd("less was sealed than there is".to_owned()));
+        }
+        Ok(Lot { points, logged, stored, bytes, sealing })
+    }
+
+    /// Appends packs to the log, as a router does. Says how many points they have, what processor time it took without the
+    /// making of packs, and how many bytes were logged.
+    fn fill(
+        &self,
+        (devices, packs): (usize, usize),
+        pack: impl Fn(usize, usize) -> Vec<u8>,
+    ) -> Result<(usize, Duration, usize), BenchError> {
+        let mut log = self.keys.log().map_err(odd)?;
+        let (mut points, mut bytes, mut spent) = (0, 0, Duration::ZERO);
+        let mut group: Vec<(DeviceId, Vec<u8>)> = Vec::with_capacity(GROUP);
+        let of: Vec<(DeviceId, TopicName)> = (0..devices)
+            .map(|number| {
+                let id = device(number);
+                let topic = format!("devices/{id}/telemetry/climate").parse();
+                topic.map(|topic| (id, topic)).map_err(odd)
+            })
+            .collect::<Result<_, _>>()?;
+        let all = packs * devices;
+        for number in 0..all {
+            let payload = pack(number % devices, number / devices);
+            points += Pack::parse(&payload).map_or(0, |pack| pack.len());
+            let Some((id, _)) = of.get(number % devices) else { continue };
+            group.push((id.clone(), payload));
+            if group.len() < GROUP && number + 1 < all {
+                continue;
+            }
+            let begun = processor_time();
+            let mut bundle = Bundle::default();
+            let mut writes = Vec::new();
+            let first = number + 1 - group.len();
+            for (place, (id, payload)) in group.drain(..).enumerate() {
+                let Some((_, topic)) = of.get((first + place) % devices) else { continue };
+                let message = Message {
+                    topic: topic.clone(),
+                    qos: Qos::AtLeastOnce,
+                    retain: false,
+                    payload: payload.into(),
+                    properties: None,
+                };
+                let publisher = Publisher { kind: Kind::Device, id };
+                let received_ms = ((BEGIN_S + INTERVAL_S * 100_000.0) * 1_000.0) as u64;
+                let stored = StoredMessage { received_ms, publisher, session: None, message };
+                bytes += bundle.add(|out| stored.encode(out));
+                if bundle.len() >= BUNDLE_RECORDS_MAX {
+                    writes.push(log.append_bundle(log.next_sequence(), &std::mem::take(&mut bundle)));
+                }
+            }
+            if bundle.len() > 0 {
+                writes.push(log.append_bundle(log.next_sequence(), &bundle));
+            }
+            self.store.commit_blocking(writes).map_err(odd)?;
+            spent += processor_time() - begun;
+        }
+        Ok((points, spent, bytes))
+    }
+
+    fn settle(&self) {
+        telemetry::settle(TelemetryOptions {
+            store: self.store.clone(),
+            tenants: Arc::new(|| vec![tenant()]),
+            needed_from: Arc::new(|_| u64::MAX),
+            archive: self.archive.clone(),
+            attributes: Arc::new(|_, _| Arc::default()),
+            announcements: Announcements::default(),
+            counters: Counters::default(),
+        });
+    }
+
+    /// How many values a selection has.
+    fn count(&self, selection: &Selection) -> Result<usize, BenchError> {
+        let mut points = 0;
+        let mut visit = |chunk: &muster_items::Chunk<'_>| {
+            for column in chunk.columns {
+                points += (0..chunk.times_us.len()).filter(|place| column.values.is_there(*place)).count();
+            }
+            ControlFlow::Continue(())
+        };
+        self.archive.scan(&tenant(), selection, &View::all(), &mut visit).map_err(odd)?;
+        Ok(points)
+    }
+}
+
+fn tenant() -> TenantId {
+    super::TENANT.parse().unwrap_or_else(|_| unreachable!("the constant is an id"))
+}
+
+fn device(number: usize) -> DeviceId {
+    format!("press-{number:05}").parse().unwrap_or_else(|_| unreachable!("letters and digits are an id"))
+}
+
+fn odd(error: impl std::fmt::Display) -> BenchError {
+    BenchError::Odd(format!("failed to {error}"))
+}
+
+/// What a device of the plant says: decimals as sensors write them, counters, states, and a vibration in full precision.
+fn plant(device: usize, at: usize) -> Vec<u8> {
+    let noise = |of: u64| {
+        let mut seed = (device as u64) << 40 ^ (at as u64) << 8 ^ of;
+        for _ in 0..3 {
+            seed = (seed ^ seed >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        (seed >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let jitter = if device % 2 == 1 { (noise(0) * 50.0).round() / 1_000.0 } else { 0.0 };
+    let (second, phase) = (at as f64 * INTERVAL_S, device as f64);
+    let wave = |period_s: f64| (second / period_s + phase).sin();
+    let decimals = |number: f64, scale: f64| (number * scale).round() / scale;
+    let id = self::device(device);
+    let mut pack = Pack::new(&format!("urn:dev:{id}:"), BEGIN_S + second + jitter);
+    pack.number("temperature", Some("Cel"), decimals(40.0 + 9.0 * wave(3_000.0) + noise(1) * 0.2, 10.0))
+        .number("humidity", Some("%RH"), decimals(45.0 + 5.0 * wave(9_000.0), 10.0))
+        .number("voltage", Some("V"), decimals(230.0 + noise(2) * 2.0 + wave(600.0), 100.0))
+        .number("current", Some("A"), decimals(2.0 + noise(3) * 0.1, 100.0))
+        .number("energy", Some("Wh"), (second * 1.3 + noise(4) * 10.0).round())
+        .number("state", None, (second / 900.0 + phase).floor() % 4.0)
+        .number("rssi", Some("dBm"), (-60.0 - noise(5) * 6.0).round())
+        .number("uptime", Some("s"), second)
+        .number("pressure", Some("hPa"), decimals(1_013.0 + 3.0 * wave(20_000.0), 10.0))
+        .number("vibration", Some("m/s2"), noise(6) * 0.02);
+    pack.encode_cbor()
+}
+
+/// Looks at the machine itself, as fast as its numbers change.
+fn look_at_machine() -> Vec<Vec<u8>> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let word = |text: &str, name: &str, at: usize| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name))?;
+        line.split_whitespace().nth(at)?.parse::<f64>().ok()
+    };
+    let mut looks = Vec::with_capacity(LOOKS.0);
+    let begun = now();
+    for look in 0..LOOKS.0 {
+        let (load, memory, cpu, disk) =
+            (read("/proc/loadavg"), read("/proc/meminfo"), read("/proc/stat"), read("/proc/vmstat"));
+        let at_ms = (now() - begun).as_millis() as f64;
+        let mut pack = Pack::new("urn:dev:machine:", BEGIN_S + at_ms / 1_000.0);
+        let mut say = |name: &str, unit: &str, number: Option<f64>| {
+            if let Some(number) = number {
+                pack.number(name, Some(unit), number);
+            }
+        };
+        say("load", "count", load.split_whitespace().next().and_then(|text| text.parse().ok()));
+        say("memory", "KiB", word(&memory, "MemAvailable", 1));
+        say("cached", "KiB", word(&memory, "Cached", 1));
+        say("dirty", "KiB", word(&memory, "Dirty", 1));
+        say("user", "count", word(&cpu, "cpu ", 1));
+        say("system", "count", word(&cpu, "cpu ", 3));
+        say("idle", "count", word(&cpu, "cpu ", 4));
+        say("switches", "count", word(&cpu, "ctxt", 1));
+        say("read", "KiB", word(&disk, "pgpgin", 1));
+        say("written", "KiB", word(&disk, "pgpgout", 1));
+        looks.push(pack.encode_cbor());
+        let next = LOOKS.1 * (look as u32 + 1);
+        while now() - begun < next {
+            std::hint::spin_loop();
+        }
+    }
+    looks
+}
+
+/// Processor time of this process so far, all threads together.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+fn resident_kib() -> u64 {
+    status_kib("VmRSS:")
+}
+
+/// The most memory that this process ever had.
+fn highest_kib() -> u64 {
+    status_kib("VmHWM:")
+}
+
+fn status_kib(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
