@@ -255,6 +255,9 @@ fn one_tenant_is_put_back_and_the_other_stays_as_it_is() {
     drill.publish(50);
     let globex = drill.acknowledged(1);
     assert!(drill.has_all(1, &globex));
+    let later = drill.acknowledged(0);
+    let last = *later.last().expect("published since");
+    assert!(!before.contains(&last) && drill.has_all(0, &later));
 
     let (place, key) = (drill.path("backups"), drill.path("backup.key.pem"));
     let restore = ["restore", "--tenant", "acme", "--place", &place, "--key", &key, "--verify"];
@@ -272,6 +275,7 @@ fn one_tenant_is_put_back_and_the_other_stays_as_it_is() {
         publisher.edge.wait_connected().expect("let in");
     }
     assert!(drill.has_all(0, &before), "acme has what it had when it was backed up");
+    assert!(!drill.stored(0).contains(&last), "and nothing that it had since");
     assert!(drill.has_all(1, &globex), "globex has what it had when the hub was stopped");
     assert_eq!(drill.apps("acme"), ["dashboard"]);
     assert_eq!(drill.apps("globex"), ["dashboard", "late"]);
