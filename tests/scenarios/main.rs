@@ -11,6 +11,7 @@ mod explain;
 mod firmware;
 mod identity;
 mod isolation;
+mod keys;
 mod operation;
 mod people;
 mod telemetry;
