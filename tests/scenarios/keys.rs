@@ -30,7 +30,8 @@ impl Keys {
             let made = place.hub.operate(&["device", "password", "set", "--tenant", tenant, "meter"]);
             let out = place.path(&format!("user-{tenant}")).display().to_string();
             place.hub.operate(&["user", "create", "--tenant", tenant, "ann", "--out", &out]).expect("a user");
-            made.expect("set")["password"].as_str().expect("shown once").to_owned()
+            let made = made.expect("set");
+            made.get("password").and_then(Value::as_str).expect("shown once").to_owned()
         });
         let keys = Self { place, passwords };
         for tenant in MEMBER {
@@ -45,7 +46,8 @@ impl Keys {
 
     /// Publishes a reading whose text is the canary and a number. What mosquitto says.
     fn publish(&self, tenant: &str, number: u32) -> String {
-        let password = &self.passwords[usize::from(tenant == "globex")];
+        let [acme, globex] = &self.passwords;
+        let password = if tenant == "acme" { acme } else { globex };
         let line = format!(
             "mosquitto_pub $MQTT -V 5 --cafile ca.pem -u {tenant}/meter -P {password} -q 1 -d \
              -t devices/meter/telemetry/notes -m '[{{\"n\":\"note\",\"vs\":\"{CANARY} {number}\"}}]'"
@@ -84,7 +86,7 @@ impl Keys {
         let mut found = Vec::new();
         let mut search = |name: String, bytes: &[u8]| {
             let holds = |needle: &&[u8]| bytes.windows(needle.len()).any(|window| window == *needle);
-            if needles.iter().any(|needle| holds(needle)) {
+            if needles.iter().any(holds) {
                 found.push(name);
             }
         };
