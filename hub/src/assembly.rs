@@ -437,7 +437,8 @@ async fn put_keys_in_place(
             Err(error) => Err(causes(&error)),
         };
         if let Err(why) = brought {
-            tracing::error!(%tenant, why, "the tenant is not served: its own key was not to be had; `muster key bring` gives it");
+            let next = "give it with `muster key bring`";
+            tracing::error!(%tenant, why, next, "the tenant is not served: its own key was not to be had");
         }
     }
     Ok(())

@@ -18,6 +18,7 @@ mod firmware;
 mod identity;
 mod influx;
 mod isolation;
+mod keys;
 mod operation;
 mod people;
 mod rules;
