@@ -9,6 +9,7 @@ mod authorities;
 mod durability;
 mod explain;
 mod firmware;
+mod history;
 mod identity;
 mod isolation;
 mod operation;

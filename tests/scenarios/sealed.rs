@@ -66,13 +66,8 @@ fn the_hub_carries_and_keeps_what_only_the_app_opens() {
     let claim = world.stage.claim("acme").expect("a claim");
     let (chip, folder) = world.stage.new_chip().expect("a chip");
     let (tcti, labels) = (chip.tcti(), [(NAME, VALUE)]);
-    let options = EdgeOptions {
-        tcti: &tcti,
-        claim: Some(&claim),
-        folder: &folder,
-        interval_s: 0.2,
-        labels: &labels,
-    };
+    let options =
+        EdgeOptions { tcti: &tcti, claim: Some(&claim), folder: &folder, interval_s: 0.2, labels: &labels };
     let public = keys.join("app.pub.pem");
     let more = format!("[uplink]\nseal_to = {:?}\n", public.display().to_string());
     let mut edge = Edge::start_with(&world.stage.hub, &options, &more).expect("it starts");
