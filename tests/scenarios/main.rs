@@ -15,6 +15,7 @@ mod backup;
 mod durability;
 mod explain;
 mod firmware;
+mod history;
 mod identity;
 mod influx;
 mod isolation;
