@@ -18,6 +18,7 @@ mod item;
 pub mod judge;
 pub mod limits;
 mod open;
+pub mod retention;
 mod rows;
 pub mod sensitive;
 pub mod units;

@@ -22,6 +22,7 @@ mod legacy;
 mod life;
 mod people;
 mod readings;
+mod retention;
 mod server;
 mod tenants;
 mod trace;
@@ -199,7 +200,9 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/trace", web::get().to(trace::trace))
                 .route("/{tenant}/audit", web::get().to(audit::audit))
                 .route("/{tenant}/telemetry/last", web::get().to(readings::last))
-                .route("/{tenant}/telemetry/range", web::get().to(readings::range)),
+                .route("/{tenant}/telemetry/range", web::get().to(readings::range))
+                .route("/{tenant}/telemetry/retention", web::get().to(retention::read))
+                .route("/{tenant}/telemetry/retention", web::put().to(retention::set)),
         )
         .default_service(web::to(error::no_such_route));
 }

@@ -88,6 +88,9 @@ impl From<QueryRefusal> for ApiError {
             QueryRefusal::Cursor => {
                 (StatusCode::BAD_REQUEST, "cursor", "pass `next_cursor` as it came, with the same question")
             }
+            QueryRefusal::Retention(_) => {
+                (StatusCode::BAD_REQUEST, "retention", "set other rules; those before still hold")
+            }
             QueryRefusal::Unavailable(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "try again in a moment")
             }

@@ -16,6 +16,7 @@ mod convert;
 pub mod core;
 pub mod counters;
 mod flush;
+mod keep;
 pub mod limits;
 mod live;
 pub mod message;
@@ -28,7 +29,8 @@ pub use self::{
     archive::{Archive, RulesOf},
     bell::Announcements,
     counters::{Counted, Counters},
-    message::{Last, LastReadings, Page, QueryRefusal, Range, Settle},
+    keep::InvalidRetention,
+    message::{Last, LastReadings, Page, QueryRefusal, Range, ReadRetention, SetRetention, Settle},
     reading::{Reading, Value},
 };
 pub use muster_items::StreamId;

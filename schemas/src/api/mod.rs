@@ -10,6 +10,7 @@ mod explain;
 mod firmware;
 pub mod life;
 mod people;
+mod retention;
 pub mod webauthn;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::{DeviceId, TenantId, senml};
 pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use retention::{KeepStreams, Retention};
 
 /// `POST /api/v1/tenants`: a tenant to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -285,6 +285,7 @@ impl Place {
             needed_from: Arc::new(|_| u64::MAX),
             archive: self.archive.clone(),
             attributes: Arc::new(|_, _| Arc::default()),
+            today: Arc::new(|| 0),
             announcements: Announcements::default(),
             counters: Counters::default(),
         });
