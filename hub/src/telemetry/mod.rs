@@ -1,5 +1,6 @@
 //! The telemetry store: reads every tenant's log from its own cursor, cuts what is SenML on a device's own topic into
-//! items, and stores these as sealed blocks. The log keeps what is in no block yet. Not for routing: an app that wants readings as they come subscribes.
+//! items, and stores these as sealed blocks. The log keeps what is in no block yet. Not for routing: an app that wants
+//! readings as they come subscribes.
 //!
 //! ```text
 //!  router ──LogGrew──▶ bell ─▶ TelemetryActor ─── log, from the cursor ───▶ core::Filling: open items, by stream and day

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `GET` and `PUT /api/v1/tenants/{t}/telemetry/retention`: the first rule that names a stream holds; what none names is kept
-/// for ever.
+/// `GET` and `PUT /api/v1/tenants/{t}/telemetry/retention`: the first rule that names a stream holds; what none names is
+/// kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
