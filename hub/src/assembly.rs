@@ -242,6 +242,10 @@ async fn run(
             },
             archive: archive.clone(),
             attributes: rules::attributes(known.clone()),
+            today: {
+                let clock = clock.clone();
+                Arc::new(move || i64::try_from(clock.unix_ms() / 86_400_000).unwrap_or(i64::MAX))
+            },
             announcements,
             counters: harvested.clone(),
         };
