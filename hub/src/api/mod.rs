@@ -143,6 +143,15 @@ impl Api {
     {
         ask(&self.registry, message).await.ok_or_else(|| ApiError::unavailable("the registry"))
     }
+
+    /// Asks the telemetry store.
+    async fn telemetry<M>(&self, message: M) -> Result<M::Result, ApiError>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        TelemetryActor: Handler<M>,
+    {
+        ask(&self.telemetry, message).await.ok_or_else(|| ApiError::unavailable("the telemetry store"))
+    }
 }
 
 /// Asks an actor; none if it is not there or does not answer.

@@ -16,6 +16,7 @@ use muster_broker::{
         limits::LOG_TRIM_ROWS_MAX,
     },
 };
+use muster_items::QueryRefusal;
 use muster_items::{Attributes, StreamId};
 use muster_schemas::{DeviceId, TenantId, api::Retention, stored::StoredMessage};
 use tokio::sync::oneshot;
@@ -31,12 +32,11 @@ use super::{
     keep,
     limits::{
         BEHIND_MESSAGES_MAX, CURSOR_BEHIND_MAX, FLUSH_BYTES_MAX, KEEP_TICKS, LOGGED_REJECTIONS_MAX,
-        MAILBOX_MESSAGES_MAX, OPEN_TICKS_MAX, RANGE_READINGS_MAX, RETRY_AFTER, STEP_BYTES_MAX,
-        STEP_ENDED_BYTES_MAX, STEP_MESSAGES_MAX, TICK,
+        MAILBOX_MESSAGES_MAX, OPEN_TICKS_MAX, RETRY_AFTER, STEP_BYTES_MAX, STEP_ENDED_BYTES_MAX,
+        STEP_MESSAGES_MAX, TICK,
     },
     live,
-    message::{Last, LastReadings, Page, QueryRefusal, Range, ReadRetention, SetRetention, Settle},
-    page,
+    message::{ReadRetention, RetentionRefusal, SetRetention, Settle},
     store::{ReadingsError, TenantRows},
 };
 
@@ -491,25 +491,17 @@ impl Handler<Step> for TelemetryActor {
     }
 }
 
-impl Handler<Last> for TelemetryActor {
-    type Result = Result<LastReadings, QueryRefusal>;
-
-    fn handle(&mut self, query: Last, _: &mut Context<Self>) -> Self::Result {
-        page::last(&self.options.archive, &query)
-    }
-}
-
 impl Handler<ReadRetention> for TelemetryActor {
-    type Result = Result<Retention, QueryRefusal>;
+    type Result = Result<Retention, RetentionRefusal>;
 
     fn handle(&mut self, ReadRetention { tenant }: ReadRetention, _: &mut Context<Self>) -> Self::Result {
         let rows = self.options.archive.rows(&tenant)?;
-        keep::rules(&rows).map_err(|error| QueryRefusal::Unavailable(error.to_string()))
+        keep::rules(&rows).map_err(|error| QueryRefusal::Unavailable(error.to_string()).into())
     }
 }
 
 impl Handler<SetRetention> for TelemetryActor {
-    type Result = Result<(), QueryRefusal>;
+    type Result = Result<(), RetentionRefusal>;
 
     fn handle(
         &mut self,
@@ -523,20 +515,6 @@ impl Handler<SetRetention> for TelemetryActor {
         stored.map_err(|error| QueryRefusal::Unavailable(error.to_string()))?;
         self.look_for_old(tenant, ctx);
         Ok(())
-    }
-}
-
-impl Handler<Range> for TelemetryActor {
-    type Result = Result<Page, QueryRefusal>;
-
-    fn handle(&mut self, query: Range, _: &mut Context<Self>) -> Self::Result {
-        if query.limit == 0 || query.limit > RANGE_READINGS_MAX {
-            return Err(QueryRefusal::Limit(query.limit));
-        }
-        if query.from_ms > query.to_ms {
-            return Err(QueryRefusal::Order);
-        }
-        page::range(&self.options.archive, &query)
     }
 }
 

@@ -1,20 +1,13 @@
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::{ops::ControlFlow, sync::atomic::AtomicBool, time::Duration};
 
-use actix::Addr;
 use muster_actors::{Child, Plan, Supervised};
 use muster_broker::store::{RootKey, StoreOptions, TenantStore};
+use muster_items::{Chunk, History as _, LastReading, Selection, Values, View};
 use muster_schemas::{Kind, Message as BusMessage, Publisher, Qos, senml::Pack};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    place::Place,
-    telemetry::{
-        StreamId,
-        limits::LAST_READINGS_MAX,
-        reading::{Reading, Value},
-    },
-};
+use crate::{place::Place, telemetry::StreamId};
 
 const NOW_S: f64 = 1.76e9;
 
@@ -104,37 +97,41 @@ fn pack(time_s: f64, value: f64) -> Vec<u8> {
     pack.encode_cbor()
 }
 
-fn last(tenant: &str) -> Last {
-    Last { tenant: id(tenant), device: None, stream: None }
-}
-
-fn range(tenant: &str, limit: usize, cursor: Option<String>) -> Range {
-    Range {
-        tenant: id(tenant),
-        device: "pump-7".parse().expect("id"),
-        stream: "climate".to_owned(),
-        from_ms: 0,
-        to_ms: i64::MAX,
-        limit,
-        cursor,
-    }
-}
-
-fn numbers<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> Vec<f64> {
-    let number = |reading: &Reading| match reading.value {
-        Value::Number(number) => number,
-        _ => panic!("not a number: {reading:?}"),
+/// What is stored of a tenant's one stream, by time.
+fn numbers(hub: &Hub, tenant: &str, from_us: Option<i64>, to_us: Option<i64>) -> Vec<f64> {
+    let mut seen = Vec::new();
+    let selection = Selection { from_us, to_us, ..Selection::default() };
+    let mut visit = |chunk: &Chunk<'_>| {
+        for column in chunk.columns {
+            let Values::Numbers(numbers) = &column.values else { panic!("not numbers: {column:?}") };
+            seen.extend(numbers);
+        }
+        ControlFlow::Continue(())
     };
-    readings.into_iter().map(number).collect()
+    hub.archive.scan(&id(tenant), &selection, &View::all(), &mut visit).expect("read");
+    seen
+}
+
+fn all(hub: &Hub, tenant: &str) -> Vec<f64> {
+    numbers(hub, tenant, None, None)
+}
+
+/// The last reading of every name.
+fn last(hub: &Hub, tenant: &str) -> Vec<LastReading> {
+    let (last, is_more) =
+        hub.archive.last(&id(tenant), &Selection::default(), &View::all(), 10).expect("read");
+    assert!(!is_more);
+    last
 }
 
 /// Asks until the last reading is this one: what was read may not be stored yet.
-async fn last_is(telemetry: &Addr<TelemetryActor>, tenant: &str, value: f64) -> LastReadings {
+async fn last_is(hub: &Hub, tenant: &str, value: f64) -> Vec<LastReading> {
     loop {
-        let last = telemetry.send(last(tenant)).await.expect("alive").expect("answered");
-        if numbers(last.readings.iter().map(|(_, reading)| reading)).contains(&value) {
+        let last = last(hub, tenant);
+        if last.iter().any(|last| last.column.values == Values::Numbers(vec![value])) {
             return last;
         }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -145,32 +142,16 @@ fn what_is_on_the_log_is_stored_at_the_start_and_answers_questions() {
     hub.publish("acme", "pump-7", &payloads);
     hub.publish("globex", "pump-7", &[pack(NOW_S, 100.0)]);
     actix::System::new().block_on(async {
-        let running = hub.start();
-        let telemetry = running.address().expect("runs");
-        let last = last_is(&telemetry, "acme", 4.0).await;
+        let _running = hub.start();
+        let last = last_is(&hub, "acme", 4.0).await;
         let stream = StreamId { device: "pump-7".parse().expect("id"), stream: "climate".to_owned() };
-        assert_eq!(last.readings.len(), 1);
-        assert_eq!(last.readings[0].0, stream);
-        assert!(!last.truncated && LAST_READINGS_MAX > 1);
-        let mut seen = Vec::new();
-        let mut cursor = None;
-        loop {
-            let page = telemetry.send(range("acme", 2, cursor)).await.expect("alive").expect("answered");
-            assert!(page.readings.len() <= 2);
-            seen.extend(numbers(&page.readings));
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        assert_eq!(seen, [0.0, 1.0, 2.0, 3.0, 4.0]);
-        let between =
-            Range { from_ms: 1_760_000_001_000, to_ms: 1_760_000_003_000, ..range("acme", 10, None) };
-        let page = telemetry.send(between).await.expect("alive").expect("answered");
-        assert_eq!(numbers(&page.readings), [1.0, 2.0], "the end is not part of it");
-        last_is(&telemetry, "globex", 100.0).await;
-        let theirs = telemetry.send(range("globex", 10, None)).await.expect("alive").expect("answered");
-        assert_eq!(numbers(&theirs.readings), [100.0], "and nothing of acme");
+        assert_eq!(last.len(), 1);
+        assert_eq!(last[0].stream, stream);
+        assert_eq!(all(&hub, "acme"), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        let between = numbers(&hub, "acme", Some(1_760_000_001_000_000), Some(1_760_000_003_000_000));
+        assert_eq!(between, [1.0, 2.0], "the end is not part of it");
+        last_is(&hub, "globex", 100.0).await;
+        assert_eq!(all(&hub, "globex"), [100.0], "and nothing of acme");
     });
 }
 
@@ -183,7 +164,7 @@ fn a_log_that_was_read_is_trimmed_as_far_as_nobody_else_needs_it() {
     actix::System::new().block_on(async {
         let running = hub.start();
         let telemetry = running.address().expect("runs");
-        last_is(&telemetry, "acme", 9.0).await;
+        last_is(&hub, "acme", 9.0).await;
         let log = hub.tenant("acme").log().expect("opens");
         assert_eq!(log.first().expect("reads"), Some(1), "what is in no block is in the log");
         telemetry.send(Settle { tenant: Some(id("acme")) }).await.expect("alive");
@@ -204,11 +185,9 @@ fn a_message_that_is_delivered_again_is_one_reading() {
     let twice = [pack(NOW_S, 1.0), pack(NOW_S, 1.0), pack(NOW_S + 1.0, 2.0), b"no SenML".to_vec()];
     hub.publish("acme", "pump-7", &twice);
     actix::System::new().block_on(async {
-        let running = hub.start();
-        let telemetry = running.address().expect("runs");
-        last_is(&telemetry, "acme", 2.0).await;
-        let page = telemetry.send(range("acme", 10, None)).await.expect("alive").expect("answered");
-        assert_eq!(numbers(&page.readings), [1.0, 2.0]);
+        let _running = hub.start();
+        last_is(&hub, "acme", 2.0).await;
+        assert_eq!(all(&hub, "acme"), [1.0, 2.0]);
         assert_eq!(hub.counters.counted().rejected[&"not_senml"], 1);
     });
 }
@@ -219,7 +198,7 @@ fn what_was_read_is_not_read_again_after_a_restart_and_the_last_stays_the_newest
     hub.publish("acme", "pump-7", &[pack(NOW_S + 10.0, 1.0)]);
     actix::System::new().block_on(async {
         let running = hub.start();
-        last_is(&running.address().expect("runs"), "acme", 1.0).await;
+        last_is(&hub, "acme", 1.0).await;
         running.stop().await;
         assert_eq!(hub.counters.counted().messages, 1);
         hub.publish("acme", "pump-7", &[pack(NOW_S, 2.0)]);
@@ -228,15 +207,15 @@ fn what_was_read_is_not_read_again_after_a_restart_and_the_last_stays_the_newest
         // The first one is in no block yet, and read again.
         hub.has_read(3).await;
         telemetry.send(Settle { tenant: None }).await.expect("alive");
-        let newest = telemetry.send(last("acme")).await.expect("alive").expect("answered");
-        let of_newest = numbers(newest.readings.iter().map(|(_, reading)| reading));
-        assert_eq!(of_newest, [1.0], "an older one came later");
+        let newest = last(&hub, "acme");
+        let of_newest: Vec<_> = newest.iter().map(|last| last.column.values.clone()).collect();
+        assert_eq!(of_newest, [Values::Numbers(vec![1.0])], "an older one came later");
         assert_eq!(hub.counters.counted().messages, 3);
         running.stop().await;
         let running = hub.start();
         let telemetry = running.address().expect("runs");
         telemetry.send(Settle { tenant: None }).await.expect("alive");
-        assert_eq!(telemetry.send(last("acme")).await.expect("alive").expect("answered"), newest);
+        assert_eq!(last(&hub, "acme"), newest);
         assert_eq!(hub.counters.counted().messages, 3, "what is stored is not read again");
     });
 }
@@ -258,7 +237,7 @@ fn the_bell_rings_the_actor_of_the_moment() {
         hub.publish("acme", "pump-7", &[pack(NOW_S, 1.0)]);
         announced.store(true, Ordering::Relaxed);
         bell(ring());
-        last_is(&telemetry, "acme", 1.0).await;
+        last_is(&hub, "acme", 1.0).await;
         assert!(!announced.load(Ordering::Relaxed));
 
         // An announcement is lost with the actor that it was for: the next life takes it back.
@@ -266,35 +245,11 @@ fn the_bell_rings_the_actor_of_the_moment() {
         drop(telemetry);
         running.stop().await;
         let running = hub.start();
-        last_is(&running.address().expect("runs"), "acme", 1.0).await;
+        last_is(&hub, "acme", 1.0).await;
         assert!(!announced.load(Ordering::Relaxed));
         announced.store(true, Ordering::Relaxed);
         bell(ring());
         assert!(!announced.load(Ordering::Relaxed), "the place still names the earlier life");
-    });
-}
-
-#[test]
-fn questions_out_of_bounds_are_refused_with_their_reason() {
-    let hub = Hub::new();
-    actix::System::new().block_on(async {
-        let running = hub.start();
-        let telemetry = running.address().expect("runs");
-        let ask = async |query: Range| telemetry.send(query).await.expect("alive").expect_err("refused");
-        assert_eq!(ask(range("initech", 1, None)).await, QueryRefusal::TenantUnknown);
-        assert_eq!(ask(range("acme", 0, None)).await, QueryRefusal::Limit(0));
-        assert_eq!(ask(range("acme", 1_001, None)).await, QueryRefusal::Limit(1_001));
-        let backwards = Range { from_ms: 2, to_ms: 1, ..range("acme", 1, None) };
-        assert_eq!(ask(backwards).await, QueryRefusal::Order);
-        for cursor in ["", "00", "zz", &"0".repeat(34)] {
-            assert_eq!(
-                ask(range("acme", 1, Some(cursor.to_owned()))).await,
-                QueryRefusal::Cursor,
-                "{cursor}"
-            );
-        }
-        let refused = telemetry.send(last("initech")).await.expect("alive");
-        assert_eq!(refused, Err(QueryRefusal::TenantUnknown));
     });
 }
 
@@ -309,7 +264,7 @@ fn a_canary_is_not_found_on_the_disk() {
         let telemetry = running.address().expect("runs");
         hub.has_read(1).await;
         telemetry.send(Settle { tenant: None }).await.expect("alive");
-        assert_eq!(telemetry.send(last("acme")).await.expect("alive").expect("answered").readings.len(), 1);
+        assert_eq!(last(&hub, "acme").len(), 1);
     });
     let mut directories = vec![hub._directory.path().to_owned()];
     let mut files = 0;
@@ -341,8 +296,8 @@ fn the_archive_shows_what_was_stored_by_stream_and_time() {
     let payloads: Vec<_> = (0..2_500).map(|n| pack(NOW_S + f64::from(n), f64::from(n))).collect();
     hub.publish("acme", "pump-7", &payloads);
     actix::System::new().block_on(async {
-        let running = hub.start();
-        last_is(&running.address().expect("runs"), "acme", 2_499.0).await;
+        let _running = hub.start();
+        last_is(&hub, "acme", 2_499.0).await;
     });
     // Most of them are in a block, and the others open.
     let archive = hub.archive;
@@ -350,17 +305,17 @@ fn the_archive_shows_what_was_stored_by_stream_and_time() {
     let selection = Selection { from_us, ..Selection::default() };
     assert_eq!(archive.streams(&id("acme"), &selection).expect("reads").len(), 1);
     let mut times = Vec::new();
-    let mut visit = |chunk: &muster_items::Chunk<'_>| {
+    let mut visit = |chunk: &Chunk<'_>| {
         times.extend_from_slice(chunk.times_us);
         assert_eq!(chunk.columns[0].unit.as_deref(), Some("/"));
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     };
     archive.scan(&id("acme"), &selection, &View::all(), &mut visit).expect("reads");
     assert_eq!(times.len(), 2_499);
     assert!(times.is_sorted());
     let (last, more) = archive.last(&id("acme"), &selection, &View::all(), 10).expect("reads");
     assert_eq!((last.len(), more), (1, false));
-    assert_eq!(last[0].column.values, muster_items::Values::Numbers(vec![2_499.0]));
+    assert_eq!(last[0].column.values, Values::Numbers(vec![2_499.0]));
     let nobody = View::filtered(Arc::new(|_| false), true);
     assert_eq!(archive.last(&id("acme"), &selection, &nobody, 10).expect("reads").0.len(), 0);
     assert!(archive.last(&id("initech"), &selection, &nobody, 10).is_err());

@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 
 use muster_items::{
-    Attributes, Chunk, History as _, OpenStream, Origin, QueryRefusal as Refusal, Selection, Values, View,
-    judge,
+    Attributes, OpenStream, Origin, QueryRefusal as Refusal, judge,
     sensitive::{Class, Pattern, Rules, Says},
 };
 
 use super::*;
 use crate::telemetry::{
-    ReadRetention, SetRetention,
+    ReadRetention, RetentionRefusal, SetRetention,
     core::{Ended, Known},
     flush::Flush,
-    reading::Reading,
+    reading::{Reading, Value},
     store::{BLOCK, SENSITIVE, TenantRows},
 };
 
@@ -31,7 +30,7 @@ fn scan(archive: &Archive, selection: &Selection, view: &View) -> (Vec<(i64, f64
             let Values::Numbers(numbers) = &column.values else { continue };
             seen.extend(chunk.times_us.iter().copied().zip(numbers.iter().copied()));
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     };
     let outcome = archive.scan(&id("acme"), selection, view, &mut visit);
     (seen, outcome)
@@ -189,7 +188,7 @@ fn a_block_of_another_place_does_not_open() {
     let mut shown = 0;
     let outcome = hub.archive.scan(&id("globex"), &Selection::default(), &View::all(), &mut |_| {
         shown += 1;
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     });
     assert_eq!(shown, 0);
     assert!(matches!(outcome, Err(Refusal::Damaged(_))), "{outcome:?}");
@@ -279,8 +278,8 @@ fn open_columns_that_are_sensitive_are_left_out_too() {
     pack.number("load", Some("/"), 1.0).number("gps-lat", Some("lat"), 48.0);
     hub.publish("acme", "pump-7", &[pack.encode_cbor()]);
     actix::System::new().block_on(async {
-        let running = hub.start();
-        last_is(&running.address().expect("runs"), "acme", 48.0).await;
+        let _running = hub.start();
+        last_is(&hub, "acme", 48.0).await;
         let plain = View::filtered(Arc::new(|_| true), false);
         assert_eq!(scan(&hub.archive, &Selection::default(), &plain).0, [(NOW_US, 1.0)]);
     });
@@ -309,9 +308,8 @@ fn readings_of_a_hub_of_yesterday_become_blocks() {
     }
     hub.store.commit_blocking(writes).expect("stored");
     actix::System::new().block_on(async {
-        let running = hub.start();
-        let telemetry = running.address().expect("runs");
-        last_is(&telemetry, "acme", 99.0).await;
+        let _running = hub.start();
+        last_is(&hub, "acme", 99.0).await;
         assert_eq!(all(&hub.archive), expected(0..100));
         for kind in [b'r', b'l'] {
             assert!(rows.table.first(&rows.key(kind, &[])).expect("reads").is_none());
@@ -363,7 +361,7 @@ fn what_is_old_is_thinned_out_and_then_forgotten() {
         let telemetry = running.address().expect("runs");
         let bad = Retention { rules: vec![KeepStreams { full_days: Some(0), ..rule.clone() }] };
         let set = |rules| SetRetention { tenant: id("acme"), rules };
-        assert!(matches!(telemetry.send(set(bad)).await.expect("alive"), Err(QueryRefusal::Retention(_))));
+        assert!(matches!(telemetry.send(set(bad)).await.expect("alive"), Err(RetentionRefusal::Invalid(_))));
         let rules = Retention { rules: vec![rule] };
         assert_eq!(telemetry.send(set(rules.clone())).await.expect("alive"), Ok(()));
         telemetry.send(Settle { tenant: None }).await.expect("alive");
@@ -376,7 +374,7 @@ fn what_is_old_is_thinned_out_and_then_forgotten() {
             let day = (chunk.times_us[0] - NOW_US).div_euclid(86_400_000_000);
             named.insert((day, column.name.clone()), column.values.clone());
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     };
     let outcome = hub.archive.scan(&id("acme"), &Selection::default(), &View::all(), &mut visit);
     assert_eq!(outcome, Ok(()), "what was forgotten is not missed");

@@ -44,10 +44,6 @@ pub const LAST_BLOCKS_MAX: usize = 512;
 pub const DAMAGE_NAMED_MAX: usize = 8;
 /// Readings of a store of yesterday that are turned into blocks in one commit.
 pub const CONVERTED_ROWS_MAX: usize = 16_384;
-/// Most readings in one page of a range.
-pub const RANGE_READINGS_MAX: usize = 1_000;
-/// Most readings in one answer to a question for the last ones.
-pub const LAST_READINGS_MAX: usize = 10_000;
 /// Messages kept out in one step that are logged one by one; of the others the log tells the number.
 pub const LOGGED_REJECTIONS_MAX: usize = 8;
 /// Questions and reports that wait for the telemetry actor at one time: one report for each tenant, and questions.

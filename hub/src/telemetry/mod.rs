@@ -21,7 +21,6 @@ mod keep;
 pub mod limits;
 mod live;
 pub mod message;
-mod page;
 pub mod reading;
 pub mod store;
 
@@ -31,7 +30,7 @@ pub use self::{
     bell::Announcements,
     counters::{Counted, Counters},
     keep::InvalidRetention,
-    message::{Last, LastReadings, Page, QueryRefusal, Range, ReadRetention, SetRetention, Settle},
+    message::{ReadRetention, RetentionRefusal, SetRetention, Settle},
     reading::{Reading, Value},
 };
 pub use muster_items::StreamId;

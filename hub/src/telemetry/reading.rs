@@ -1,7 +1,4 @@
-//! One measured value of one stream of one device, as the first version of the API shows it, and as the rows of a hub of
-//! yesterday hold it.
-
-use muster_schemas::{DeviceId, api};
+//! One measured value of one stream of one device, as the rows of a hub of yesterday hold it.
 
 /// The first byte of every encoded row.
 const VERSION: u8 = 1;
@@ -78,18 +75,7 @@ impl Reading {
     }
 }
 
-impl Reading {
-    /// The reading as the API shows it, of this device and stream.
-    pub fn into_api(self, device: &DeviceId, stream: &str) -> api::Reading {
-        let value = match self.value {
-            Value::Number(number) => api::ReadingValue::Number(number),
-            Value::Text(text) => api::ReadingValue::Text(text),
-            Value::Bool(value) => api::ReadingValue::Bool(value),
-        };
-        let (name, unit, time_s) = (self.name, self.unit, self.time_s);
-        api::Reading { device: device.clone(), stream: stream.to_owned(), name, unit, time_s, value }
-    }
-}
+impl Reading {}
 
 /// Texts are bounded where they enter: a payload has at most a mebibyte.
 #[cfg(test)]
