@@ -1,5 +1,6 @@
-//! What a device's payload says, reading by reading, and what of it is refused and why, whoever its tenant is. One bad reading
-//! costs no other. What a tenant takes, units among it, was asked at the door (`muster-screen`), where the device is told.
+//! What a device's payload says, reading by reading, and what of it is refused and why, whoever its tenant is. One bad
+//! reading costs no other. What a tenant takes, units among it, was asked at the door (`muster-screen`), where the device is
+//! told.
 
 use muster_schemas::senml::{self, InvalidPack, RecordRef, ValueRef};
 

@@ -245,7 +245,10 @@ fn a_tenant_may_have_what_is_no_senml_carried() {
 
 proptest::proptest! {
     #[test]
-    fn nothing_panics_and_what_is_kept_is_fit(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), json: bool) {
+    fn nothing_panics_and_what_is_kept_is_fit(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        json: bool,
+    ) {
         let rules = rules(TelemetrySchema::default());
         let mut payload = bytes;
         if let Some(first) = payload.first_mut() {
