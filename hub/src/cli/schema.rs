@@ -1,6 +1,6 @@
 //! What a tenant's readings are: the schema that its devices' telemetry is held to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -76,7 +76,7 @@ fn row(rule: ReadingRule) -> [String; 6] {
     ]
 }
 
-fn read(file: &PathBuf) -> Result<TelemetrySchema, Complaint> {
+fn read(file: &Path) -> Result<TelemetrySchema, Complaint> {
     let failed = |why: String| {
         Complaint::new(Exit::Failure, format!("use {}", file.display()), why, "mend it, or name another file")
     };

@@ -244,7 +244,7 @@ fn the_bell_rings_the_actor_of_the_moment() {
         announced.store(true, Ordering::Relaxed);
         drop(telemetry);
         running.stop().await;
-        let running = hub.start();
+        let _running = hub.start();
         last_is(&hub, "acme", 1.0).await;
         assert!(!announced.load(Ordering::Relaxed));
         announced.store(true, Ordering::Relaxed);
