@@ -244,6 +244,10 @@ async fn run(
             },
             archive: archive.clone(),
             attributes: rules::attributes(known.clone()),
+            today: {
+                let clock = clock.clone();
+                Arc::new(move || i64::try_from(clock.unix_ms() / 86_400_000).unwrap_or(i64::MAX))
+            },
             announcements,
             counters: harvested.clone(),
         };
@@ -280,7 +284,7 @@ async fn run(
         enrolment
     };
     let publication = Publication::default();
-    let backups = Desk::new(config.clone(), store.clone(), &keyring.storage_key)?;
+    let backups = Desk::new(config.clone(), store.clone())?;
     let mut publisher = Publisher::new(PublisherParts {
         config: config.clone(),
         trust: trust.clone(),
@@ -439,7 +443,8 @@ async fn put_keys_in_place(
             Err(error) => Err(causes(&error)),
         };
         if let Err(why) = brought {
-            tracing::error!(%tenant, why, "the tenant is not served: its own key was not to be had; `muster key bring` gives it");
+            let next = "give it with `muster key bring`";
+            tracing::error!(%tenant, why, next, "the tenant is not served: its own key was not to be had");
         }
     }
     Ok(())

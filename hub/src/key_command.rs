@@ -44,7 +44,10 @@ pub enum KeyCommandError {
         source: io::Error,
     },
     /// It took too long.
-    #[error("wait for {program} to print the key: it has not ended after {} s; look at what it waits for", .time_max.as_secs())]
+    #[error(
+        "wait for {program} to print the key: it has not ended after {} s; look at what it waits for",
+        .time_max.as_secs()
+    )]
     Time {
         /// The program.
         program: String,

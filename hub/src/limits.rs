@@ -167,6 +167,8 @@ pub const TRACE_LINE_BYTES_MAX: u64 = 256 * 1024;
 pub const API_ANSWER_S_MAX: u64 = 30;
 /// How long it waits for a file to begin, in seconds: the hub reads all of it once before.
 pub const API_EXPORT_S_MAX: u64 = 600;
+/// How long a command waits for what takes its time, such as rewriting what held destroyed keys, in seconds.
+pub const API_PATIENCE_S_MAX: u64 = 900;
 /// How long the command line waits for a connection, in seconds.
 pub const API_CONNECT_S_MAX: u64 = 10;
 /// Largest answer that the command line reads, in bytes.

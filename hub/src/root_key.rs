@@ -11,7 +11,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use muster_broker::store::{RootKey, RootStatus, Store, StoreError, StoreOptions};
+use muster_broker::store::{RootKey, RootStatus, Store, StoreError, StoreKeys, StoreOptions};
 use muster_schemas::TenantId;
 
 use crate::{
@@ -84,6 +84,25 @@ impl RootSource {
         match &self.commands.storage_key {
             None => Ok(Opened { store: self.open_from_vault()?, next: None }),
             Some(command) => self.open_by(command),
+        }
+    }
+
+    /// What opens the store, for whoever has business with it while the hub does not run, or with its backups. Blocks.
+    ///
+    /// # Errors
+    /// There is no key, or it is another one.
+    pub fn keys(&self) -> Result<StoreKeys, RootKeyError> {
+        let of = |key: [u8; 32]| StoreKeys::read(&self.layout.store(), RootKey::from_bytes(key));
+        if let (Some(command), false) = (&self.commands.storage_key, self.layout.storage_key().exists()) {
+            return Ok(of(*command.run()?)?);
+        }
+        let vault = self.vault()?;
+        match of(*keyring::open_storage_key(&self.layout, &vault)?) {
+            // The hub was stopped while it was replaced.
+            Err(StoreError::WrongRootKey) if self.layout.next_storage_key().exists() => {
+                Ok(of(*keyring::open_next_storage_key(&self.layout, &vault)?)?)
+            }
+            keys => Ok(keys?),
         }
     }
 

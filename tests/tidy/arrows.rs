@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-policy", &["muster-schemas", "muster-items"]),
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
-    ("muster-screen", &["muster-schemas", "muster-seal"]),
+    ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (

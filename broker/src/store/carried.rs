@@ -4,17 +4,19 @@
 //! whoever is stopped in between can go on with either.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use muster_schemas::TenantId;
 use zeroize::Zeroizing;
 
 use super::{
     error::StoreError,
-    keys::{self, KEY_BYTES, Lasting, RootKeys},
+    keys::{self, KEY_BYTES, Lasting, RootKey, RootKeys},
 };
 
 const FILE: &str = "carried";
@@ -50,10 +52,7 @@ pub(super) fn load(dir: &Path, root: RootKeys) -> Result<RootKeys, StoreError> {
 pub(super) fn store(dir: &Path, roots: &[&RootKeys]) -> Result<(), StoreError> {
     let mut content = MAGIC.to_vec();
     for root in roots {
-        let mut plain = Zeroizing::new([0; 2 * KEY_BYTES]);
-        let (index, witness) = plain.split_at_mut(KEY_BYTES);
-        index.copy_from_slice(root.lasting().index.as_slice());
-        witness.copy_from_slice(root.lasting().witness.as_slice());
+        let plain = bytes_of(root.lasting());
         content.extend(keys::wrap(&root.carrying, keys::random_nonce()?, CONTEXT, plain.as_slice()));
     }
     let (path, draft): (PathBuf, PathBuf) = (dir.join(FILE), dir.join("carried.new"));
@@ -67,20 +66,99 @@ pub(super) fn store(dir: &Path, roots: &[&RootKeys]) -> Result<(), StoreError> {
     written.map_err(|source| StoreError::Io { what: "write", path, source })
 }
 
+/// All that opens a store in another place: its root key, and what outlived the root keys before it.
+pub struct StoreKeys {
+    root: RootKey,
+    keys: RootKeys,
+}
+
+impl StoreKeys {
+    /// Bytes of [`StoreKeys::to_bytes`].
+    pub const BYTES: usize = 3 * KEY_BYTES;
+
+    /// Those of the store in `dir`, whose root key this is.
+    ///
+    /// # Errors
+    /// It is not, as far as can be told without opening the store; or a file cannot be read.
+    pub fn read(dir: &Path, root: RootKey) -> Result<Self, StoreError> {
+        let keys = load(dir, RootKeys::derive(&root))?;
+        Ok(Self { root, keys })
+    }
+
+    /// What [`StoreKeys::to_bytes`] gave.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let (root, lasting) = bytes.split_at_checked(KEY_BYTES)?;
+        let root = RootKey::from_bytes(root.try_into().ok()?);
+        let keys = RootKeys::derive(&root).with_lasting(lasting_of(lasting)?);
+        Some(Self { root, keys })
+    }
+
+    /// All of it, for whoever wraps it. The copy erases itself.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; Self::BYTES]> {
+        let mut plain = Zeroizing::new([0; Self::BYTES]);
+        let (root, lasting) = plain.split_at_mut(KEY_BYTES);
+        root.copy_from_slice(self.root.to_bytes().as_slice());
+        lasting.copy_from_slice(bytes_of(self.keys.lasting()).as_slice());
+        plain
+    }
+
+    /// Prepares an empty directory, so that the store that is made there has these keys.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn put(&self, dir: &Path) -> Result<(), StoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|source| StoreError::Io { what: "create", path: dir.to_owned(), source })?;
+        store(dir, &[&self.keys])
+    }
+
+    /// The root key.
+    pub fn root(&self) -> RootKey {
+        RootKey::from_bytes(*self.root.to_bytes())
+    }
+
+    /// What a tenant's rows begin with.
+    pub fn handle(&self, tenant: &TenantId) -> [u8; 16] {
+        self.keys.handle(tenant.as_str())
+    }
+
+    /// What the key that signs backups is made of. It is the same after the root key was replaced.
+    pub fn backup_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+        self.keys.lasting().backup()
+    }
+}
+
+impl fmt::Debug for StoreKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreKeys(..)")
+    }
+}
+
 /// Whether the file is there, for more than one root key.
 pub(super) fn is_unfinished(dir: &Path) -> bool {
     fs::metadata(dir.join(FILE)).is_ok_and(|found| found.len() > (MAGIC.len() + ENTRY_BYTES) as u64)
 }
 
 fn open(root: &RootKeys, entry: &[u8]) -> Option<Lasting> {
-    let plain = keys::unwrap(&root.carrying, CONTEXT, entry)?;
+    lasting_of(&keys::unwrap(&root.carrying, CONTEXT, entry)?)
+}
+
+fn bytes_of(lasting: &Lasting) -> Zeroizing<[u8; 2 * KEY_BYTES]> {
+    let mut plain = Zeroizing::new([0; 2 * KEY_BYTES]);
+    let (index, witness) = plain.split_at_mut(KEY_BYTES);
+    index.copy_from_slice(lasting.index.as_slice());
+    witness.copy_from_slice(lasting.witness.as_slice());
+    plain
+}
+
+fn lasting_of(plain: &[u8]) -> Option<Lasting> {
     let (index, witness) = plain.split_at_checked(KEY_BYTES)?;
     Some(Lasting { index: keys::secret(index)?, witness: keys::secret(witness)? })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::keys::RootKey, *};
+    use super::*;
 
     fn root(byte: u8) -> RootKeys {
         RootKeys::derive(&RootKey::from_bytes([byte; KEY_BYTES]))
@@ -120,5 +198,22 @@ mod tests {
             fs::write(dir.path().join(FILE), &changed).unwrap();
             assert!(load(dir.path(), root(1)).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn the_keys_of_a_store_open_it_in_another_place_after_the_root_key_was_replaced() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let acme: TenantId = "acme".parse().unwrap();
+        let before = StoreKeys::read(here.path(), RootKey::from_bytes([1; KEY_BYTES])).unwrap();
+        let next = root(2).with_lasting(root(1).lasting().clone());
+        store(here.path(), &[&next]).unwrap();
+        assert!(StoreKeys::read(here.path(), RootKey::from_bytes([1; KEY_BYTES])).is_err());
+        let after = StoreKeys::read(here.path(), RootKey::from_bytes([2; KEY_BYTES])).unwrap();
+        assert_eq!(after.backup_seed(), before.backup_seed());
+        assert_eq!(after.handle(&acme), before.handle(&acme));
+        let carried = StoreKeys::from_bytes(&after.to_bytes()).unwrap();
+        carried.put(&there.path().join("store")).unwrap();
+        let found = load(&there.path().join("store"), root(2)).unwrap();
+        assert_eq!(found.handle("acme"), before.handle(&acme));
     }
 }

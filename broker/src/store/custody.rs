@@ -2,9 +2,9 @@
 //! and putting another root key above all of them.
 //!
 //! The row of a tenant's secret is `2 | generation, 4 bytes | when, 8 bytes | origin, 1 byte | commitment, 32 bytes |
-//! wrapped`. All before what is wrapped is associated data, with the handle. Where the tenant brought its own key, what the root key
-//! wraps is itself wrapped by that key, and the commitment says which key it was without showing it: neither the hub's
-//! root key nor the tenant's key opens anything alone.
+//! wrapped`. All before what is wrapped is associated data, with the handle. Where the tenant brought its own key, what
+//! the root key wraps is itself wrapped by that key, and the commitment says which key it was without showing it: neither
+//! the hub's root key nor the tenant's key opens anything alone.
 //!
 //! Every change of keys is one commit: it is there as a whole, or not at all.
 

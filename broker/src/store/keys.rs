@@ -12,7 +12,6 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
-use muster_schemas::TenantId;
 use zeroize::Zeroizing;
 
 use super::error::StoreError;
@@ -43,11 +42,6 @@ impl RootKey {
         random().map(Self)
     }
 
-    /// What the rows of a tenant begin with in the store of this key.
-    pub fn handle(&self, tenant: &TenantId) -> [u8; 16] {
-        RootKeys::derive(self).handle(tenant.as_str())
-    }
-
     /// The key, for whoever wraps it. The copy erases itself.
     pub fn to_bytes(&self) -> Zeroizing<[u8; KEY_BYTES]> {
         self.0.clone()
@@ -75,6 +69,13 @@ pub(super) struct RootKeys {
 pub(super) struct Lasting {
     pub index: SecretKey,
     pub witness: SecretKey,
+}
+
+impl Lasting {
+    /// Whatever is made of it stays the same when the root key is replaced.
+    pub fn backup(&self) -> SecretKey {
+        derive(&mac(&self.witness), &[b"muster/root/backup/1"])
+    }
 }
 
 impl RootKeys {

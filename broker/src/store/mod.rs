@@ -58,6 +58,7 @@ use fjall::{
 use muster_schemas::TenantId;
 
 pub use bundle::Bundle;
+pub use carried::StoreKeys;
 pub use committer::{Commit, Done, Fence, Stats};
 pub use custody::{KeyOrigin, KeyStatus, RootStatus};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};

@@ -153,13 +153,53 @@ fn search(path: &Path, needles: &HashSet<[u8; NEEDLE_BYTES]>) -> io::Result<(boo
         if came == 0 {
             return Ok((false, read));
         }
-        let holds =
-            |window: &[u8]| <&[u8; NEEDLE_BYTES]>::try_from(window).is_ok_and(|w| needles.contains(w));
-        if buffer.windows(NEEDLE_BYTES).any(holds) {
+        if holds(&buffer, needles) {
             return Ok((true, read));
         }
         // What a needle may have begun in.
         let tail = buffer.len().saturating_sub(NEEDLE_BYTES - 1);
         buffer.drain(..tail);
+    }
+}
+
+/// Whether one of the needles is in there. The engine makes journals of zeros beforehand: those are passed over at once.
+fn holds(buffer: &[u8], needles: &HashSet<[u8; NEEDLE_BYTES]>) -> bool {
+    const ZEROS: [u8; 4_096] = [0; 4_096];
+    let firsts: HashSet<u8> = needles.iter().filter_map(|needle| needle.first().copied()).collect();
+    let begins: Vec<bool> = (0..=u8::MAX).map(|byte| firsts.contains(&byte)).collect();
+    let mut rest = buffer;
+    while rest.len() >= NEEDLE_BYTES {
+        if rest.starts_with(&ZEROS) && !needles.contains(&[0; NEEDLE_BYTES]) {
+            rest = rest.get(ZEROS.len() + 1 - NEEDLE_BYTES..).unwrap_or_default();
+            continue;
+        }
+        let part = rest.get(..ZEROS.len() + NEEDLE_BYTES - 1).unwrap_or(rest);
+        let found = part.windows(NEEDLE_BYTES).any(|window| {
+            window.first().is_some_and(|first| begins.get(usize::from(*first)) == Some(&true))
+                && <&[u8; NEEDLE_BYTES]>::try_from(window).is_ok_and(|window| needles.contains(window))
+        });
+        if found {
+            return true;
+        }
+        rest = rest.get(part.len() + 1 - NEEDLE_BYTES..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_needle_is_found_wherever_it_lies_and_nothing_else_is() {
+        let needle = [0, 0, 7, 1, 2, 3, 4, 5, 6, 0, 9, 0];
+        let needles = HashSet::from([needle, [8; NEEDLE_BYTES]]);
+        let mut buffer = vec![0; 20_000];
+        assert!(!holds(&buffer, &needles) && !holds(&[], &needles));
+        for at in (0..buffer.len() - NEEDLE_BYTES).step_by(61).chain([4_085, 4_096, 8_191, 19_988]) {
+            buffer[at..at + NEEDLE_BYTES].copy_from_slice(&needle);
+            assert!(holds(&buffer, &needles), "at {at}");
+            buffer[at..at + NEEDLE_BYTES].fill(0);
+        }
     }
 }

@@ -4,10 +4,13 @@ use std::fmt;
 
 use fjall::{Database, Readable as _, Snapshot};
 use muster_schemas::TenantId;
+use zeroize::Zeroizing;
 
 use super::{
-    KEYS_TABLE, MARKS_TABLE, Scan, Store, StoreError, committer::MARK_NUMBER, keys::Handle, log, open_table,
-    reading,
+    KEYS_TABLE, MARKS_TABLE, Scan, Store, StoreError,
+    committer::MARK_NUMBER,
+    keys::{Handle, KEY_BYTES},
+    log, open_table, reading,
 };
 
 /// All tables at one instant. The store cannot forget old rows while it lives, so it is to be dropped soon.
@@ -33,6 +36,11 @@ impl Store {
         let number = number.map_err(|error| StoreError::engine("read a mark", &error))?;
         let commit = log::number(number.as_deref())?;
         Ok(StoreSnapshot { db: shared.db.clone(), snapshot, tables, commit })
+    }
+
+    /// What the key that signs backups is made of, as in [`super::StoreKeys::backup_seed`].
+    pub fn backup_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+        reading(&self.0.root).lasting().backup()
     }
 
     /// What a tenant's rows begin with, whether or not there is such a tenant.

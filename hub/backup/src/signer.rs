@@ -1,5 +1,5 @@
-//! Who made a backup: an Ed25519 key that the hub derives from its storage root key, and with it the names of pieces.
-//! Whoever restores has the root key as well, and so knows whose signature to expect; others are told it.
+//! Who made a backup: an Ed25519 key that the hub derives from what goes with its storage root key and outlives it, and with
+//! it the names of pieces. Whoever restores has that as well, and so knows whose signature to expect; others are told it.
 
 use std::{fmt, str::FromStr};
 
@@ -26,12 +26,12 @@ pub struct HubKey {
 }
 
 impl HubKey {
-    /// Takes the storage root key of the hub.
+    /// Takes what the hub keeps for it.
     ///
     /// # Errors
     /// The cryptographic library refuses.
-    pub fn derive(root: &[u8; 32]) -> Result<Self, BackupError> {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, root);
+    pub fn derive(seed: &[u8; 32]) -> Result<Self, BackupError> {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, seed);
         let ids = hmac::sign(&root, b"muster/backup/id/1");
         let cut = hmac::sign(&root, b"muster/backup/cut/1");
         let cut = cut.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));

@@ -1,9 +1,9 @@
-//! What a device's payload says, reading by reading, and what of it is refused and why. One bad reading costs no other. The
-//! same judgement is passed where a message comes in, to tell the device, and where the log is read, to keep it out.
+//! What a device's payload says, reading by reading, and what of it is refused and why, whoever its tenant is. One bad reading
+//! costs no other. What a tenant takes, units among it, was asked at the door (`muster-screen`), where the device is told.
 
 use muster_schemas::senml::{self, InvalidPack, RecordRef, ValueRef};
 
-use crate::{Name, Scalar, limits::CLOCK_AHEAD_S_MAX, units};
+use crate::{Name, Scalar, limits::CLOCK_AHEAD_S_MAX};
 
 /// What a payload begins with that a device sealed for an app: the CBOR tag of `COSE_Encrypt` (RFC 9052 §2).
 const SEALED: [u8; 2] = [0xd8, 0x60];
@@ -38,12 +38,6 @@ pub enum Refused {
         /// By how many seconds.
         ahead_s: u64,
     },
-    /// Its unit is not registered (RFC 8428 §12.1, RFC 8798 §3).
-    #[error("its unit {unit:?} is not a registered unit of SenML")]
-    Unit {
-        /// The unit.
-        unit: String,
-    },
 }
 
 impl Refused {
@@ -52,7 +46,7 @@ impl Refused {
         match self {
             Self::Record(InvalidPack::NotFinite { .. }) => "not_finite",
             Self::Record(InvalidPack::Name { .. }) => "name",
-            Self::Record(InvalidPack::Unit { .. }) | Self::Unit { .. } => "unit",
+            Self::Record(InvalidPack::Unit { .. }) => "unit",
             Self::Record(InvalidPack::NoValue { .. }) => "no_value",
             Self::Record(_) => "record",
             Self::Future { .. } => "future",
@@ -86,9 +80,6 @@ pub fn judge(
         if time_s > latest_s {
             let ahead_s = (time_s - received_s) as u64;
             return each(place, Err(Refused::Future { ahead_s }));
-        }
-        if let Some(unit) = unit.filter(|unit| !units::is_registered(unit)) {
-            return each(place, Err(Refused::Unit { unit: unit.to_owned() }));
         }
         let time_us = time_us(time_s);
         if let Some(value) = value {
@@ -135,7 +126,7 @@ mod tests {
     #[test]
     fn a_reading_that_is_refused_costs_no_other() {
         let mut pack = Pack::new("dev:", NOW_S);
-        pack.number("a", Some("Cel"), 1.0).number("b", Some("celsius"), 2.0).number("?", None, 3.0);
+        pack.number("a", Some("Cel"), 1.0).number("b", Some("cel\tsius"), 2.0).number("?", None, 3.0);
         for payload in [pack.encode_cbor(), pack.encode_json()] {
             let seen = judged(&payload);
             assert_eq!(

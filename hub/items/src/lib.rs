@@ -21,6 +21,7 @@ pub mod limits;
 pub mod memory;
 mod open;
 pub mod query;
+pub mod retention;
 mod rows;
 pub mod sensitive;
 pub mod units;

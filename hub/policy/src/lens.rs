@@ -18,13 +18,16 @@ use crate::{
     sight::Sight,
 };
 
+/// What is called when a question was answered.
+type Ended = Box<dyn Fn(&Tally) + Send + Sync>;
+
 /// How many items were shown and how many were not. Read it when the question is answered.
 #[derive(Default)]
 pub struct Tally {
     shown: AtomicU64,
     hidden: AtomicU64,
     first_hidden: Mutex<Option<Hidden>>,
-    ended: Option<Box<dyn Fn(&Tally) + Send + Sync>>,
+    ended: Option<Ended>,
 }
 
 /// An item that was not shown.

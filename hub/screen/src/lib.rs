@@ -15,7 +15,6 @@ mod pace;
 mod rules;
 mod screen;
 mod series;
-mod units;
 
 pub use fault::{Class, Fault, Refused};
 
@@ -23,4 +22,3 @@ pub use pace::{Odd, Pace, Seen};
 pub use rules::{InvalidRules, Rules};
 pub use screen::{Outcome, screen};
 pub use series::Series;
-pub use units::is_registered;

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use muster_items::units::is_registered;
 use muster_schemas::{
     api::{ReadingKind, ReadingRule, TelemetrySchema},
     senml::{RecordRef, ValueRef},
@@ -10,7 +11,6 @@ use muster_schemas::{
 use crate::{
     Fault,
     limits::{AHEAD_S_MAX, OWN_UNITS_MAX, RULE_TEXT_BYTES_MAX, RULES_MAX},
-    units::is_registered,
 };
 
 /// Why a schema is none.

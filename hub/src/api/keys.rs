@@ -88,7 +88,8 @@ async fn bring(
     let (tenant, now_s) = (tenant.into_inner(), api.now_s());
     let status =
         on_store(&api, &tenant, move |store, tenant| store.bring_key(tenant, key, keep, now_s)).await?;
-    tracing::warn!(%tenant, by = %caller.principal(), keep, generation = status.generation, "the tenant brought its own key");
+    let (by, generation) = (caller.principal(), status.generation);
+    tracing::warn!(%tenant, %by, keep, generation, "the tenant brought its own key");
     let keys = api.store.tenant(&tenant).ok().flatten().ok_or_else(|| ApiError::unavailable("the store"))?;
     // Served anew if it was withdrawn; served already otherwise.
     api.bus.add_tenant(keys).map_err(|error| {
@@ -176,7 +177,8 @@ pub(super) async fn set_sensitive(
         ApiError::malformed("the rules were not taken", format!("failed to {error}"), next)
     })?;
     let set = api.registry(SetSensitive(fields)).await??;
-    tracing::info!(%tenant, by = %caller.principal(), off = ?set.off, patterns = set.patterns.len(), "sensitive fields were set");
+    let (by, patterns) = (caller.principal(), set.patterns.len());
+    tracing::info!(%tenant, %by, off = ?set.off, patterns, "sensitive fields were set");
     Ok(Json(shown_fields(set)))
 }
 

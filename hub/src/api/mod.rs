@@ -29,6 +29,7 @@ mod life;
 mod people;
 mod pieces;
 mod questions;
+mod retention;
 mod rules;
 mod schema;
 mod server;
@@ -250,6 +251,8 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/telemetry/downsample", web::get().to(history::downsample))
                 .route("/{tenant}/telemetry/aggregate", web::get().to(history::aggregate))
                 .route("/{tenant}/telemetry/export", web::get().to(history::export))
+                .route("/{tenant}/telemetry/retention", web::get().to(retention::read))
+                .route("/{tenant}/telemetry/retention", web::put().to(retention::set))
                 .route("/{tenant}/influx", web::get().to(influx::status)),
         )
         .default_service(web::to(error::no_such_route));

@@ -30,12 +30,12 @@ struct Inner {
 }
 
 impl Desk {
-    /// A desk for the hub with this configuration, store and storage root key.
+    /// A desk for the hub with this configuration and store.
     ///
     /// # Errors
     /// The cryptographic library refuses.
-    pub fn new(config: Config, store: Store, root: &[u8; 32]) -> Result<Self, BackupFailure> {
-        let hub = HubKey::derive(root)?;
+    pub fn new(config: Config, store: Store) -> Result<Self, BackupFailure> {
+        let hub = HubKey::derive(&store.backup_seed())?;
         Ok(Self(Arc::new(Inner { config, store, hub, state: Mutex::new(BackupState::None) })))
     }
 
@@ -129,12 +129,11 @@ impl Inner {
 pub fn make_offline(
     store: &Store,
     config: &Config,
-    root: &[u8; 32],
     environment: Environment<'_>,
     now_ms: u64,
     force: bool,
 ) -> Result<BackupMade, BackupFailure> {
-    make_of(store, config, &HubKey::derive(root)?, environment, now_ms, force)
+    make_of(store, config, &HubKey::derive(&store.backup_seed())?, environment, now_ms, force)
 }
 
 fn make_of(

@@ -8,7 +8,7 @@ use muster_schemas::TenantId;
 
 use crate::{
     config::ConfigError, init::InitError, keyring::KeyringError, private_file::PrivateFileError,
-    registry::RegistryError, vault::VaultError,
+    registry::RegistryError, root_key::RootKeyError, vault::VaultError,
 };
 
 /// Why a hub was not backed up or restored.
@@ -74,6 +74,9 @@ pub enum BackupFailure {
     /// The root key does not belong to the backup.
     #[error("use this storage root key: the backup is of a hub with another one, or its keys are damaged")]
     Root(#[source] StoreError),
+    /// There is no root key.
+    #[error(transparent)]
+    RootKey(RootKeyError),
     /// A thread could not be started.
     #[error("start the thread that makes backups")]
     Thread(#[source] io::Error),

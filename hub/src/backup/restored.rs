@@ -8,7 +8,7 @@ use std::{
 };
 
 use muster_backup::{Found, HubKey, KEYS, Listed, Manifest, Nowhere, Opened, Place, Repository, Sink};
-use muster_broker::store::{Restoration, RootKey, Store, StoreError, StoreOptions, StoreSnapshot};
+use muster_broker::store::{Restoration, Store, StoreError, StoreKeys, StoreOptions, StoreSnapshot};
 use muster_schemas::TenantId;
 use muster_seal::Opener;
 use tracing::warn;
@@ -29,8 +29,8 @@ pub struct Wanted<'a> {
     pub listed: Listed,
     /// The key of a recipient.
     pub opener: &'a Opener,
-    /// The storage root key of the hub.
-    pub root: &'a RootKey,
+    /// What opens the hub's store.
+    pub keys: &'a StoreKeys,
     /// Read and check all of it first, before anything is written.
     pub verify: bool,
     /// Go on with what is whole if some is damaged.
@@ -38,9 +38,9 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Opens it, checks that the hub with this root key signed it, and reads it through if that is asked for.
+    /// Opens it, checks that the hub with these keys signed it, and reads it through if that is asked for.
     pub(super) fn open<'a>(&'a self, repository: &'a Repository) -> Result<Opened<'a>, BackupFailure> {
-        let signer = HubKey::derive(&self.root.to_bytes())?.signer();
+        let signer = HubKey::derive(&self.keys.backup_seed())?.signer();
         let mut opened = Opened::open(self.place, repository, self.listed, self.opener, &signer)?;
         if self.verify {
             self.accept(&opened.read(&|_| true, &mut Nowhere)?)?;
@@ -98,16 +98,16 @@ pub fn restore(
     let mut opened = wanted.open(&repository)?;
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| io("make", error))?;
     let layout = Layout::new(dir);
-    let root = RootKey::from_bytes(*wanted.root.to_bytes());
-    let store = Store::open(&layout.store(), root, StoreOptions::default())?;
+    wanted.keys.put(&layout.store())?;
+    let store = Store::open(&layout.store(), wanted.keys.root(), StoreOptions::default())?;
     let mut into = Into { dir, store: store.restoration() };
     let found = opened.read(&|_| true, &mut into)?;
     into.store.finish()?;
     wanted.accept(&found)?;
 
     let vault = Vault::open(&layout.vault(), &passphrase)?;
-    keyring::put_storage_key(&layout, &vault, &wanted.root.to_bytes())?;
-    let tenants = look_through(&layout, wanted.root)?;
+    keyring::put_storage_key(&layout, &vault, &wanted.keys.root().to_bytes())?;
+    let tenants = look_through(&layout, wanted.keys)?;
     let operator = renew_operator(&layout, (&passphrase, passphrase_file), now_s)?;
     remember(&layout.backup_memory(), &opened.memory())?;
     Ok(Restored { manifest: opened.manifest().clone(), found, tenants, operator })
@@ -139,10 +139,10 @@ fn renew_operator(
 /// Opens the store as the hub will, and reads every log from its beginning to its end.
 fn look_through(
     layout: &Layout,
-    root: &RootKey,
+    keys: &StoreKeys,
 ) -> Result<Vec<(TenantId, u64, Option<String>)>, BackupFailure> {
-    let root = RootKey::from_bytes(*root.to_bytes());
-    let store = Store::open(&layout.store(), root, StoreOptions::default()).map_err(|error| match error {
+    let opened = Store::open(&layout.store(), keys.root(), StoreOptions::default());
+    let store = opened.map_err(|error| match error {
         StoreError::WrongRootKey | StoreError::KeyDamaged { .. } => BackupFailure::Root(error),
         error => error.into(),
     })?;

@@ -7,7 +7,7 @@
 use std::{fs, io};
 
 use muster_backup::{FILES, Found, Handle, KEYS, Repository, Sink};
-use muster_broker::store::{Restoration, RootKey, Store, StoreOptions, StoreSnapshot};
+use muster_broker::store::{Restoration, Store, StoreError, StoreOptions, StoreSnapshot};
 use muster_schemas::TenantId;
 
 use super::{BackupFailure, Wanted};
@@ -46,9 +46,7 @@ pub fn restore_tenant(
 ) -> Result<TenantRestored, BackupFailure> {
     let layout = config.layout();
     let number = wanted.listed.number;
-    let open = |path: &std::path::Path| {
-        Store::open(path, RootKey::from_bytes(*wanted.root.to_bytes()), StoreOptions::default())
-    };
+    let open = |path: &std::path::Path| Store::open(path, wanted.keys.root(), StoreOptions::default());
     let refused = |why| BackupFailure::Tenant { tenant: tenant.clone(), number, why };
     let repository = Repository::open(wanted.place)?;
     let mut opened = wanted.open(&repository)?;
@@ -56,8 +54,16 @@ pub fn restore_tenant(
         return Err(refused("there was no such tenant then; see: muster backup list --key"));
     }
     // First, so that a hub that runs is found before anything is done.
-    open(&layout.store())?.close();
-    let handle = wanted.root.handle(tenant);
+    let now = open(&layout.store())?;
+    let is_shredded = now.is_shredded(tenant)?;
+    now.close();
+    drop(now);
+    if is_shredded {
+        return Err(refused(
+            "its keys were destroyed since, for good; to have them out of the backups: muster backup forget",
+        ));
+    }
+    let handle = wanted.keys.handle(tenant);
 
     let beside = layout.restoring();
     let clear = || match fs::remove_dir_all(&beside) {
@@ -67,11 +73,19 @@ pub fn restore_tenant(
         _ => Ok(()),
     };
     clear()?;
+    wanted.keys.put(&beside)?;
     let mut into = Beside { handle, store: open(&beside)?.restoration() };
     let found = opened.read(&|table| table != FILES, &mut into)?;
     into.store.finish()?;
     wanted.accept(&found)?;
-    let then = open(&beside)?;
+    let then = match open(&beside) {
+        Err(StoreError::WrongRootKey) => {
+            return Err(refused(
+                "the storage root key was replaced since; restore the whole hub of then elsewhere",
+            ));
+        }
+        then => then?,
+    };
     if then.tenant(tenant)?.is_none() {
         return Err(refused("its keys are no longer in it: it was forgotten, or they are damaged"));
     }

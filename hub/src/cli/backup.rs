@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use muster_backup::{
     Keep, Listed, Nowhere, Opened, Place, Repository, Signer, choose, forget, list, prune, survey,
 };
-use muster_broker::store::{RootKey, Store, StoreOptions};
+use muster_broker::store::{Store, StoreKeys, StoreOptions};
 use muster_schemas::{
     TenantId,
     api::{BackupMade, BackupState, NewBackup},
@@ -23,10 +23,9 @@ use crate::{
     backup::{self, BackupFailure, open_place, opener},
     causes::causes,
     config::Config,
-    keyring,
     limits::BACKUP_LOOK_MS,
     private_file,
-    vault::{Passphrase, Vault},
+    root_key::RootSource,
 };
 
 #[derive(Debug, Subcommand)]
@@ -188,8 +187,8 @@ pub(super) fn backups(command: Backups, common: &Common, world: &mut World<'_>) 
         Backups::Run { force, offline: false } => run(force, &mut Call::new(common, world)?),
         Backups::Run { force, offline: true } => {
             let what = "make a backup";
-            let (config, root) = keys(what, config, world)?;
-            let made = offline(&config, &root, force, world).map_err(|error| failed(what, &error))?;
+            let (config, keys) = keys(what, config, world)?;
+            let made = offline(&config, &keys, force, world).map_err(|error| failed(what, &error))?;
             print(&made, common.output, world.out)
         }
         Backups::List { at, key } => {
@@ -211,8 +210,8 @@ pub(super) fn backups(command: Backups, common: &Common, world: &mut World<'_>) 
         Backups::Forget { at, tenant } => {
             let what = format!("take the keys of {tenant} out of the backups");
             let place = at.open(config, world)?;
-            let (_, root) = keys(&what, config, world)?;
-            let forgotten = forgotten(&*place, &root, &tenant).map_err(|error| failed(&what, &error))?;
+            let (_, keys) = keys(&what, config, world)?;
+            let forgotten = forgotten(&*place, &keys, &tenant).map_err(|error| failed(&what, &error))?;
             writeln!(
                 world.out,
                 "{forgotten} pieces with keys of {tenant} are gone from {}; what is left of it there cannot be read",
@@ -222,11 +221,12 @@ pub(super) fn backups(command: Backups, common: &Common, world: &mut World<'_>) 
         }
         Backups::Escrow { recipient, out } => {
             let what = "seal the storage root key";
-            let (_, root) = keys(what, config, world)?;
-            backup::escrow(&root.to_bytes(), &recipient, &out).map_err(|error| failed(what, &error))?;
+            let (_, keys) = keys(what, config, world)?;
+            backup::escrow(&keys, &recipient, &out).map_err(|error| failed(what, &error))?;
             writeln!(
                 world.out,
-                "{} has the storage root key, sealed; keep it apart from the backups, and the passphrase too",
+                "{} has the storage root key, sealed; keep it apart from the backups, and the passphrase too. Make another \
+                 after `muster key rotate root`",
                 out.display()
             )?;
             Ok(Exit::Ok)
@@ -234,17 +234,13 @@ pub(super) fn backups(command: Backups, common: &Common, world: &mut World<'_>) 
     }
 }
 
-/// The configuration and the storage root key of this machine's hub.
-pub(super) fn keys(what: &str, config: &Path, world: &World<'_>) -> Result<(Config, RootKey), Complaint> {
+/// The configuration of this machine's hub, and what opens its store.
+pub(super) fn keys(what: &str, config: &Path, world: &World<'_>) -> Result<(Config, StoreKeys), Complaint> {
     let config =
         Config::read(config, world.environment.clone(), &[]).map_err(|error| local::invalid(what, &error))?;
-    let layout = config.layout();
-    let open = || -> Result<RootKey, BackupFailure> {
-        let vault = Vault::open(&layout.vault(), &Passphrase::read(&config.passphrase_file)?)?;
-        Ok(RootKey::from_bytes(*keyring::open_storage_key(&layout, &vault)?))
-    };
-    let root = open().map_err(|error| failed(what, &error))?;
-    Ok((config, root))
+    let keys = RootSource::new(&config).keys();
+    let keys = keys.map_err(|error| failed(what, &BackupFailure::RootKey(error)))?;
+    Ok((config, keys))
 }
 
 fn keygen(name: &Path, kind: KeyKind, output: Output, world: &mut World<'_>) -> Result<Exit, Complaint> {
@@ -320,16 +316,15 @@ fn pause() {
 
 fn offline(
     config: &Config,
-    root: &RootKey,
+    keys: &StoreKeys,
     force: bool,
     world: &World<'_>,
 ) -> Result<BackupMade, BackupFailure> {
-    let bytes = root.to_bytes();
-    let store = Store::open(&config.layout().store(), RootKey::from_bytes(*bytes), StoreOptions::default())?;
+    let store = Store::open(&config.layout().store(), keys.root(), StoreOptions::default())?;
     let variables = |name: &str| {
         world.environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
     };
-    let made = backup::make_offline(&store, config, &bytes, &variables, world.now_ms, force);
+    let made = backup::make_offline(&store, config, &variables, world.now_ms, force);
     store.close();
     made
 }
@@ -502,7 +497,7 @@ fn pruned(
     Ok(Exit::Ok)
 }
 
-fn forgotten(place: &dyn Place, root: &RootKey, tenant: &TenantId) -> Result<u64, BackupFailure> {
-    let hub = muster_backup::HubKey::derive(&root.to_bytes())?;
-    Ok(forget(place, &hub, &root.handle(tenant))?)
+fn forgotten(place: &dyn Place, keys: &StoreKeys, tenant: &TenantId) -> Result<u64, BackupFailure> {
+    let hub = muster_backup::HubKey::derive(&keys.backup_seed())?;
+    Ok(forget(place, &hub, &keys.handle(tenant))?)
 }

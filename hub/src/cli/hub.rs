@@ -18,7 +18,8 @@ use muster_schemas::api::ErrorBody;
 use super::{Complaint, Exit, identity::Identity};
 use crate::{
     limits::{
-        API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX, API_EXPORT_S_MAX, TRACE_LINE_BYTES_MAX,
+        API_ANSWER_BYTES_MAX, API_ANSWER_S_MAX, API_CONNECT_S_MAX, API_EXPORT_S_MAX, API_PATIENCE_S_MAX,
+        TRACE_LINE_BYTES_MAX,
     },
     tls,
 };
@@ -96,6 +97,18 @@ impl Hub {
         body: &impl Serialize,
     ) -> Result<T, Complaint> {
         self.answer(what, self.agent.post(format!("{}{path}", self.api)).send_json(body))
+    }
+
+    /// As [`Hub::post`], of what takes its time. `what` reads after "cannot".
+    pub(super) fn post_patiently<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Complaint> {
+        let request = self.agent.post(format!("{}{path}", self.api));
+        let time = Some(Duration::from_secs(API_PATIENCE_S_MAX));
+        self.answer(what, request.config().timeout_global(time).build().send_json(body))
     }
 
     /// `what` reads after "cannot".

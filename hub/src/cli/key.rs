@@ -240,7 +240,7 @@ pub(super) fn shred(command: ShredTenant, call: &mut Call<'_>) -> Result<Exit, C
     let ShredTenant { tenant, confirm, out } = command;
     let what = format!("shred the tenant {tenant}");
     let path = format!("/api/v1/tenants/{tenant}/keys/shred");
-    let signed: SignedShredReport = call.hub.post(&what, &path, &Shred { confirm })?;
+    let signed: SignedShredReport = call.hub.post_patiently(&what, &path, &Shred { confirm })?;
     let failed = |why: String| {
         Complaint::new(Exit::Failure, what.clone(), why, "run it again: it repeats what can be")
     };

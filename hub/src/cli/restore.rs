@@ -59,8 +59,8 @@ pub(super) fn restore(command: &Restore, common: &Common, world: &mut World<'_>)
     let listed = choose(&*place, command.number).map_err(|error| wrong(error.into()))?;
     let Restore { verify, damaged, .. } = *command;
     if let Some(tenant) = &command.tenant {
-        let (config, root) = keys(&what, &common.config, world)?;
-        let wanted = Wanted { place: &*place, listed, opener: &opener, root: &root, verify, damaged };
+        let (config, keys) = keys(&what, &common.config, world)?;
+        let wanted = Wanted { place: &*place, listed, opener: &opener, keys: &keys, verify, damaged };
         let restored = backup::restore_tenant(&wanted, &config, tenant).map_err(wrong)?;
         return told_tenant(tenant, &restored, common.output, world);
     }
@@ -71,8 +71,8 @@ pub(super) fn restore(command: &Restore, common: &Common, world: &mut World<'_>)
         return Err(Complaint::new(Exit::Usage, what, "a directory and keys are missing", next));
     };
     let root_opener = backup::opener(root_key).map_err(wrong)?;
-    let root = backup::open_escrow(root, &root_opener).map_err(wrong)?;
-    let wanted = Wanted { place: &*place, listed, opener: &opener, root: &root, verify, damaged };
+    let keys = backup::open_escrow(root, &root_opener).map_err(wrong)?;
+    let wanted = Wanted { place: &*place, listed, opener: &opener, keys: &keys, verify, damaged };
     let restored = backup::restore(&wanted, dir, passphrase, world.now_ms / 1_000).map_err(wrong)?;
     told_hub(&restored, common.output, world)
 }

@@ -16,7 +16,6 @@ use super::{
         SUCCESSORS_PER_TENANT_MAX, TENANTS_MAX,
     },
     row::{Certificate, Claim, ClaimCode, Client, ClientKind, Device, State, Tenant},
-    rules::RuleRefusal,
 };
 use crate::authority::{Leaf, Serial};
 
@@ -175,7 +174,7 @@ pub enum Refusal {
     ApprovalUnsigned(String),
     /// Access rules are not changed.
     #[error(transparent)]
-    Rules(RuleRefusal),
+    Rules(super::rules::RuleRefusal),
     /// A bound is reached.
     #[error("keep more {0}")]
     Full(Bound),

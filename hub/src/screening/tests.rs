@@ -58,6 +58,7 @@ fn only_a_devices_own_telemetry_is_screened() {
 #[test]
 fn a_dead_letter_says_what_and_why_and_is_bounded() {
     let screens = screens();
+    let mut other = door(&screens, "d2");
     let mut door = door(&screens, "d1");
     let letter = unfit(door.screen(&message(TOPIC, vec![b'x'; 5_000]))).letter.expect("a letter");
     assert_eq!(letter.topic.as_str(), "$SYS/dead/devices/d1/telemetry/climate");
@@ -78,7 +79,6 @@ fn a_dead_letter_says_what_and_why_and_is_bounded() {
     // A device has its share of letters; what is beyond is counted by their number.
     let written = (0..20).filter(|_| unfit(door.screen(&message(TOPIC, "x"))).letter.is_some()).count();
     assert_eq!(written as u32, LETTERS_PER_WINDOW_MAX - 2);
-    let mut other = super::tests::door(&screens, "d2");
     let letter = unfit(other.screen(&message("devices/d2/telemetry/x", "x"))).letter.expect("its own share");
     let read: DeadLetter = serde_json::from_slice(&letter.payload).expect("JSON");
     assert_eq!(read.sequence, 23);

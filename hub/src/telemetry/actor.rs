@@ -16,8 +16,8 @@ use muster_broker::{
         limits::LOG_TRIM_ROWS_MAX,
     },
 };
-use muster_items::Attributes;
-use muster_schemas::{DeviceId, TenantId, stored::StoredMessage};
+use muster_items::{Attributes, StreamId};
+use muster_schemas::{DeviceId, TenantId, api::Retention, stored::StoredMessage};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
@@ -28,13 +28,14 @@ use super::{
     core::{Ended, Filling, Harvest},
     counters::Counters,
     flush::Flush,
+    keep,
     limits::{
-        BEHIND_MESSAGES_MAX, CURSOR_BEHIND_MAX, FLUSH_BYTES_MAX, LOGGED_REJECTIONS_MAX, MAILBOX_MESSAGES_MAX,
-        OPEN_TICKS_MAX, RANGE_READINGS_MAX, RETRY_AFTER, STEP_BYTES_MAX, STEP_ENDED_BYTES_MAX,
-        STEP_MESSAGES_MAX, TICK,
+        BEHIND_MESSAGES_MAX, CURSOR_BEHIND_MAX, FLUSH_BYTES_MAX, KEEP_TICKS, LOGGED_REJECTIONS_MAX,
+        MAILBOX_MESSAGES_MAX, OPEN_TICKS_MAX, RANGE_READINGS_MAX, RETRY_AFTER, STEP_BYTES_MAX,
+        STEP_ENDED_BYTES_MAX, STEP_MESSAGES_MAX, TICK,
     },
     live,
-    message::{Last, LastReadings, Page, QueryRefusal, Range, Settle},
+    message::{Last, LastReadings, Page, QueryRefusal, Range, ReadRetention, SetRetention, Settle},
     page,
     store::{ReadingsError, TenantRows},
 };
@@ -58,6 +59,8 @@ pub struct TelemetryOptions {
     pub archive: Archive,
     /// What the items of a device are to say of it.
     pub attributes: AttributesOf,
+    /// The day that it is, in days since 1970.
+    pub today: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Shared with the bell.
     pub announcements: Announcements,
     /// What is counted.
@@ -87,6 +90,8 @@ struct Tenant {
     trims: bool,
     /// A step is on its way to the disk, or due.
     busy: bool,
+    /// Streams that are to be looked at for what is old, once there is nothing else to do.
+    tidying: Vec<StreamId>,
     /// Everything is to be stored when the end of the log is reached: somebody waits for it.
     settling: Vec<oneshot::Sender<()>>,
 }
@@ -145,6 +150,7 @@ impl TelemetryActor {
                 failed: None,
                 trims: false,
                 busy: false,
+                tidying: Vec::new(),
                 settling: Vec::new(),
             };
             self.tenants.insert(id.clone(), tenant);
@@ -260,6 +266,9 @@ impl TelemetryActor {
             tenant.cursor = cursor;
             writes.push(tenant.rows.cursor_write(cursor));
         }
+        if writes.is_empty() && is_end {
+            writes = tenant.tidy((options.today)())?;
+        }
         if writes.is_empty() {
             for settled in tenant.settling.drain(..) {
                 let _ = settled.send(());
@@ -290,9 +299,22 @@ impl TelemetryActor {
         ctx.run_later(RETRY_AFTER, move |actor, ctx| actor.wake(id, ctx));
     }
 
+    /// Has all streams of a tenant looked at for what is old.
+    fn look_for_old(&mut self, id: TenantId, ctx: &mut Context<Self>) {
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        if keep::rules(&tenant.rows).is_ok_and(|rules| !rules.rules.is_empty()) {
+            tenant.tidying = tenant.live.lock().matching(None, None).collect();
+            self.wake(id, ctx);
+        }
+    }
+
     /// Ends what is open for long, of all tenants.
     fn look_around(&mut self, ctx: &mut Context<Self>) {
         self.ticks += 1;
+        if self.ticks.is_multiple_of(KEEP_TICKS) {
+            let ids: Vec<_> = self.tenants.keys().cloned().collect();
+            ids.into_iter().for_each(|id| self.look_for_old(id, ctx));
+        }
         let Some(before) = self.ticks.checked_sub(OPEN_TICKS_MAX) else { return };
         let mut due = Vec::new();
         for (id, tenant) in &mut self.tenants {
@@ -340,6 +362,25 @@ impl Tenant {
         }
         writes.extend(self.trim(self.cursor.min((options.needed_from)(id)))?);
         Ok(self.commit(&options.store, writes))
+    }
+
+    /// The next writes that keep streams within their rules.
+    fn tidy(&mut self, today: i64) -> Result<Vec<Write>, StepError> {
+        if self.tidying.is_empty() {
+            return Ok(Vec::new());
+        }
+        // They were checked before they were stored.
+        let rules = keep::checked(&keep::rules(&self.rows)?).unwrap_or_default();
+        while let Some(stream) = self.tidying.last() {
+            if let Some(rule) = rules.of(&stream.stream) {
+                let writes = keep::tidy(&self.rows, stream, rule, today)?;
+                if !writes.is_empty() {
+                    return Ok(writes);
+                }
+            }
+            self.tidying.pop();
+        }
+        Ok(Vec::new())
     }
 
     /// What of the log is needed no more, a part at a time.
@@ -455,6 +496,33 @@ impl Handler<Last> for TelemetryActor {
 
     fn handle(&mut self, query: Last, _: &mut Context<Self>) -> Self::Result {
         page::last(&self.options.archive, &query)
+    }
+}
+
+impl Handler<ReadRetention> for TelemetryActor {
+    type Result = Result<Retention, QueryRefusal>;
+
+    fn handle(&mut self, ReadRetention { tenant }: ReadRetention, _: &mut Context<Self>) -> Self::Result {
+        let rows = self.options.archive.rows(&tenant)?;
+        keep::rules(&rows).map_err(|error| QueryRefusal::Unavailable(error.to_string()))
+    }
+}
+
+impl Handler<SetRetention> for TelemetryActor {
+    type Result = Result<(), QueryRefusal>;
+
+    fn handle(
+        &mut self,
+        SetRetention { tenant, rules }: SetRetention,
+        ctx: &mut Context<Self>,
+    ) -> Self::Result {
+        keep::checked(&rules)?;
+        let rows = self.options.archive.rows(&tenant)?;
+        // Rare, and the caller is to know that it is stored.
+        let stored = self.options.store.commit_blocking(vec![keep::rules_write(&rows, &rules)]);
+        stored.map_err(|error| QueryRefusal::Unavailable(error.to_string()))?;
+        self.look_for_old(tenant, ctx);
+        Ok(())
     }
 }
 

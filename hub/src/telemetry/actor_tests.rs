@@ -82,6 +82,7 @@ impl Hub {
             needed_from: Arc::new(move |_| needed.load(Ordering::Relaxed)),
             archive: self.archive.clone(),
             attributes: Arc::new(|_, _| Arc::default()),
+            today: Arc::new(|| 20_370),
             announcements: self.announcements.clone(),
             counters: self.counters.clone(),
         };

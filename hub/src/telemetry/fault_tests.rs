@@ -10,6 +10,7 @@ use muster_items::{
 
 use super::*;
 use crate::telemetry::{
+    ReadRetention, SetRetention,
     core::{Ended, Known},
     flush::Flush,
     reading::Reading,
@@ -338,6 +339,54 @@ fn while_the_disk_is_full_questions_are_answered_and_nothing_is_lost() {
         assert_eq!(all(&hub.archive), expected(0..3_000));
         assert!(!keys(&hub.archive.rows(&id("acme")).expect("opens"), BLOCK).is_empty());
     });
+}
+
+#[test]
+fn what_is_old_is_thinned_out_and_then_forgotten() {
+    use muster_schemas::api::{KeepStreams, Retention};
+
+    let hub = Hub::new();
+    let rows = hub.archive.rows(&id("acme")).expect("opens");
+    // Today is the day of second 0.
+    for (number, day) in [(1, -100), (2, -40), (3, -1), (4, 0)] {
+        let of = |second: i64| (day * 86_400 + second, "a", second as f64);
+        store_item(&hub, &rows, number, &Origin::default(), &[of(0), of(10), of(20), of(30)]);
+    }
+    let rule = KeepStreams {
+        streams: "cli*".to_owned(),
+        full_days: Some(30),
+        every_s: Some(3_600),
+        coarse_days: Some(90),
+    };
+    actix::System::new().block_on(async {
+        let running = hub.start();
+        let telemetry = running.address().expect("runs");
+        let bad = Retention { rules: vec![KeepStreams { full_days: Some(0), ..rule.clone() }] };
+        let set = |rules| SetRetention { tenant: id("acme"), rules };
+        assert!(matches!(telemetry.send(set(bad)).await.expect("alive"), Err(QueryRefusal::Retention(_))));
+        let rules = Retention { rules: vec![rule] };
+        assert_eq!(telemetry.send(set(rules.clone())).await.expect("alive"), Ok(()));
+        telemetry.send(Settle { tenant: None }).await.expect("alive");
+        let read = telemetry.send(ReadRetention { tenant: id("acme") }).await.expect("alive");
+        assert_eq!(read, Ok(rules));
+    });
+    let mut named = BTreeMap::new();
+    let mut visit = |chunk: &Chunk<'_>| {
+        for column in chunk.columns {
+            let day = (chunk.times_us[0] - NOW_US).div_euclid(86_400_000_000);
+            named.insert((day, column.name.clone()), column.values.clone());
+        }
+        std::ops::ControlFlow::Continue(())
+    };
+    let outcome = hub.archive.scan(&id("acme"), &Selection::default(), &View::all(), &mut visit);
+    assert_eq!(outcome, Ok(()), "what was forgotten is not missed");
+    let full = Values::Numbers(vec![0.0, 10.0, 20.0, 30.0]);
+    let of = |day: i64, name: &str| named.get(&(day, name.to_owned()));
+    assert_eq!((of(0, "a"), of(-1, "a")), (Some(&full), Some(&full)));
+    // An hour begins before the day of NOW in the story.
+    let coarse: Vec<_> = named.keys().filter(|(day, _)| *day < -1).map(|(_, name)| name.as_str()).collect();
+    assert_eq!(coarse, ["a", "a#count", "a#max", "a#min"]);
+    assert!(named.values().any(|values| *values == Values::Numbers(vec![15.0])));
 }
 
 #[test]

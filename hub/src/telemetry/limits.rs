@@ -54,6 +54,12 @@ pub const LOGGED_REJECTIONS_MAX: usize = 8;
 pub const MAILBOX_MESSAGES_MAX: usize = 16_384;
 /// How long the hub waits, when it stops, for what is open to be stored. What is not is in the logs.
 pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Rules of a tenant for how long streams are kept.
+pub const KEEP_RULES_MAX: usize = 64;
+/// Old blocks that one commit removes.
+pub const KEEP_DELETES_MAX: usize = 512;
+/// Ticks between looks at what is old: an hour.
+pub const KEEP_TICKS: u64 = 360;
 /// How long a tenant rests after a step that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! What the telemetry actor is told and asked.
 
 use actix::Message;
-use muster_schemas::{DeviceId, TenantId};
+use muster_schemas::{DeviceId, TenantId, api::Retention};
 
 use muster_items::StreamId;
 
@@ -65,6 +65,30 @@ impl Message for Settle {
     type Result = ();
 }
 
+/// Asks how long streams are kept.
+#[derive(Debug, Clone)]
+pub struct ReadRetention {
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+impl Message for ReadRetention {
+    type Result = Result<Retention, QueryRefusal>;
+}
+
+/// Sets how long streams are kept. What is old by the new rules goes within the hour.
+#[derive(Debug, Clone)]
+pub struct SetRetention {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The rules, instead of those before.
+    pub rules: Retention,
+}
+
+impl Message for SetRetention {
+    type Result = Result<(), QueryRefusal>;
+}
+
 /// A page of readings of one stream.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
@@ -89,6 +113,9 @@ pub enum QueryRefusal {
     /// The cursor is not one that a page of this stream ended with.
     #[error("go on from that cursor: pass the one that the page before gave")]
     Cursor,
+    /// The rules for how long streams are kept are none.
+    #[error(transparent)]
+    Retention(#[from] super::InvalidRetention),
     /// The store could not be read.
     #[error("read the telemetry store: {0}")]
     Unavailable(String),

@@ -1,5 +1,6 @@
 //! The telemetry store: reads every tenant's log from its own cursor, cuts what is SenML on a device's own topic into
-//! items, and stores these as sealed blocks. The log keeps what is in no block yet. Not for routing: an app that wants readings as they come subscribes.
+//! items, and stores these as sealed blocks. The log keeps what is in no block yet. Not for routing: an app that wants
+//! readings as they come subscribes.
 //!
 //! ```text
 //!  router ──LogGrew──▶ bell ─▶ TelemetryActor ─── log, from the cursor ───▶ core::Filling: open items, by stream and day
@@ -16,6 +17,7 @@ mod convert;
 pub mod core;
 pub mod counters;
 mod flush;
+mod keep;
 pub mod limits;
 mod live;
 pub mod message;
@@ -28,7 +30,8 @@ pub use self::{
     archive::{Archive, RulesOf},
     bell::Announcements,
     counters::{Counted, Counters},
-    message::{Last, LastReadings, Page, QueryRefusal, Range, Settle},
+    keep::InvalidRetention,
+    message::{Last, LastReadings, Page, QueryRefusal, Range, ReadRetention, SetRetention, Settle},
     reading::{Reading, Value},
 };
 pub use muster_items::StreamId;

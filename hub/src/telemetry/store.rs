@@ -8,6 +8,8 @@
 //! | sensitive block | `s`, as above | the sensitive columns of the item, which others never open |
 //! | last values | `k`, stream; `j`, stream | the newest value of each name; of each sensitive name |
 //! | count | `n`, stream, day | how many blocks of that day there are, so that a missing one is missed |
+//! | rules | `o` | how long streams are kept |
+//! | coarse | `d`, stream | the first day that is not in the coarse yet |
 //! | reading | `r`, `l` | readings of a hub of yesterday; turned into blocks at the first start |
 //!
 //! `stream` is blind: it tells nothing without the tenant's key. Times are in the clear, in microseconds, so that ranges can
@@ -284,11 +286,11 @@ impl TenantRows {
         self.key(kind, &[&blind])
     }
 
-    fn count_key(&self, stream: &StreamId, day: i64) -> Vec<u8> {
+    pub(super) fn count_key(&self, stream: &StreamId, day: i64) -> Vec<u8> {
         [&self.stream_key(COUNT, stream)[..], &time_key(day)].concat()
     }
 
-    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadingsError> {
+    pub(super) fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadingsError> {
         match self.table.get(key)? {
             None => Ok(None),
             Some(sealed) => Ok(Some(self.sealer.open(key, &sealed)?)),

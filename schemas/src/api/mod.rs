@@ -14,6 +14,7 @@ mod influx;
 pub mod keys;
 pub mod life;
 mod people;
+mod retention;
 pub mod rules;
 mod screening;
 pub mod webauthn;
@@ -33,6 +34,7 @@ use crate::{DeviceId, TenantId, senml};
 pub use authority::{IssuedCertificate, NewCertificate, RevokeCertificate};
 pub use explain::{Can, RefusalSeen, Why};
 pub use people::{LegacyDevice, NewPassword, NewUser, PinnedCertificate, Registered, User, WaysIn};
+pub use retention::{KeepStreams, Retention};
 pub use screening::{DeadLetter, ReadingKind, ReadingRule, TelemetrySchema};
 
 /// `POST /api/v1/tenants`: a tenant to create.

@@ -61,7 +61,7 @@ pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, Bench
     // First, as long as nothing else has taken memory.
     let many = Place::new(&folder.join("many"))?;
     let before = resident_kib();
-    many.fill(MANY, |device, at| plant(device, at))?;
+    many.fill(MANY, plant)?;
     let without = resident_kib();
     many.settle();
     section.row(
@@ -79,7 +79,7 @@ pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, Bench
     drop(many);
 
     let place = Place::new(&folder.join("plant"))?;
-    let lot = place.lot(PLANT, |device, at| plant(device, at))?;
+    let lot = place.lot(PLANT, plant)?;
     tell(&mut section, "synthetic plant", &lot);
     drop(place);
 
@@ -94,7 +94,7 @@ pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, Bench
     drop(place);
 
     let place = Place::new(&folder.join("day"))?;
-    place.lot(DAY, |device, at| plant(device, at))?;
+    place.lot(DAY, plant)?;
     questions(&place, &mut section)?;
     section.note(
         "Processor time of all threads of the process, the engine's own included, so that other work on the machine does \
@@ -269,7 +269,7 @@ impl Place {
                     writes.push(log.append_bundle(log.next_sequence(), &std::mem::take(&mut bundle)));
                 }
             }
-            if bundle.len() > 0 {
+            if !bundle.is_empty() {
                 writes.push(log.append_bundle(log.next_sequence(), &bundle));
             }
             self.store.commit_blocking(writes).map_err(odd)?;
@@ -285,6 +285,7 @@ impl Place {
             needed_from: Arc::new(|_| u64::MAX),
             archive: self.archive.clone(),
             attributes: Arc::new(|_, _| Arc::default()),
+            today: Arc::new(|| 0),
             announcements: Announcements::default(),
             counters: Counters::default(),
         });

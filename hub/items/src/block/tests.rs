@@ -127,3 +127,34 @@ proptest! {
         read_all(bytes);
     }
 }
+
+#[test]
+fn what_the_fuzzer_has_found_so_far_is_read_or_refused() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let mut files = 0;
+    for folder in ["items", "senml"] {
+        for entry in std::fs::read_dir(corpus.join(folder)).expect("the corpus is there") {
+            let bytes = std::fs::read(entry.expect("reads").path()).expect("reads");
+            files += 1;
+            let _ = crate::judge::judge(&bytes, 1.8e9, |_, _| {});
+            let _ = decode_place(&bytes);
+            read_all(bytes);
+        }
+    }
+    assert!(files >= 6, "{files}");
+}
+
+/// Writes the seeds of the fuzzer: run it by name when the layout changes.
+#[test]
+#[ignore = "it writes the seeds of the fuzzer"]
+fn the_seeds_of_the_fuzzer_are_blocks() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/items");
+    std::fs::create_dir_all(&folder).expect("writes");
+    for (name, count) in [("one-row", 1), ("few-rows", 20), ("many-rows", 300)] {
+        let bytes = encode(&info(), &rows(count)).expect("encodes");
+        std::fs::write(folder.join(name), &bytes[..]).expect("writes");
+        std::fs::write(folder.join(format!("{name}-cut")), &bytes[..bytes.len() * 3 / 4]).expect("writes");
+    }
+    let ItemInfo { attributes, cell, .. } = info();
+    std::fs::write(folder.join("place"), encode_place(&attributes, cell.as_deref())).expect("writes");
+}

@@ -404,7 +404,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_column_or_damaged(bytes: Vec<u8>, kind in 0_u8..5, places in 0_usize..2_000, count in 0_usize..2_000) {
+        fn any_bytes_are_a_column_or_damaged(
+            bytes: Vec<u8>, kind in 0_u8..5, places in 0_usize..2_000, count in 0_usize..2_000,
+        ) {
             if let Ok(values) = read(&bytes, kind, places, count.min(places)) {
                 prop_assert_eq!(values.len(), places);
             }

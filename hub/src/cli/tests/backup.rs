@@ -3,7 +3,13 @@
 
 use std::{fs, path::PathBuf};
 
+use muster_broker::store::{RootKey, Store, StoreOptions};
+
 use super::*;
+use crate::{
+    config::Config,
+    vault::{Passphrase, Vault},
+};
 
 struct Story {
     dir: tempfile::TempDir,
@@ -204,4 +210,45 @@ fn a_configuration_without_a_place_says_what_is_missing() {
     let place = "s3://bucket?endpoint=https://localhost";
     let refused = muster(&["backup", "list", "--place", place], &[]);
     assert!(refused.err.contains("AWS_ACCESS_KEY_ID"), "{}", refused.err);
+}
+
+#[test]
+fn a_tenant_that_was_forgotten_is_in_no_backup_any_more() {
+    let story = Story::begin();
+    let (config, root) = {
+        let text = fs::read_to_string(&story.config).expect("configuration");
+        let config = Config::parse(Path::new(&story.config), &text, [], &[]).expect("configuration");
+        let layout = config.layout();
+        let passphrase = Passphrase::read(&config.passphrase_file).expect("passphrase");
+        let vault = Vault::open(&layout.vault(), &passphrase).expect("vault");
+        (config, crate::keyring::open_storage_key(&layout, &vault).expect("root key"))
+    };
+    let acme: TenantId = "acme".parse().expect("an id");
+    {
+        let options = StoreOptions { disk_free_bytes_min: 0 };
+        let store =
+            Store::open(&config.layout().store(), RootKey::from_bytes(*root), options).expect("store");
+        store.create_tenant(&acme).expect("its keys");
+        crate::registry::stored::write_tenant(&store, &acme);
+        store.close();
+    }
+    story.run();
+    story.run();
+    let key = story.path("backup.key.pem");
+    let listed = story.muster(&["backup", "list", "--key", &key, "-o", "json"]);
+    assert!(listed.out.contains("[\"acme\"]"), "{}{}", listed.out, listed.err);
+    let restore = ["restore", "--tenant", "acme", "--key", &key, "--damaged"];
+    let restored = story.muster(&restore);
+    assert_eq!(restored.exit, Exit::Ok, "{}", restored.err);
+
+    let forgotten = story.muster(&["backup", "forget", "--tenant", "acme"]);
+    assert_eq!(forgotten.exit, Exit::Ok, "{}", forgotten.err);
+    let refused = story.muster(&restore);
+    assert!(refused.err.contains("its keys are no longer in it"), "{}{}", refused.out, refused.err);
+    let verified = story.muster(&["backup", "verify", "--key", &key]);
+    assert!(verified.out.contains("keys of tenant acme, and with them what they sealed"), "{}", verified.out);
+    // The hub itself still has it: nothing was changed before the refusal.
+    let again = story.muster(&["backup", "run", "--offline"]);
+    assert_eq!(again.exit, Exit::Ok, "{}", again.err);
+    assert_eq!(story.muster(&["restore", "--tenant", "acme", "--key", &key]).exit, Exit::Ok);
 }
