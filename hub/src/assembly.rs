@@ -36,7 +36,7 @@ use crate::{
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     history::Readers,
-    influx::{InfluxActor, InfluxOptions, Progress},
+    influx::{InfluxActor, InfluxOptions, Progress, RulesOf},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
     memory,
@@ -190,6 +190,7 @@ async fn run(
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
+    let sensitive = SensitiveBoard::default();
     let registry = {
         let options = RegistryOptions {
             store: store.clone(),
@@ -200,7 +201,7 @@ async fn run(
             random: Arc::new(random::system),
             pins,
             known: known.clone(),
-            sensitive: SensitiveBoard::default(),
+            sensitive: sensitive.clone(),
         };
         let registry = Place::new();
         start(&Arbiter::new(), &registry, "registry", Plan::PARK, move |exit| {
@@ -222,7 +223,8 @@ async fn run(
     }
     let archive = Archive::new(store.clone());
     let influx = Progress::default();
-    if let Some(options) = InfluxOptions::of(config, store, &bus, &influx, &clock) {
+    let rules_of: RulesOf = Arc::new(move |tenant| sensitive.rules(tenant));
+    if let Some(options) = InfluxOptions::of(config, store, &bus, rules_of, &influx, &clock) {
         // Before anybody trims a log.
         options.keep_logs();
         let factory = move |_| InfluxActor::new(options.clone());

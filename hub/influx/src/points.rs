@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the stream, from the topic | measurement |
 //! | the device; the unit | tags `device`, `unit` |
+//! | names `n` and `<device>:n` | `n` |
 //! | number `n`, sum of `n` | fields `n`, `n#sum`, both floats |
 //! | text, true or false, bytes `n` | fields `n#text`, `n#bool`, `n#bytes` (base64url) |
 //! | `n` if it is sensitive | field `n#sealed`: the value as JSON, sealed |
@@ -15,12 +16,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
-use muster_items::sensitive::{Rules, Verdict};
-use muster_schemas::{
-    Kind,
-    senml::{Pack, Record, Value as Measured},
-    stored::StoredMessage,
+use muster_items::{
+    Scalar,
+    judge::{Reading, SEALED_NAME, judge},
+    sensitive::{Rules, Verdict},
 };
+use muster_schemas::{Kind, stored::StoredMessage};
 
 use crate::{
     batch::Batch,
@@ -31,8 +32,8 @@ use crate::{
 
 /// How a payload begins that a device sealed for an app: the tag of `COSE_Encrypt` (RFC 9052 §2).
 const COSE_ENCRYPT: [u8; 2] = [0xd8, 0x60];
-/// The field of such a payload.
-const SEALED_PAYLOAD: &str = "sealed";
+/// What the name of a sum ends with.
+const SUM: &str = "#sum";
 
 /// Seals one field of a tenant. What it makes opens for the same stream and name only.
 pub trait FieldSealer {
@@ -84,6 +85,14 @@ impl Cutter {
         Self { rules, verdicts: BTreeMap::new() }
     }
 
+    /// Goes by these rules from now on.
+    pub fn follow(&mut self, rules: Arc<Rules>) {
+        if *self.rules != *rules {
+            self.verdicts.clear();
+            self.rules = rules;
+        }
+    }
+
     /// Appends the lines of a message to the batch. One that is no telemetry of a device's own has none: the telemetry store
     /// says why.
     ///
@@ -101,7 +110,7 @@ impl Cutter {
         let payload = &stored.message.payload;
         if payload.starts_with(&COSE_ENCRYPT) {
             let text = BASE64URL_NOPAD.encode(payload);
-            let fields = Fields::from([(SEALED_PAYLOAD.to_owned(), Owned::Text(text))]);
+            let fields = Fields::from([(SEALED_NAME.to_owned(), Owned::Text(text))]);
             let time_us = i64::try_from(stored.received_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
             append(device, stream, (time_us, None), &fields, batch, cut);
             return Ok(());
@@ -109,14 +118,22 @@ impl Cutter {
         // Milliseconds of this millennium are far below 2^53.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let received_s = stored.received_ms as f64 / 1_000.0;
-        let Ok(records) = Pack::parse(payload).and_then(|pack| pack.resolve(received_s)) else {
-            return Ok(());
-        };
         let mut lines: BTreeMap<(i64, Option<String>), Fields> = BTreeMap::new();
-        let mut sealed = 0;
-        for record in records {
-            let line = lines.entry((time_us(record.time_s), record.unit.clone())).or_default();
-            sealed += self.fields((device, stream), &record, sealer, line)?;
+        let (mut sealed, mut away) = (0, None);
+        let judged = judge(payload, received_s, |_, reading| {
+            // What is refused is told by the telemetry store.
+            let (Ok(reading), None) = (reading, away) else { return };
+            let line = lines.entry((reading.time_us, reading.unit.map(str::to_owned))).or_default();
+            match self.field((device, stream), &reading, sealer, line) {
+                Ok(is_sealed) => sealed += u64::from(is_sealed),
+                Err(key_away) => away = Some(key_away),
+            }
+        });
+        if let Some(away) = away {
+            return Err(away);
+        }
+        if judged.is_err() {
+            return Ok(());
         }
         cut.sealed += sealed;
         for ((time_us, unit), fields) in &lines {
@@ -125,52 +142,38 @@ impl Cutter {
         Ok(())
     }
 
-    /// The fields of a record: its value, its sum, or both. Says how many of them are sealed.
-    fn fields(
+    /// The field of a reading, and whether it is sealed.
+    fn field(
         &mut self,
         (device, stream): (&str, &str),
-        record: &Record,
+        reading: &Reading<'_>,
         sealer: &dyn FieldSealer,
         fields: &mut Fields,
-    ) -> Result<u64, KeyAway> {
-        let Record { name, unit, time_s, value, sum } = record;
-        let verdict = self.verdict(stream, name, unit.as_deref());
-        let mut sealed = 0;
-        let mut add = |base: String, value: &Measured| {
-            let sensitive = match (verdict, value) {
-                (Verdict::Sensitive(_), _) => true,
-                (Verdict::ByValue, Measured::Text(text)) => Rules::class_of_text(text).is_some(),
-                (Verdict::ByValue | Verdict::Exempt, _) => false,
-            };
-            if sensitive {
-                let (whose, which) = (format!("{device}/{stream}"), format!("{base}@{}", time_us(*time_s)));
-                let text = sealer.seal(&whose, &which, &plaintext(value))?;
-                fields.insert(format!("{base}#sealed"), Owned::Text(text));
-                sealed += 1;
-                return Ok(());
-            }
-            let (key, value) = match value {
-                // The field of a sealed payload is a text.
-                Measured::Number(number) if base == SEALED_PAYLOAD => {
-                    (format!("{base}#number"), Owned::Float(*number))
-                }
-                Measured::Number(number) => (base, Owned::Float(*number)),
-                Measured::Text(text) => (format!("{base}#text"), Owned::Text(text.clone())),
-                Measured::Bool(value) => (format!("{base}#bool"), Owned::Bool(*value)),
-                Measured::Data(bytes) => {
-                    (format!("{base}#bytes"), Owned::Text(BASE64URL_NOPAD.encode(bytes)))
-                }
-            };
-            fields.insert(key, value);
-            Ok(())
+    ) -> Result<bool, KeyAway> {
+        let name = local(device, reading.name.joined());
+        // The sum of a name is as sensitive as the name.
+        let ruled = name.strip_suffix(SUM).unwrap_or(&name);
+        let sensitive = match (self.verdict(stream, ruled, reading.unit), reading.value) {
+            (Verdict::Sensitive(_), _) => true,
+            (Verdict::ByValue, Scalar::Text(text)) => Rules::class_of_text(text).is_some(),
+            (Verdict::ByValue | Verdict::Exempt, _) => false,
         };
-        if let Some(value) = value {
-            add(name.clone(), value)?;
+        if sensitive {
+            let (whose, which) = (format!("{device}/{stream}"), format!("{name}@{}", reading.time_us));
+            let text = sealer.seal(&whose, &which, &plaintext(reading.value))?;
+            fields.insert(format!("{name}#sealed"), Owned::Text(text));
+            return Ok(true);
         }
-        if let Some(sum) = sum {
-            add(format!("{name}#sum"), &Measured::Number(*sum))?;
-        }
-        Ok(sealed)
+        let (key, value) = match reading.value {
+            // The field of a sealed payload is a text.
+            Scalar::Number(number) if name == SEALED_NAME => (format!("{name}#number"), Owned::Float(number)),
+            Scalar::Number(number) => (name, Owned::Float(number)),
+            Scalar::Text(text) => (format!("{name}#text"), Owned::Text(text.to_owned())),
+            Scalar::Bool(value) => (format!("{name}#bool"), Owned::Bool(value)),
+            Scalar::Bytes(bytes) => (format!("{name}#bytes"), Owned::Text(BASE64URL_NOPAD.encode(bytes))),
+        };
+        fields.insert(key, value);
+        Ok(false)
     }
 
     fn verdict(&mut self, stream: &str, name: &str, unit: Option<&str>) -> Verdict {
@@ -238,24 +241,23 @@ fn append(
     cut.readings += written as u64;
 }
 
-/// A value as it is sealed: JSON; bytes as `{"vd": ...}`.
-fn plaintext(value: &Measured) -> Vec<u8> {
-    let json = match value {
-        Measured::Number(number) => serde_json::json!(number),
-        Measured::Text(text) => serde_json::json!(text),
-        Measured::Bool(value) => serde_json::json!(value),
-        Measured::Data(bytes) => serde_json::json!({ "vd": BASE64URL_NOPAD.encode(bytes) }),
-    };
-    json.to_string().into_bytes()
+/// A name without the `<device>:` that makes it unique (RFC 8428 §4.5.1): the device is a tag, and the same field of all
+/// devices is one field.
+fn local(device: &str, name: String) -> String {
+    let rest =
+        name.strip_prefix(device).and_then(|rest| rest.strip_prefix(':')).filter(|rest| !rest.is_empty());
+    rest.map_or_else(|| name.clone(), str::to_owned)
 }
 
-/// Microseconds since 1970: the resolution at which the hub tells readings apart, so that the same reading is the same
-/// point however often it comes.
-fn time_us(time_s: f64) -> i64 {
-    // What is out of range becomes the first or the last, which no line can hold.
-    #[expect(clippy::cast_possible_truncation, reason = "see above")]
-    let time_us = (time_s * 1e6).round() as i64;
-    time_us
+/// A value as it is sealed: JSON; bytes as `{"vd": ...}`.
+fn plaintext(value: Scalar<'_>) -> Vec<u8> {
+    let json = match value {
+        Scalar::Number(number) => serde_json::json!(number),
+        Scalar::Text(text) => serde_json::json!(text),
+        Scalar::Bool(value) => serde_json::json!(value),
+        Scalar::Bytes(bytes) => serde_json::json!({ "vd": BASE64URL_NOPAD.encode(bytes) }),
+    };
+    json.to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -94,6 +94,21 @@ fn what_is_sensitive_leaves_only_sealed_and_bound_to_its_place() {
 }
 
 #[test]
+fn other_rules_hold_from_the_next_message_on() {
+    let pack = br#"[{"n":"plan","t":1760000000,"vs":"CANARY"}]"#;
+    let (mut batch, mut cut) = (Batch::default(), Cut::default());
+    let mut cutter = Cutter::new(Arc::default());
+    let add = Pattern::parse("climate/plan", Says::Add(Class::Person)).expect("pattern");
+    for (rules, sealed) in
+        [(Rules::default(), 0), (Rules::new(vec![add.clone()]), 1), (Rules::new(vec![add]), 2)]
+    {
+        cutter.follow(Arc::new(rules));
+        cutter.take(&climate(pack), &Mirror::default(), &mut batch, &mut cut).expect("the key is there");
+        assert_eq!(cut.sealed, sealed);
+    }
+}
+
+#[test]
 fn without_the_key_nothing_of_the_message_leaves() {
     let sealer = Mirror { away_after: Cell::new(Some(1)) };
     let pack = br#"[{"bt":1760000000,"n":"t","v":1},{"n":"lat","v":2},{"n":"lon","v":3}]"#;
@@ -150,12 +165,29 @@ fn what_a_device_sends_makes_no_other_point() {
 fn what_no_line_can_hold_is_told() {
     let long = "x".repeat(crate::limits::TEXT_BYTES_MAX + 1);
     let pack = format!(
-        r#"[{{"n":"s","t":1760000000,"vs":"{long}"}},{{"n":"t","t":1760000000,"v":1}},{{"n":"t","t":1e18,"v":1}}]"#
+        r#"[{{"n":"s","t":1760000000,"vs":"{long}"}},{{"n":"t","t":1760000000,"v":1}},{{"n":"t","t":-1e12,"v":1}}]"#
     );
     let (text, cut) = cut(Rules::default(), &[climate(pack.as_bytes())]);
     assert_eq!(text, "climate,device=pump-7 t=1.0 1760000000000000000\n");
     assert_eq!((cut.readings, cut.letters.len()), (1, 2));
     assert!(cut.letters.iter().all(|letter| letter.series.as_deref() == Some("climate,device=pump-7")));
+}
+
+#[test]
+fn the_name_of_the_device_is_a_tag_and_no_part_of_a_field() {
+    let pack = br#"[{"bn":"pump-7:","bt":1760000000,"n":"t","v":1},{"n":"driver-name","vs":"ann"},{"bn":"pump-77:","n":"t","v":2},
+        {"bn":"","n":"pump-7:","v":3}]"#;
+    let (text, cut) = cut(Rules::default(), &[climate(pack)]);
+    let read = only(&text);
+    let keys: Vec<_> = read.fields.keys().map(String::as_str).collect();
+    assert_eq!((keys, cut.sealed), (vec!["driver-name#sealed", "pump-77:t", "pump-7:", "t"], 1));
+}
+
+#[test]
+fn what_the_hub_s_own_store_refuses_is_not_sent_either() {
+    let pack = br#"[{"bt":1760000000,"n":"a","v":1},{"n":"?","v":3},{"n":"c","t":90000,"v":4}]"#;
+    let (text, _) = cut(Rules::default(), &[climate(pack)]);
+    assert_eq!(text, "climate,device=pump-7 a=1.0 1760000000000000000\n");
 }
 
 #[test]

@@ -17,22 +17,18 @@ use muster_influx::{
     server::Token,
     transport::Transport,
 };
-use muster_items::sensitive::Rules;
 use muster_schemas::TenantId;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{
-    Influx,
+    Influx, RulesOf,
     feed::{Deed, Feed, FeedError},
     limits::{LOOK_INTERVAL, LOOKS_PER_ROSTER, REQUESTS_MAX},
     progress::Progress,
     roster,
 };
 use crate::config::Config;
-
-/// The rules by which a tenant's fields are sensitive.
-pub type RulesOf = Arc<dyn Fn(&TenantId) -> Arc<Rules> + Send + Sync>;
 
 /// What the actor is made of; a restart makes a new one of the same.
 #[derive(Clone)]
@@ -59,6 +55,7 @@ impl InfluxOptions {
         config: &Config,
         store: &Store,
         bus: &Arc<Bus>,
+        rules: RulesOf,
         progress: &Progress,
         clock: &SharedClock,
     ) -> Option<Self> {
@@ -70,7 +67,7 @@ impl InfluxOptions {
                 served.tenant_counters().into_iter().map(|(tenant, _)| tenant).collect()
             }),
             quotas: config.quotas.clone(),
-            rules: Arc::new(|_| Arc::default()),
+            rules,
             progress: progress.clone(),
             clock: clock.clone(),
         })
@@ -217,9 +214,16 @@ impl InfluxActor {
     fn open(options: &InfluxOptions, id: &TenantId) -> Option<Feed> {
         let seed =
             id.as_str().bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        match Feed::open(&options.store, id, &options.quotas.of(id), (options.rules)(id), seed) {
+        match Feed::open(&options.store, id, &options.quotas.of(id), options.rules.clone(), seed) {
             Ok(feed) => Some(feed),
             Err(FeedError::TenantUnknown) => None,
+            Err(FeedError::KeyAway(_)) => {
+                let since_ms = options.clock.unix_ms();
+                options.progress.change(id, |status| {
+                    status.trouble.get_or_insert((Trouble::KeyAway, since_ms));
+                });
+                None
+            }
             Err(error) => {
                 warn!(tenant = %id, %error, "failed to read how far its telemetry was sent; it is tried again");
                 None

@@ -1,8 +1,7 @@
 //! One tenant's telemetry on its way from the log into requests: what the actor does for each tenant, without the requests.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-use data_encoding::BASE64URL_NOPAD;
 use muster_broker::{
     Quotas,
     store::{
@@ -17,11 +16,13 @@ use muster_influx::{
     courier::{Courier, DeadLetter, Next},
     points::{Cut, Cutter, FieldSealer, KeyAway},
 };
-use muster_items::sensitive::Rules;
 use muster_schemas::{TenantId, stored::StoredMessage};
 use tracing::{error, warn};
 
-use super::limits::{MEASURED_BYTES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX};
+use super::{
+    RulesOf,
+    limits::{MEASURED_BYTES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX},
+};
 
 /// The table of all tenants' cursors. A tenant's row begins with its handle.
 const TABLE: &str = "influx";
@@ -69,6 +70,7 @@ pub(super) struct Feed {
     sealer: Sealer,
     log: TenantLog,
     reader: LogReader,
+    rules: RulesOf,
     cutter: Cutter,
     courier: Courier,
     backlog: Backlog,
@@ -80,20 +82,17 @@ pub(super) struct Feed {
     ahead: u64,
     /// What the batch is made of.
     cut: Cut,
-    /// Whether something in the batch is sealed with a key that may not be on the disk yet.
-    key_due: bool,
     /// The cursor that is on its way to the disk.
     committing: Option<u64>,
     news: News,
 }
 
-/// Seals with a data key of the tenant's. The key is on the disk with the next commit, which a feed waits for.
-struct Seal<'a>(&'a Sealer);
+/// Seals with a data key of the tenant's, which is on the disk before a text is given out.
+struct Seal<'a>(&'a TenantStore);
 
 impl FieldSealer for Seal<'_> {
     fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, KeyAway> {
-        let position = format!("influx field {stream} {name}");
-        Ok(format!("v1.{}", BASE64URL_NOPAD.encode(&self.0.seal(position.as_bytes(), plaintext))))
+        self.0.field_sealer(stream).seal(name, plaintext).map_err(|_| KeyAway)
     }
 }
 
@@ -103,10 +102,13 @@ impl Feed {
         store: &Store,
         tenant: &TenantId,
         quotas: &Quotas,
-        rules: Arc<Rules>,
+        rules: RulesOf,
         seed: u64,
     ) -> Result<Self, FeedError> {
         let keys = store.tenant(tenant)?.ok_or(FeedError::TenantUnknown)?;
+        if keys.is_withdrawn() {
+            return Err(KeyAway.into());
+        }
         // A lost tail is named by the reader when it gets there.
         let log = keys.log_past_damage()?;
         let (table, sealer) = (store.table(TABLE)?, keys.sealer(Purpose::Telemetry));
@@ -124,14 +126,14 @@ impl Feed {
         Ok(Self {
             tenant: tenant.clone(),
             reader: log.reader(cursor),
-            cutter: Cutter::new(rules),
+            cutter: Cutter::new(rules(tenant)),
+            rules,
             courier: Courier::new(seed),
             backlog: Backlog::new(quotas.log_bytes_max, quotas.log_age_max),
             measured: cursor,
             cursor,
             ahead: cursor,
             cut: Cut::default(),
-            key_due: false,
             committing: None,
             news: News::default(),
             keys,
@@ -143,6 +145,15 @@ impl Feed {
 
     /// What to do now. Not to be asked while a request or a commit is under way.
     pub fn next(&mut self, now: Instant, now_ms: u64) -> Result<Deed, FeedError> {
+        if self.keys.is_withdrawn() {
+            // The log cannot be read either, and nothing is written to it.
+            if self.trouble() != Some(&Trouble::KeyAway) {
+                self.courier.unload();
+                self.rewind(self.cursor);
+            }
+            self.answered(now, Answer::Stopped(Trouble::KeyAway));
+            return Ok(Deed::Rest);
+        }
         let waits = self.courier.waits_until().is_some_and(|until| until > now);
         if waits {
             self.unload();
@@ -164,11 +175,6 @@ impl Feed {
                 }
                 Err(error) => return Err(error),
             }
-        }
-        if self.key_due {
-            self.key_due = false;
-            self.committing = None;
-            return Ok(Deed::Commit(vec![self.write(self.cursor)]));
         }
         match self.courier.next(now) {
             Next::Send(lines) => Ok(Deed::Send(lines.to_owned())),
@@ -242,6 +248,7 @@ impl Feed {
 
     /// Reads the log into a batch, until that is full or the log ends.
     fn fill(&mut self) -> Result<(), FeedError> {
+        self.cutter.follow((self.rules)(&self.tenant));
         let mut batch = Batch::default();
         let mut cut = Cut::default();
         let outcome = loop {
@@ -270,7 +277,7 @@ impl Feed {
                 let bytes = record.len() as u64;
                 match StoredMessage::decode(record) {
                     Ok(stored) => {
-                        key_away = self.cutter.take(&stored, &Seal(&self.sealer), &mut batch, &mut cut).err();
+                        key_away = self.cutter.take(&stored, &Seal(&self.keys), &mut batch, &mut cut).err();
                         if key_away.is_some() {
                             break;
                         }
@@ -291,7 +298,6 @@ impl Feed {
                 break Err(away.into());
             }
         };
-        self.key_due = cut.sealed > 0;
         self.cut = cut;
         self.courier.load(batch);
         // What there is goes first.
@@ -355,7 +361,6 @@ impl Feed {
         self.ahead = to;
         self.reader = self.log.reader(to);
         self.cut = Cut::default();
-        self.key_due = false;
     }
 }
 

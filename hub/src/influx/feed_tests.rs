@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use muster_broker::store::{RootKey, StoreOptions};
 use muster_schemas::{Kind, Message, Publisher, Qos, senml::Pack};
@@ -36,7 +36,7 @@ impl World {
     }
 
     fn feed(&self, quotas: &Quotas) -> Feed {
-        Feed::open(&self.store, &acme(), quotas, Arc::default(), 1).expect("opens")
+        Feed::open(&self.store, &acme(), quotas, Arc::new(|_| Arc::default()), 1).expect("opens")
     }
 
     /// Appends messages as the tenant's router does.
@@ -178,16 +178,12 @@ fn an_answer_that_was_lost_and_a_hub_that_died_change_nothing_there() {
 }
 
 #[test]
-fn what_is_sensitive_leaves_sealed_once_its_key_is_on_the_disk() {
+fn what_is_sensitive_leaves_sealed_and_opens_at_its_place_alone() {
     let world = World::new();
     let mut feed = world.feed(&Quotas::default());
     let mut pack = Pack::new("", 1.76e9);
     pack.text("password", "CANARY");
     world.publish([pack.encode_cbor()]);
-    let first = feed.next(world.now, world.now_ms).expect("goes on");
-    assert!(matches!(first, Deed::Commit(_)), "the key goes to the disk first: {first:?}");
-    feed.committed();
-    assert_eq!(feed.cursor(), 1, "and the cursor stays");
     let Deed::Send(lines) = feed.next(world.now, world.now_ms).expect("goes on") else {
         panic!("something to send")
     };
@@ -195,11 +191,12 @@ fn what_is_sensitive_leaves_sealed_once_its_key_is_on_the_disk() {
         lines.starts_with("climate,device=pump-7 password#sealed=\"v1.") && !lines.contains("CANARY"),
         "{lines}"
     );
-    let text = lines.split('"').nth(1).and_then(|text| text.strip_prefix("v1.")).expect("the text");
-    let sealed = BASE64URL_NOPAD.decode(text.as_bytes()).expect("base64url");
-    let position = b"influx field pump-7/climate password@1760000000000000";
-    assert_eq!(feed.sealer.open(position, &sealed).expect("opens"), b"\"CANARY\"");
-    assert!(feed.sealer.open(b"influx field pump-8/climate password@1760000000000000", &sealed).is_err());
+    let text = lines.split('"').nth(1).expect("the text");
+    let tenant = world.store.tenant(&acme()).expect("reads").expect("exists");
+    let place = tenant.field_sealer("pump-7/climate");
+    assert_eq!(place.open("password@1760000000000000", text).expect("opens"), b"\"CANARY\"");
+    assert!(place.open("password@1760000000000001", text).is_err());
+    assert!(tenant.field_sealer("pump-8/climate").open("password@1760000000000000", text).is_err());
 }
 
 #[test]
@@ -221,4 +218,22 @@ fn what_a_server_never_stores_is_told_and_the_rest_goes_on() {
     let news = feed.news();
     let series = Some("climate,device=pump-7,unit=/".to_owned());
     assert_eq!(news.letters, [DeadLetter { lines: 1, series, why: "no sevens".to_owned() }]);
+}
+
+#[test]
+fn while_the_tenant_s_key_is_withdrawn_nothing_leaves_and_nothing_is_lost() {
+    let mut world = World::new();
+    let own = || zeroize::Zeroizing::new([9; 32]);
+    world.store.bring_key(&acme(), own(), false, 1).expect("brought");
+    let mut feed = world.feed(&Quotas::default());
+    world.publish((0..5).map(reading));
+    world.store.withdraw_key(&acme()).expect("withdrawn");
+    world.turn(&mut feed, Some(|_| Answer::Accepted));
+    assert_eq!((world.there.len(), feed.trouble()), (0, Some(&Trouble::KeyAway)));
+    let anew = Feed::open(&world.store, &acme(), &Quotas::default(), Arc::new(|_| Arc::default()), 1);
+    assert!(matches!(anew, Err(FeedError::KeyAway(_))));
+    world.store.bring_key(&acme(), own(), false, 2).expect("given back");
+    world.pass(Duration::from_secs(300));
+    world.turn(&mut feed, Some(|_| Answer::Accepted));
+    assert_eq!((world.there.len(), feed.news().damaged), (5, 0));
 }
