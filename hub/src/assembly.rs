@@ -36,7 +36,7 @@ use crate::{
     enrolment::{self, EnrolmentActor, EnrolmentHandle, EnrolmentOptions, Policy},
     gate::RegistryGate,
     history::Readers,
-    influx::{InfluxActor, InfluxOptions, Progress, RulesOf},
+    influx::{InfluxActor, InfluxOptions, Progress},
     keyring::{Keyring, KeyringError},
     limits::RELOAD_INTERVAL,
     memory,
@@ -52,7 +52,7 @@ use crate::{
     root_key::{Opened, RootKeyError, RootSource},
     rules::{self, Known},
     screening::{Screens, watch},
-    telemetry::{self, Announcements, Archive, Settle, TelemetryActor, TelemetryOptions},
+    telemetry::{self, Announcements, Archive, RulesOf, Settle, TelemetryActor, TelemetryOptions},
     tls::{TlsConfigs, TlsError},
     witness::Witness,
 };
@@ -221,9 +221,9 @@ async fn run(
             Some(AttestSessions::Off) => {}
         }
     }
-    let archive = Archive::new(store.clone());
     let influx = Progress::default();
     let rules_of: RulesOf = Arc::new(move |tenant| sensitive.rules(tenant));
+    let archive = Archive::with_rules(store.clone(), rules_of.clone());
     if let Some(options) = InfluxOptions::of(config, store, &bus, rules_of, &influx, &clock) {
         // Before anybody trims a log.
         options.keep_logs();

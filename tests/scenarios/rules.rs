@@ -100,6 +100,7 @@ impl Place {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a device says when it measured")]
 fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }

@@ -17,19 +17,17 @@ pub mod limits;
 mod progress;
 mod roster;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use muster_influx::server::Server;
-use muster_items::sensitive::Rules;
 use muster_schemas::TenantId;
+
+use crate::telemetry::RulesOf;
 
 pub use self::{
     actor::{InfluxActor, InfluxOptions},
     progress::{Letter, Progress, Status},
 };
-
-/// The rules by which a tenant's fields are sensitive, as they are when it is asked.
-pub type RulesOf = Arc<dyn Fn(&TenantId) -> Arc<Rules> + Send + Sync>;
 
 /// Where telemetry is sent, as the configuration says it.
 #[derive(Debug, Clone)]
