@@ -323,7 +323,7 @@ impl From<QueryRefusal> for ApiError {
                 "ask for a shorter time, longer windows, fewer groups, or without percentiles",
             ),
             QueryRefusal::KeyWithdrawn => (
-                StatusCode::CONFLICT,
+                StatusCode::LOCKED,
                 "key_withdrawn",
                 "let the tenant give its key back; until then nobody reads its data",
             ),

@@ -111,6 +111,8 @@ enum StepError {
     Rows(String),
     #[error("find the keys of the tenant")]
     TenantUnknown,
+    #[error("open what the tenant has: it has withdrawn its key")]
+    Withdrawn,
 }
 
 /// The next step of a tenant is due.
@@ -132,6 +134,9 @@ impl TelemetryActor {
         if !self.tenants.contains_key(id) {
             let store = &self.options.store;
             let keys = store.tenant(id)?.ok_or(StepError::TenantUnknown)?;
+            if keys.is_withdrawn() {
+                return Err(StepError::Withdrawn);
+            }
             // A lost tail is named by the reader when it gets there.
             let log = keys.log_past_damage()?;
             let rows = self.options.archive.rows(id).map_err(|error| StepError::Rows(error.to_string()))?;
@@ -280,6 +285,10 @@ impl TelemetryActor {
 
     /// Forgets what is in memory of a tenant, and begins anew from the disk a little later.
     fn retry(&mut self, id: TenantId, error: &StepError, ctx: &mut Context<Self>) {
+        let is_void = matches!(error, StepError::Withdrawn | StepError::Commit(CommitError::Withdrawn));
+        if is_void || self.tenants.get(&id).is_some_and(|tenant| tenant.rows.is_withdrawn()) {
+            return self.forget_withdrawn(&id);
+        }
         self.options.counters.count(|counted| counted.failed += 1);
         if matches!(error, StepError::Commit(_))
             && self.tenants.get(&id).is_some_and(|tenant| tenant.failed.is_some())
@@ -299,6 +308,27 @@ impl TelemetryActor {
         ctx.run_later(RETRY_AFTER, move |actor, ctx| actor.wake(id, ctx));
     }
 
+    /// Forgets what is in memory of a tenant that has withdrawn its key: it is on the log, and read again from there when
+    /// the tenant gives its key back. What was sealed meanwhile holds nothing, and was refused.
+    fn forget_withdrawn(&mut self, id: &TenantId) {
+        if self.tenants.remove(id).is_some() {
+            self.options.archive.live().remove(id);
+            info!(tenant = %id, "the tenant has withdrawn its key: its telemetry waits on its log");
+        }
+    }
+
+    /// Forgets tenants that have withdrawn their keys, and goes on with those that are back.
+    fn look_for_keys(&mut self, ctx: &mut Context<Self>) {
+        let withdrawn = self.tenants.iter().filter(|(_, tenant)| !tenant.busy && tenant.rows.is_withdrawn());
+        for id in withdrawn.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.forget_withdrawn(&id);
+        }
+        let back = (self.options.tenants)().into_iter().filter(|id| !self.tenants.contains_key(id));
+        for id in back.collect::<Vec<_>>() {
+            self.wake(id, ctx);
+        }
+    }
+
     /// Has all streams of a tenant looked at for what is old.
     fn look_for_old(&mut self, id: TenantId, ctx: &mut Context<Self>) {
         let Some(tenant) = self.tenants.get_mut(&id) else { return };
@@ -311,6 +341,7 @@ impl TelemetryActor {
     /// Ends what is open for long, of all tenants.
     fn look_around(&mut self, ctx: &mut Context<Self>) {
         self.ticks += 1;
+        self.look_for_keys(ctx);
         if self.ticks.is_multiple_of(KEEP_TICKS) {
             let ids: Vec<_> = self.tenants.keys().cloned().collect();
             ids.into_iter().for_each(|id| self.look_for_old(id, ctx));
@@ -336,6 +367,7 @@ impl TelemetryActor {
 impl Tenant {
     /// Writes what waits, or as much of it as goes into one commit.
     fn flush(&mut self, options: &TelemetryOptions, id: &TenantId) -> Result<Stored, StepError> {
+        self.rows.rules = options.archive.rules(id);
         let mut flush = Flush::new(&self.rows);
         let (mut bytes, mut count) = (0, 0);
         for ended in &self.waiting {

@@ -244,8 +244,8 @@ fn the_bell_rings_the_actor_of_the_moment() {
         announced.store(true, Ordering::Relaxed);
         drop(telemetry);
         running.stop().await;
-        let _running = hub.start();
-        last_is(&hub, "acme", 1.0).await;
+        let running = hub.start();
+        running.address().expect("runs").send(Settle { tenant: None }).await.expect("alive");
         assert!(!announced.load(Ordering::Relaxed));
         announced.store(true, Ordering::Relaxed);
         bell(ring());

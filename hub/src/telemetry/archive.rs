@@ -53,10 +53,18 @@ impl Archive {
         &self.live
     }
 
+    /// What a tenant says now of what is sensitive.
+    pub(super) fn rules(&self, tenant: &TenantId) -> Arc<Rules> {
+        (self.rules)(tenant)
+    }
+
     /// The rows of a tenant.
     pub(super) fn rows(&self, tenant: &TenantId) -> Result<TenantRows, QueryRefusal> {
         let keys = self.store.tenant(tenant).map_err(unavailable)?.ok_or(QueryRefusal::TenantUnknown)?;
-        TenantRows::open(&self.store, keys, (self.rules)(tenant)).map_err(unavailable)
+        if keys.is_withdrawn() {
+            return Err(QueryRefusal::KeyWithdrawn);
+        }
+        TenantRows::open(&self.store, keys, self.rules(tenant)).map_err(unavailable)
     }
 
     fn reader<'a>(

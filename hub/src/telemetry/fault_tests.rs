@@ -402,3 +402,35 @@ fn a_sealed_payload_is_kept_as_it_is() {
         assert_eq!(last[0].column.values, Values::Bytes(vec![Some(payload.to_vec())]));
     });
 }
+
+#[test]
+fn a_tenant_that_withdraws_its_key_loses_nothing_and_is_read_on_when_it_gives_it_back() {
+    let hub = Hub::new();
+    let own = || zeroize::Zeroizing::new([9; 32]);
+    hub.store.bring_key(&id("acme"), own(), false, 1).expect("brought");
+    let payloads = |range: std::ops::Range<i32>| -> Vec<_> {
+        range.map(|n| pack(NOW_S + f64::from(n), f64::from(n))).collect()
+    };
+    hub.publish("acme", "pump-7", &payloads(0..3));
+    actix::System::new().block_on(async {
+        let running = hub.start();
+        let telemetry = running.address().expect("runs");
+        last_is(&hub, "acme", 2.0).await;
+        telemetry.send(Settle { tenant: None }).await.expect("alive");
+        hub.publish("acme", "pump-7", &payloads(3..5));
+        telemetry.send(LogGrew { tenant: id("acme"), announced: Arc::default() }).await.expect("alive");
+        last_is(&hub, "acme", 4.0).await;
+
+        hub.store.withdraw_key(&id("acme")).expect("withdrawn");
+        telemetry.send(Settle { tenant: None }).await.expect("alive");
+        let asked = hub.archive.last(&id("acme"), &Selection::default(), &View::all(), 10);
+        assert_eq!(asked.expect_err("refused"), Refusal::KeyWithdrawn);
+        assert!(hub.archive.live().tenant(&id("acme")).is_none(), "nothing of it is in memory");
+
+        hub.store.bring_key(&id("acme"), own(), false, 2).expect("given back");
+        telemetry.send(LogGrew { tenant: id("acme"), announced: Arc::default() }).await.expect("alive");
+        last_is(&hub, "acme", 4.0).await;
+        telemetry.send(Settle { tenant: None }).await.expect("alive");
+        assert_eq!(all(&hub.archive), expected(0..5));
+    });
+}

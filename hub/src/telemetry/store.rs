@@ -112,6 +112,11 @@ impl TenantRows {
         Ok(Self { table: store.table(TABLE)?, sealer, tenant, rules })
     }
 
+    /// Whether the tenant has withdrawn its key: nothing is found and nothing can be sealed.
+    pub fn is_withdrawn(&self) -> bool {
+        self.tenant.is_withdrawn()
+    }
+
     /// The first record of the log that is not stored; the first when none was read yet.
     ///
     /// # Errors
