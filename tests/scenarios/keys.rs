@@ -137,6 +137,9 @@ fn every_key_is_made_anew_under_a_running_hub_and_nothing_is_lost_when_it_is_kil
             .operate(&["key", "rotate", "data", "--tenant", "acme"])
             .expect("an operator may as well");
         keys.publishes("acme", round);
+        // What was published is stored, under the key of then, at the latest when the hub stops.
+        keys.place.hub.stop();
+        keys.place.hub.start().expect("the hub starts");
         let after = keys.run("acme", &["key", "show"]).expect("shown");
         assert!(after["data_keys"]["telemetry"].as_u64() > before["data_keys"]["telemetry"].as_u64());
         let root = keys.place.hub.operate(&["key", "rotate", "root"]).expect("made anew");
@@ -214,6 +217,9 @@ fn a_shredded_tenant_is_proved_to_be_gone_and_its_neighbour_is_as_before() {
     let mut keys = Keys::open();
     let out = keys.place.path("report").display().to_string();
     let shred = ["tenant", "shred", "acme", "--confirm", "acme", "--out", &out];
+    // What was published is stored at the latest when the hub stops; until then it is on the log.
+    keys.place.hub.stop();
+    keys.place.hub.start().expect("the hub starts");
     refused(keys.place.hub.operate(&["tenant", "shred", "acme", "--confirm", "globex"]), "malformed");
     refused(keys.run("acme", &["tenant", "shred", "acme", "--confirm", "acme"]), "forbidden");
     keys.place.hub.operate(&shred).expect("shredded");

@@ -152,7 +152,15 @@ mod tests {
 
     #[test]
     fn each_status_has_one_meaning() {
-        let partial_2 = r#"{"code":"unprocessable entity","message":"failure writing points to database: partial write: field type conflict: input field \"x\" on measurement \"m\" is type float, already exists as type string dropped=3"}"#;
+        let conflict = concat!(
+            r#"field type conflict: input field \"x\" on measurement \"m\" is type float, "#,
+            "already exists as type string"
+        );
+        let partial_2 = format!(
+            r#"{{"code":"unprocessable entity","message":"{} partial write: {conflict} dropped=3"}}"#,
+            "failure writing points to database:"
+        );
+        let partial_2 = partial_2.as_str();
         let partial_1 = r#"{"error":"partial write: max-values-per-tag limit exceeded (1/1): measurement=\"m\" tag=\"t\" value=\"v\" dropped=1"}"#;
         let refused = r#"{"code":"invalid","message":"unable to parse 'm x': missing fields"}"#;
         let found = |status, body: &str| match of_status(status, body) {

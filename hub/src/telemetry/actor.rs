@@ -2,7 +2,7 @@
 //! questions in between.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -16,8 +16,7 @@ use muster_broker::{
         limits::LOG_TRIM_ROWS_MAX,
     },
 };
-use muster_items::QueryRefusal;
-use muster_items::{Attributes, StreamId};
+use muster_items::{Attributes, QueryRefusal, StreamId};
 use muster_schemas::{DeviceId, TenantId, api::Retention, stored::StoredMessage};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -287,7 +286,7 @@ impl TelemetryActor {
     fn retry(&mut self, id: TenantId, error: &StepError, ctx: &mut Context<Self>) {
         let is_void = matches!(error, StepError::Withdrawn | StepError::Commit(CommitError::Withdrawn));
         if is_void || self.tenants.get(&id).is_some_and(|tenant| tenant.rows.is_withdrawn()) {
-            return self.forget_withdrawn(&id);
+            return self.forget(&id);
         }
         self.options.counters.count(|counted| counted.failed += 1);
         if matches!(error, StepError::Commit(_))
@@ -308,22 +307,24 @@ impl TelemetryActor {
         ctx.run_later(RETRY_AFTER, move |actor, ctx| actor.wake(id, ctx));
     }
 
-    /// Forgets what is in memory of a tenant that has withdrawn its key: it is on the log, and read again from there when
+    /// Forgets what is in memory of a tenant, one that has withdrawn its key say: it is on the log, and read again from there when
     /// the tenant gives its key back. What was sealed meanwhile holds nothing, and was refused.
-    fn forget_withdrawn(&mut self, id: &TenantId) {
+    fn forget(&mut self, id: &TenantId) {
         if self.tenants.remove(id).is_some() {
             self.options.archive.live().remove(id);
-            info!(tenant = %id, "the tenant has withdrawn its key: its telemetry waits on its log");
+            info!(tenant = %id, "the tenant is not served, or has withdrawn its key: its telemetry waits on its log");
         }
     }
 
-    /// Forgets tenants that have withdrawn their keys, and goes on with those that are back.
+    /// Forgets tenants that have withdrawn their keys or are served no more, and goes on with those that are back.
     fn look_for_keys(&mut self, ctx: &mut Context<Self>) {
-        let withdrawn = self.tenants.iter().filter(|(_, tenant)| !tenant.busy && tenant.rows.is_withdrawn());
-        for id in withdrawn.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
-            self.forget_withdrawn(&id);
+        let served: BTreeSet<_> = (self.options.tenants)().into_iter().collect();
+        let is_gone = |id: &TenantId, tenant: &Tenant| tenant.rows.is_withdrawn() || !served.contains(id);
+        let gone = self.tenants.iter().filter(|(id, tenant)| !tenant.busy && is_gone(id, tenant));
+        for id in gone.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.forget(&id);
         }
-        let back = (self.options.tenants)().into_iter().filter(|id| !self.tenants.contains_key(id));
+        let back = served.into_iter().filter(|id| !self.tenants.contains_key(id));
         for id in back.collect::<Vec<_>>() {
             self.wake(id, ctx);
         }
