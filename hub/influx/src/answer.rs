@@ -161,7 +161,10 @@ mod tests {
             "failure writing points to database:"
         );
         let partial_2 = partial_2.as_str();
-        let partial_1 = r#"{"error":"partial write: max-values-per-tag limit exceeded (1/1): measurement=\"m\" tag=\"t\" value=\"v\" dropped=1"}"#;
+        let partial_1 = concat!(
+            r#"{"error":"partial write: max-values-per-tag limit exceeded (1/1): "#,
+            r#"measurement=\"m\" tag=\"t\" value=\"v\" dropped=1"}"#
+        );
         let refused = r#"{"code":"invalid","message":"unable to parse 'm x': missing fields"}"#;
         let found = |status, body: &str| match of_status(status, body) {
             Answer::Accepted => "accepted".to_owned(),

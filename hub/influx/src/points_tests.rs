@@ -175,8 +175,8 @@ fn what_no_line_can_hold_is_told() {
 
 #[test]
 fn the_name_of_the_device_is_a_tag_and_no_part_of_a_field() {
-    let pack = br#"[{"bn":"pump-7:","bt":1760000000,"n":"t","v":1},{"n":"driver-name","vs":"ann"},{"bn":"pump-77:","n":"t","v":2},
-        {"bn":"","n":"pump-7:","v":3}]"#;
+    let pack = br#"[{"bn":"pump-7:","bt":1760000000,"n":"t","v":1},{"n":"driver-name","vs":"ann"},
+        {"bn":"pump-77:","n":"t","v":2},{"bn":"","n":"pump-7:","v":3}]"#;
     let (text, cut) = cut(Rules::default(), &[climate(pack)]);
     let read = only(&text);
     let keys: Vec<_> = read.fields.keys().map(String::as_str).collect();

@@ -1,5 +1,5 @@
-//! `/api/v1/tenants/{tenant}/influx`: how far a tenant's telemetry has come on its way to InfluxDB. The tenant sees all of it;
-//! an operator of the hub sees it without the lines that were refused, which are the tenant's.
+//! `/api/v1/tenants/{tenant}/influx`: how far a tenant's telemetry has come on its way to InfluxDB. The tenant sees all of
+//! it; an operator of the hub sees it without the lines that were refused, which are the tenant's.
 
 use std::fmt::Write as _;
 

@@ -6,7 +6,8 @@
 //!  stopped hub: place ─▶ muster_backup::Opened ─▶ restore (an empty directory) or restore_tenant (this directory)
 //! ```
 //!
-//! Not in a backup: the storage root key and what outlived those before it, the passphrase, the operator's private key, the number of the last publication.
+//! Not in a backup: the storage root key and what outlived those before it, the passphrase, the operator's private key,
+//! the number of the last publication.
 
 mod desk;
 mod error;

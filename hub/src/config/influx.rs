@@ -11,8 +11,8 @@ use crate::{
     private_file,
 };
 
-const URL: &str = "https://, a host and a port, as in \"https://influx.example:8086\"; without TLS only to this machine, or to \
-                   the hosts of influx.without_tls";
+const URL: &str = "https://, a host and a port, as in \"https://influx.example:8086\"; without TLS only to this machine, or \
+                   to the hosts of influx.without_tls";
 const NAME: &str = "a name of 1 to 256 bytes";
 
 pub(super) fn read(top: &mut Section<'_>, beside: &Path) -> Result<Option<Influx>, ConfigError> {

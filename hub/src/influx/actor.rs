@@ -1,5 +1,5 @@
-//! The actor of the InfluxDB backend: looks at each tenant's log once a second, sends what is there, a request of a tenant at
-//! a time and a few of all, and moves the cursor when the server has answered.
+//! The actor of the InfluxDB backend: looks at each tenant's log once a second, sends what is there, a request of a tenant
+//! at a time and a few of all, and moves the cursor when the server has answered.
 
 use std::{
     collections::{BTreeMap, VecDeque},

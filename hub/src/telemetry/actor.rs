@@ -307,8 +307,8 @@ impl TelemetryActor {
         ctx.run_later(RETRY_AFTER, move |actor, ctx| actor.wake(id, ctx));
     }
 
-    /// Forgets what is in memory of a tenant, one that has withdrawn its key say: it is on the log, and read again from there when
-    /// the tenant gives its key back. What was sealed meanwhile holds nothing, and was refused.
+    /// Forgets what is in memory of a tenant, one that has withdrawn its key say: it is on the log, and read again from
+    /// there when the tenant gives its key back. What was sealed meanwhile holds nothing, and was refused.
     fn forget(&mut self, id: &TenantId) {
         if self.tenants.remove(id).is_some() {
             self.options.archive.live().remove(id);
