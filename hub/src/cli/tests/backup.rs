@@ -212,26 +212,56 @@ fn a_configuration_without_a_place_says_what_is_missing() {
     assert!(refused.err.contains("AWS_ACCESS_KEY_ID"), "{}", refused.err);
 }
 
-#[test]
-fn a_tenant_that_was_forgotten_is_in_no_backup_any_more() {
-    let story = Story::begin();
-    let (config, root) = {
-        let text = fs::read_to_string(&story.config).expect("configuration");
-        let config = Config::parse(Path::new(&story.config), &text, [], &[]).expect("configuration");
+impl Story {
+    /// The store of the hub, which does not run.
+    fn store(&self) -> Store {
+        let text = fs::read_to_string(&self.config).expect("configuration");
+        let config = Config::parse(Path::new(&self.config), &text, [], &[]).expect("configuration");
         let layout = config.layout();
         let passphrase = Passphrase::read(&config.passphrase_file).expect("passphrase");
         let vault = Vault::open(&layout.vault(), &passphrase).expect("vault");
-        (config, crate::keyring::open_storage_key(&layout, &vault).expect("root key"))
-    };
-    let acme: TenantId = "acme".parse().expect("an id");
-    {
+        let root = crate::keyring::open_storage_key(&layout, &vault).expect("root key");
         let options = StoreOptions { disk_free_bytes_min: 0 };
-        let store =
-            Store::open(&config.layout().store(), RootKey::from_bytes(*root), options).expect("store");
+        Store::open(&layout.store(), RootKey::from_bytes(*root), options).expect("store")
+    }
+
+    /// A tenant that is registered and has keys.
+    fn with_tenant(&self) -> TenantId {
+        let acme: TenantId = "acme".parse().expect("an id");
+        let store = self.store();
         store.create_tenant(&acme).expect("its keys");
         crate::registry::stored::write_tenant(&store, &acme);
         store.close();
+        acme
     }
+}
+
+#[test]
+fn a_tenant_whose_keys_were_destroyed_is_not_put_back() {
+    let story = Story::begin();
+    let acme = story.with_tenant();
+    story.run();
+    let store = story.store();
+    store.shred_tenant(&acme, 1).expect("destroyed");
+    store.close();
+    drop(store);
+    let key = story.path("backup.key.pem");
+    let refused = story.muster(&["restore", "--tenant", "acme", "--key", &key]);
+    assert!(
+        refused.err.contains("its keys were destroyed since, for good"),
+        "{}{}",
+        refused.out,
+        refused.err
+    );
+    let store = story.store();
+    assert!(store.is_shredded(&acme).expect("read"), "and stays so");
+    store.close();
+}
+
+#[test]
+fn a_tenant_that_was_forgotten_is_in_no_backup_any_more() {
+    let story = Story::begin();
+    story.with_tenant();
     story.run();
     story.run();
     let key = story.path("backup.key.pem");
