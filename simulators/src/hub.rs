@@ -211,6 +211,17 @@ impl Hub {
         serde_json::from_str(&stdout).map_err(|_| HubError::Output { command, stdout })
     }
 
+    /// Runs the command line as `identity` and gives what it printed, whatever that is.
+    ///
+    /// # Errors
+    /// It ended with an exit code other than 0.
+    pub fn print(&self, identity: &Path, arguments: &[&str]) -> Result<String, HubError> {
+        let (shown, api) = (identity.display().to_string(), self.api());
+        let all: Vec<&str> =
+            ["--identity", &shown, "--hub", &api].into_iter().chain(arguments.iter().copied()).collect();
+        self.run_plain(&all)
+    }
+
     /// Runs the command line as the operator.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     BenchError,
+    limits::QUESTIONS,
     page::{Section, grouped, mib, ms},
     plant::{BEGIN_S, INTERVAL_S, device, look_at_machine, plant},
     sample::Sample,
@@ -31,8 +32,6 @@ const MANY: (usize, usize) = (10_000, 3);
 const NAMES: usize = 10;
 /// Messages that share one commit of the log.
 const GROUP: usize = 100;
-/// Questions of each kind.
-const QUESTIONS: usize = 200;
 
 /// What was measured of one lot of telemetry.
 struct Lot {
@@ -61,12 +60,12 @@ pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, Bench
     many.settle();
     section.row(
         format!(
-            "memory for {} series, {} packs each, in KiB of which the log's engine has a part",
+            "memory of a process that takes in {} series, {} packs of each device, the engine's part included",
             grouped(MANY.0 * NAMES),
             MANY.1
         ),
         format!(
-            "{} MiB more than before, {} MiB before the readings were read",
+            "{} more at most, of which {} was the log alone",
             mib(highest_kib().saturating_sub(before)),
             mib(without.saturating_sub(before))
         ),

@@ -20,6 +20,8 @@ pub const WINDOW: usize = 32;
 pub const TELEMETRY_PER_DEVICE: usize = 8_000;
 /// Likewise with one message at a time.
 pub const SINGLES_PER_DEVICE: usize = 1_000;
+/// Questions of each kind about history.
+pub const QUESTIONS: usize = 200;
 /// Sessions that are live while somebody is revoked.
 pub const LIVE_SESSIONS: usize = 10_000;
 /// Devices that are revoked one after another, besides the first one.

@@ -11,7 +11,7 @@ pub const BEGIN_S: f64 = 1_760_054_400.0;
 /// Between two packs of a device, in seconds.
 pub const INTERVAL_S: f64 = 10.0;
 /// Looks at the machine itself, and how long each takes.
-const LOOKS: (usize, Duration) = (2_048, Duration::from_millis(4));
+const LOOKS: (usize, Duration) = (1_024, Duration::from_millis(25));
 
 /// The name of a device of the plant.
 pub fn device(number: usize) -> DeviceId {
@@ -78,7 +78,7 @@ pub fn look_at_machine() -> Vec<Vec<u8>> {
         looks.push(pack.encode_cbor());
         let next = LOOKS.1 * (look as u32 + 1);
         while now() - begun < next {
-            std::hint::spin_loop();
+            std::thread::park_timeout(next.saturating_sub(now() - begun));
         }
     }
     looks
