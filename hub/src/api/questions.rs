@@ -62,6 +62,6 @@ impl Api {
             let next = "go on with the cursor, or ask over HTTPS";
             return Err(wrong("MQTT has pages only, and neither files nor lines".to_owned(), next));
         }
-        self.page(tenant, view, wanted, MQTT_PAGE_BYTES_MAX).await
+        self.page(self.shown_to(&caller, tenant, view), wanted, MQTT_PAGE_BYTES_MAX).await
     }
 }
