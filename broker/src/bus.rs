@@ -202,8 +202,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Notes in the audit trail of a tenant that somebody was not shown telemetry of it. Never waits; nothing for a tenant that
-    /// is not served.
+    /// Notes in the audit trail of a tenant that somebody was not shown telemetry of it. Never waits; does nothing for a
+    /// tenant that is not served.
     pub fn note_kept_back(
         &self,
         tenant: &TenantId,

@@ -30,7 +30,10 @@ impl Shared {
             ("app", "acme", "wall"),
         ] {
             let out = shared.identity(id).display().to_string();
-            shared.place.hub.operate(&[kind, "create", "--tenant", tenant, id, "--out", &out]).expect("made");
+            let mqtt = shared.place.hub.mqtt_endpoint();
+            let create = [kind, "create", "--tenant", tenant, id, "--out", &out, "--mqtt", &mqtt];
+            let create = if kind == "app" { &create[..] } else { &create[..7] };
+            shared.place.hub.operate(create).expect("made");
         }
         for (stream, number) in [("open", 1), ("closed", 2)] {
             shared.tells(stream, number);

@@ -1,5 +1,5 @@
-//! What one tenant lends to another, so that a grant opens what it shows: the lender's data keys of telemetry, wrapped for the
-//! borrower, for as long as a grant of the one to the other stands.
+//! What one tenant lends to another, so that a grant opens what it shows: the lender's data keys of telemetry, wrapped
+//! for the borrower, for as long as a grant of the one to the other stands.
 //!
 //! The keys are lent before the row of a grant is stored, and taken back before the row of the last one is removed. Whatever
 //! a crash leaves between the two is put right when the rows are loaded: **the rows say what is lent**. They are looked at

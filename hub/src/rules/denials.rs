@@ -1,7 +1,8 @@
 //! What rules kept from whom: counted for the metrics, and told to the audit trail of the tenant whose it is.
 //!
-//! Owner: `Known`. Bound: [`DENIALS_REMEMBERED_MAX`] of a tenant, for [`DENIAL_QUIET_MS`] each: the same to the same is told once
-//! in that time, and when there are too many, nothing more is told until the first of them are over. All are counted.
+//! Owner: `Known`. Bound: [`DENIALS_REMEMBERED_MAX`] of a tenant, for [`DENIAL_QUIET_MS`] each: the same to the same is
+//! told once in that time, and when there are too many, nothing more is told until the first of them are over. All are
+//! counted.
 
 use std::{
     collections::BTreeMap,

@@ -111,8 +111,8 @@ impl Stored {
 }
 
 impl TenantRows {
-    /// The telemetry of `tenant` in `store`, sealed and opened with `sealer`: its own, or one that it lends to whoever reads.
-    /// `rules` tell what is sensitive.
+    /// The telemetry of `tenant` in `store`, sealed and opened with `sealer`: its own, or one that it lends to whoever
+    /// reads. `rules` tell what is sensitive.
     ///
     /// # Errors
     /// The table cannot be opened.
