@@ -26,6 +26,7 @@ mod rules;
 mod sealed;
 #[path = "../../hub/influx/tests/servers/mod.rs"]
 mod servers;
+mod sharing;
 mod telemetry;
 mod tokens;
 mod torture;
