@@ -18,6 +18,7 @@ mod machine;
 mod page;
 mod peer;
 mod pin;
+mod plant;
 mod revocation;
 mod sample;
 mod telemetry;
