@@ -20,6 +20,7 @@ mod identity;
 mod influx;
 mod isolation;
 mod keys;
+mod memory;
 mod operation;
 mod people;
 mod rules;

@@ -23,25 +23,29 @@ use super::{
 use crate::process::now;
 
 /// Devices of the plant, and how many packs each of them sends.
-const PLANT: (usize, usize) = (200, 2_160);
+pub(super) const PLANT: (usize, usize) = (200, 2_160);
 /// The same where a day is asked for.
-const DAY: (usize, usize) = (16, 8_640);
+pub(super) const DAY: (usize, usize) = (16, 8_640);
 /// Devices with ten names each whose memory is looked at, and how many packs each of them sends.
 const MANY: (usize, usize) = (10_000, 3);
 /// Names of a device.
 const NAMES: usize = 10;
 /// Messages that share one commit of the log.
-const GROUP: usize = 100;
+pub(super) const GROUP: usize = 100;
 
 /// What was measured of one lot of telemetry.
-struct Lot {
-    points: usize,
+pub(super) struct Lot {
+    pub(super) points: usize,
     /// Processor time from the message to the log on the disk.
-    logged: Duration,
+    pub(super) logged: Duration,
+    /// The same by the clock.
+    pub(super) logged_clock: Duration,
     /// Processor time from there to blocks.
-    stored: Duration,
+    pub(super) stored: Duration,
     /// Bytes of all rows of the telemetry table, keys and seals included.
-    bytes: usize,
+    pub(super) bytes: usize,
+    /// Of that the keys of the rows.
+    pub(super) keys_bytes: usize,
     /// Processor time of sealing as much as was sealed, once more.
     sealing: Duration,
 }
@@ -171,14 +175,14 @@ fn questions(place: &Place, section: &mut Section) -> Result<(), BenchError> {
 }
 
 /// A store with one tenant, and its telemetry.
-struct Place {
+pub(super) struct Place {
     store: Store,
     keys: TenantStore,
-    archive: Archive,
+    pub(super) archive: Archive,
 }
 
 impl Place {
-    fn new(folder: &Path) -> Result<Self, BenchError> {
+    pub(super) fn new(folder: &Path) -> Result<Self, BenchError> {
         fs::create_dir_all(folder)?;
         let store =
             Store::open(folder, RootKey::from_bytes([7; 32]), StoreOptions::default()).map_err(odd)?;
@@ -187,8 +191,12 @@ impl Place {
     }
 
     /// Has devices send packs, one after another, and stores what they say.
-    fn lot(&self, amount: (usize, usize), pack: impl Fn(usize, usize) -> Vec<u8>) -> Result<Lot, BenchError> {
-        let (points, logged, log_bytes) = self.fill(amount, pack)?;
+    pub(super) fn lot(
+        &self,
+        amount: (usize, usize),
+        pack: impl Fn(usize, usize) -> Vec<u8>,
+    ) -> Result<Lot, BenchError> {
+        let (points, (logged, logged_clock), log_bytes) = self.fill(amount, pack)?;
         let begun = processor_time();
         self.settle();
         let stored = processor_time() - begun;
@@ -199,6 +207,7 @@ impl Place {
         let table = self.store.table("telemetry").map_err(odd)?;
         let rows = table.prefix(&self.keys.handle()).collect::<Result<Vec<_>, _>>().map_err(odd)?;
         let bytes = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let keys_bytes = rows.iter().map(|(key, _)| key.len()).sum();
         let sealer = self.keys.sealer(Purpose::Telemetry);
         let bundle = vec![0x5a; log_bytes / (amount.0 * amount.1).div_ceil(GROUP).max(1)];
         let begun = processor_time();
@@ -213,18 +222,18 @@ impl Place {
         if sealed < bytes {
             return Err(BenchError::Odd("less was sealed than there is".to_owned()));
         }
-        Ok(Lot { points, logged, stored, bytes, sealing })
+        Ok(Lot { points, logged, logged_clock, stored, bytes, keys_bytes, sealing })
     }
 
     /// Appends packs to the log, as a router does. Says how many points they have, what processor time it took without the
-    /// making of packs, and how many bytes were logged.
+    /// making of packs, the same by the clock, and how many bytes were logged.
     fn fill(
         &self,
         (devices, packs): (usize, usize),
         pack: impl Fn(usize, usize) -> Vec<u8>,
-    ) -> Result<(usize, Duration, usize), BenchError> {
+    ) -> Result<(usize, (Duration, Duration), usize), BenchError> {
         let mut log = self.keys.log().map_err(odd)?;
-        let (mut points, mut bytes, mut spent) = (0, 0, Duration::ZERO);
+        let (mut points, mut bytes, mut spent, mut passed) = (0, 0, Duration::ZERO, Duration::ZERO);
         let mut group: Vec<(DeviceId, Vec<u8>)> = Vec::with_capacity(GROUP);
         let of: Vec<(DeviceId, TopicName)> = (0..devices)
             .map(|number| {
@@ -242,7 +251,7 @@ impl Place {
             if group.len() < GROUP && number + 1 < all {
                 continue;
             }
-            let begun = processor_time();
+            let (begun, clock) = (processor_time(), now());
             let mut bundle = Bundle::default();
             let mut writes = Vec::new();
             let first = number + 1 - group.len();
@@ -268,8 +277,9 @@ impl Place {
             }
             self.store.commit_blocking(writes).map_err(odd)?;
             spent += processor_time() - begun;
+            passed += now() - clock;
         }
-        Ok((points, spent, bytes))
+        Ok((points, (spent, passed), bytes))
     }
 
     fn settle(&self) {
@@ -286,7 +296,7 @@ impl Place {
     }
 
     /// How many values a selection has.
-    fn count(&self, selection: &Selection) -> Result<usize, BenchError> {
+    pub(super) fn count(&self, selection: &Selection) -> Result<usize, BenchError> {
         let mut points = 0;
         let mut visit = |chunk: &muster_items::Chunk<'_>| {
             for column in chunk.columns {
@@ -299,7 +309,7 @@ impl Place {
     }
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     super::TENANT.parse().unwrap_or_else(|_| unreachable!("the constant is an id"))
 }
 
@@ -318,7 +328,7 @@ fn resident_kib() -> u64 {
 }
 
 /// The most memory that this process ever had.
-fn highest_kib() -> u64 {
+pub(super) fn highest_kib() -> u64 {
     status_kib("VmHWM:")
 }
 

@@ -61,6 +61,11 @@ pub const APPENDED_BYTES: usize = 160;
 /// How long it is appended to.
 pub const APPENDING_TIME: Duration = Duration::from_secs(1);
 
+/// Lines of one request to a store of telemetry.
+pub const STORES_LINES: usize = 10_000;
+/// How often each store is measured, in turn.
+pub const STORES_ROUNDS: usize = 3;
+
 /// Longest wait for a peer to listen.
 pub const PEER_START_TIME_MAX: Duration = Duration::from_secs(10);
 /// After this time a measurement sends no more; what it has sent is still waited for.
