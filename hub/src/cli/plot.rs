@@ -206,7 +206,10 @@ mod tests {
             let text = drawn(vec![at(0.0, 5.0), at(1.0, 5.0)], 4, height);
             let told: Vec<_> = text.lines().filter(|line| line.contains('┤')).collect();
             assert_eq!(told.len(), 1, "{text}");
-            assert!(told[0].chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), "beside its line: {text}");
+            assert!(
+                told[0].chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)),
+                "beside its line: {text}"
+            );
         }
     }
 
