@@ -22,6 +22,7 @@ mod isolation;
 mod keys;
 mod operation;
 mod people;
+mod retention;
 mod rules;
 mod sealed;
 #[path = "../../hub/influx/tests/servers/mod.rs"]
