@@ -15,6 +15,13 @@ pub trait Screening: Send + Sync {
 pub trait Screen: Send {
     /// Judges a message. Access is asked afterwards, of what is left.
     fn screen(&mut self, message: &Message) -> Verdict;
+
+    /// Judges what a client wants to have published when it is gone, at its CONNECT: later there is nobody to tell. It is
+    /// taken whole, or its client is not.
+    ///
+    /// # Errors
+    /// It is not taken, or not all of it.
+    fn screen_will(&mut self, message: &Message) -> Result<(), Box<Unfit>>;
 }
 
 /// What becomes of a message.

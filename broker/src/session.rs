@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use self::{
     attesting::{Own, is_own, is_own_filter},
-    screened::screened,
+    screened::{screened, unfit_will},
 };
 use crate::{
     address::Caller,
@@ -238,6 +238,11 @@ impl Session {
                     inputs.push(routing::Input::Forget { subscriber, packet_id: packet_id.get() });
                 }
                 Request::Admit(admit) => {
+                    let screen = self.screen.as_deref_mut();
+                    if let Some(refused) = unfit_will(screen, &self.parts, &admit, &mut inputs) {
+                        answers.push(refused);
+                        continue;
+                    }
                     let client_id = admit.client_id.clone();
                     self.admit = Some(admit);
                     self.parts.home.tenant.do_send(ClaimClientId { subscriber, client_id });

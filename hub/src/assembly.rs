@@ -174,7 +174,7 @@ async fn run(
     let tls = TlsConfigs::new(&trust, &witness, &keyring.server, &[])?;
     let doors = Doors::bind(config)?;
 
-    let screens = Screens::new(clock.clone());
+    let screens = Screens::new(config.telemetry_bounds.clone(), clock.clone());
     let telemetry = Place::new();
     let announcements = Announcements::default();
     let bus = Arc::new(Bus::start(BusOptions {
@@ -243,6 +243,7 @@ async fn run(
                 let (bus, influx) = (bus.clone(), influx.clone());
                 Arc::new(move |tenant| bus.log_needed_from(tenant).min(influx.needed_from(tenant)))
             },
+            bounds: config.telemetry_bounds.clone(),
             archive: archive.clone(),
             attributes: rules::attributes(known.clone()),
             today: {

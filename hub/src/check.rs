@@ -2,14 +2,17 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
+use muster_schemas::TenantId;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use crate::{
     authority::{Role, own_principal, pem_certificates, revocation_lists},
+    backup::{BackupFailure, open_place, recipient},
     causes::causes,
     config::{Config, Layout, LocalApp, MqttPlain, MqttUnix},
+    influx::roster,
     keyring,
-    limits::{DAY_S, EXPIRY_WARNING_DAYS, SECRET_BYTES_MAX},
+    limits::{DAY_S, EXPIRY_WARNING_DAYS, INFLUX_TENANTS_MAX, SECRET_BYTES_MAX},
     private_file,
     vault::{Passphrase, Vault},
 };
@@ -66,6 +69,8 @@ pub fn check(config: &Config, now_s: u64) -> Vec<Finding> {
     report.operator(&layout);
     report.tpm_roots(config);
     report.tpm_crls(config);
+    report.backup(config);
+    report.influx(config);
     report.findings
 }
 
@@ -291,6 +296,104 @@ impl Report {
                         "get the manufacturer's current list, and start the hub again",
                     );
                 }
+            }
+        }
+    }
+
+    /// Where backups go, and who opens them. An object store is not called: only what would be said to it is looked at.
+    fn backup(&mut self, config: &Config) {
+        let Some(settings) = &config.backup else { return };
+        let (mut seen, mut twice) = (Vec::new(), false);
+        for file in &settings.recipients {
+            match recipient(file) {
+                Ok(key) => {
+                    twice |= seen.contains(&key);
+                    seen.push(key);
+                    self.add(Severity::Ok, &shown(file), "a public key, which backups are sealed to", "");
+                }
+                Err(error) => {
+                    let next = "put it back, make one with `muster backup keygen`, or take it out of backup.recipients";
+                    self.add(Severity::Error, &shown(file), &format!("failed to {}", causes(&error)), next);
+                }
+            }
+        }
+        if twice {
+            let why = "the same key is listed twice: losing it loses both";
+            self.add(Severity::Warning, "backup.recipients", why, "list the key of somebody else");
+        }
+        let environment = |name: &str| std::env::var(name).ok();
+        if let Err(error) = open_place(&settings.place, settings.credentials_file.as_deref(), &environment) {
+            // The hub's environment may be another than that of whoever looks.
+            let severity = match error {
+                BackupFailure::NoCredentials => Severity::Warning,
+                _ => Severity::Error,
+            };
+            let next =
+                "correct backup.place, or set backup.credentials_file to a file with both of them, mode 0600";
+            self.add(severity, &settings.place, &format!("failed to {}", causes(&error)), next);
+            return;
+        }
+        if muster_backup::S3::is_address(&settings.place) {
+            let why = "there are credentials for it; whether they are taken shows with the first backup";
+            self.add(Severity::Ok, &settings.place, why, "");
+            return;
+        }
+        let (place, data_dir) = (Path::new(&settings.place), config.layout());
+        match std::fs::metadata(place) {
+            Ok(found) if !found.is_dir() => {
+                let next = "name a directory in backup.place";
+                self.add(Severity::Error, &settings.place, "it is no directory", next);
+            }
+            Ok(_) if place.starts_with(data_dir.data_dir()) => {
+                let why = "it is within the directory that it is a backup of: what takes one takes both";
+                self.add(Severity::Warning, &settings.place, why, "name another disk in backup.place");
+            }
+            Ok(_) => self.add(Severity::Ok, &settings.place, "the directory is there", ""),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.add(Severity::Ok, &settings.place, "the first backup makes the directory", "");
+            }
+            Err(error) => {
+                let next = "let the user that runs the hub into it, or name another in backup.place";
+                self.add(Severity::Error, &settings.place, &error.to_string(), next);
+            }
+        }
+    }
+
+    /// Whose telemetry is sent to InfluxDB, as far as files say it. The server is not called.
+    fn influx(&mut self, config: &Config) {
+        let Some(influx) = &config.influx else { return };
+        let what = shown(&influx.tokens);
+        let next = "put each tenant's token into a file of its name, readable by the hub alone (mode 0600)";
+        let names: Vec<_> = match std::fs::read_dir(&influx.tokens) {
+            Ok(entries) => {
+                entries.flatten().map(|entry| entry.file_name()).take(INFLUX_TENANTS_MAX).collect()
+            }
+            Err(error) => return self.add(Severity::Error, &what, &error.to_string(), next),
+        };
+        let mut tenants: Vec<TenantId> = Vec::new();
+        for name in names {
+            match name.to_str().and_then(|name| name.parse().ok()) {
+                Some(tenant) => tenants.push(tenant),
+                None => {
+                    let file = shown(&influx.tokens.join(&name));
+                    let why = "its name is the id of no tenant: nobody reads it";
+                    self.add(Severity::Warning, &file, why, "name it as the tenant, or remove it");
+                }
+            }
+        }
+        tenants.sort();
+        let roster = roster::read(influx, &tenants);
+        if roster.is_empty() {
+            self.add(Severity::Warning, &what, "no tenant has a token there: nothing is sent", next);
+        }
+        for (tenant, entry) in roster {
+            let file = shown(&influx.tokens.join(tenant.as_str()));
+            match entry {
+                Ok(_) => {
+                    let why = format!("a token, for the bucket {}", influx.bucket(&tenant));
+                    self.add(Severity::Ok, &file, &why, "");
+                }
+                Err(why) => self.add(Severity::Error, &file, &why, "mend it: until then its telemetry waits"),
             }
         }
     }

@@ -23,6 +23,7 @@ mod keys;
 mod memory;
 mod operation;
 mod people;
+mod retention;
 mod rules;
 mod sealed;
 #[path = "../../hub/influx/tests/servers/mod.rs"]

@@ -21,7 +21,7 @@ fn told(outcome: Result<Value, HubError>) -> Result<Value, String> {
 
 impl Place {
     /// A hub whose tenant acme has devices with passwords, and an administrator.
-    fn ruled() -> Self {
+    pub fn ruled() -> Self {
         let mut place = Self::prepare();
         place.begin();
         place.hub.operate(&["tenant", "legacy-passwords", "--tenant", "acme", "on"]).expect("on");
@@ -44,7 +44,7 @@ impl Place {
         told(self.hub.run(&self.identity(tenant, id), arguments))
     }
 
-    fn root(&self, arguments: &[&str]) -> Value {
+    pub fn root(&self, arguments: &[&str]) -> Value {
         self.as_user(("acme", "root"), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
@@ -55,14 +55,14 @@ impl Place {
     }
 
     /// A device of a district, and its password.
-    fn device(&self, id: &str, district: &str) -> String {
+    pub fn device(&self, id: &str, district: &str) -> String {
         let made = self.hub.operate(&["device", "password", "set", "--tenant", "acme", id]).expect("set");
         self.root(&["device", "set", id, &format!("district={district}")]);
         made["password"].as_str().expect("shown once").to_owned()
     }
 
     /// A device tells one value, captured so many days ago.
-    fn tells(&self, (device, password): (&str, &str), stream: &str, days: u64, value: u64) {
+    pub fn tells(&self, (device, password): (&str, &str), stream: &str, days: u64, value: u64) {
         let at = now_s() - days * DAY_S;
         let pack = format!("[{{\"n\":\"v\",\"t\":{at},\"v\":{value}}}]");
         let said = self.does(&format!(
@@ -73,7 +73,13 @@ impl Place {
     }
 
     /// The values that somebody is shown of a device's stream, or the code of the refusal.
-    fn sees(&self, who: (&str, &str), tenant: &str, device: &str, stream: &str) -> Result<Vec<u64>, String> {
+    pub fn sees(
+        &self,
+        who: (&str, &str),
+        tenant: &str,
+        device: &str,
+        stream: &str,
+    ) -> Result<Vec<u64>, String> {
         let range = [
             "telemetry",
             "range",
@@ -112,7 +118,7 @@ fn values(answer: &Value) -> Vec<u64> {
 }
 
 /// Waits until acme's root is shown what was told.
-fn until_stored(place: &Place, device: &str, stream: &str, wanted: usize) {
+pub fn until_stored(place: &Place, device: &str, stream: &str, wanted: usize) {
     // Each question is a program of its own, and takes its time.
     let is_stored =
         |_: &u32| place.sees(("acme", "root"), "acme", device, stream).is_ok_and(|all| all.len() == wanted);

@@ -41,6 +41,41 @@ impl Meter {
 }
 
 #[test]
+fn a_stream_beyond_a_tenant_s_quota_and_a_will_that_is_none_are_refused_with_the_reason() {
+    let world = World::raise_with(&[("MUSTER__QUOTAS__TENANTS__ACME__DEVICE__STREAMS_MAX", "2")]);
+    let meter = Meter::new(&world);
+    let app = &world.stage.tenants[0].app;
+    let mut letters = app.subscribe_with("'$SYS/dead/#'", "'nothing/else'").expect("a subscription");
+    letters.wait_subscribed(WAIT_MAX).expect("granted");
+    let line = meter.line.clone();
+    let on = |stream: &str| Meter { line: line.replace("/power", &format!("/{stream}")) };
+    let good = r#"[{"n":"power","u":"W","v":7}]"#;
+    for stream in ["a", "b", "a"] {
+        let said = on(stream).says("5", good);
+        assert!(said.contains("PUBACK (Mid: 1, RC:0)") || said.contains("RC:16)"), "{said}");
+    }
+    let said = on("c").says("5", good);
+    assert!(said.contains("PUBACK (Mid: 1, RC:151)"), "{said}");
+    let letter = letters.wait_message(WAIT_MAX, |_| true).expect("a dead letter");
+    let letter: Value = serde_json::from_str(&letter.payload).expect("JSON");
+    assert_eq!(letter["code"], "too_many_streams");
+    assert_eq!(letter["reason"], "refused: the device has 2 streams already, which is its quota");
+
+    let with_will = |payload: &str| Meter {
+        line: format!(
+            "{line} --will-topic devices/meter/telemetry/a --will-qos 1 --will-payload '{payload}'"
+        ),
+    };
+    let said = with_will("gone").says("5", good);
+    assert!(
+        said.contains("RC:153") || said.contains("CONNACK (153)") || said.contains("Payload format"),
+        "{said}"
+    );
+    let letter = letters.wait_message(WAIT_MAX, |_| true).expect("a dead letter");
+    assert!(letter.payload.contains("not_senml"), "{}", letter.payload);
+}
+
+#[test]
 fn what_is_refused_is_told_to_the_device_and_in_a_dead_letter_and_what_is_good_is_kept() {
     let world = World::raise();
     let (hub, app) = (&world.stage.hub, &world.stage.tenants[0].app);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use muster_mqtt::{Input, PacketId, PublishOutcome};
+use muster_mqtt::{Admit, Input, PacketId, PublishOutcome, ReasonCode};
 use muster_routing as routing;
 use muster_schemas::{ClientId, Message, Publisher};
 
@@ -11,6 +11,37 @@ use crate::{
     refusal,
     screening::{Partly, Screen, Unfit, Verdict},
 };
+
+/// Asks about what a client leaves behind. If that is not fit the client is refused: later there is nobody to tell.
+pub(super) fn unfit_will(
+    screen: Option<&mut (dyn Screen + 'static)>,
+    parts: &SessionParts,
+    admit: &Admit,
+    inputs: &mut Vec<routing::Input>,
+) -> Option<Input> {
+    let will = admit.will.as_ref()?;
+    let unfit = screen?.screen_will(&will.message).err()?;
+    let client = admit.client_id.as_ref();
+    let (code, reason) = told((parts, client), will.message.topic.as_str(), *unfit, inputs);
+    Some(Input::Refused(code, Some(format!("of the will: {reason}"))))
+}
+
+/// Tells everybody but the client.
+fn told(
+    (parts, client): (&SessionParts, Option<&ClientId>),
+    topic: &str,
+    refused: Unfit,
+    inputs: &mut Vec<routing::Input>,
+) -> (ReasonCode, String) {
+    refusal::unfit(parts, client, topic, &refused);
+    let Unfit { code, reason, letter } = refused;
+    if let Some(message) = letter {
+        let principal = &parts.caller.principal;
+        let publisher = Publisher { kind: principal.kind, id: principal.id.clone() };
+        inputs.push(routing::Input::Letter { publisher, message });
+    }
+    (code, reason)
+}
 
 /// Asks about a message. What is taken of it is given back, to be routed; the letter about the rest goes to the router
 /// before it, and what the client is told to the core.
@@ -30,13 +61,7 @@ pub(super) fn screened(
         }
         Verdict::Unfit(unfit) => (*unfit, None),
     };
-    refusal::unfit(parts, client, message.topic.as_str(), &refused);
-    let Unfit { code, reason, letter } = refused;
-    if let Some(message) = letter {
-        let principal = &parts.caller.principal;
-        let publisher = Publisher { kind: principal.kind, id: principal.id.clone() };
-        inputs.push(routing::Input::Letter { publisher, message });
-    }
+    let (code, reason) = told((parts, client), message.topic.as_str(), refused, inputs);
     match taken {
         Some(payload) => {
             answers.extend(packet_id.map(|packet_id| Input::Remark { packet_id, reason }));

@@ -33,6 +33,14 @@ impl Screen for Fussy {
             _ => Verdict::Fit,
         }
     }
+
+    fn screen_will(&mut self, published: &Message) -> Result<(), Box<Unfit>> {
+        match self.screen(published) {
+            Verdict::Fit => Ok(()),
+            Verdict::Partly(partly) => Err(Box::new(partly.refused)),
+            Verdict::Unfit(unfit) => Err(unfit),
+        }
+    }
 }
 
 const TOPIC: &str = "devices/pump-1/telemetry/flow";
@@ -70,6 +78,37 @@ fn what_is_unfit_is_told_goes_nowhere_and_leaves_a_letter() {
 
         old.send(&publish(2, message(TOPIC, Qos::AtLeastOnce, "fit"))).await;
         assert!(matches!(old.next().await, Packet::PubAck(_)));
+        assert_eq!(app.hears(TOPIC).await, "fit");
+        site.is_quiet().await;
+    });
+}
+
+#[test]
+fn a_client_whose_will_is_unfit_is_not_admitted_and_told_why() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut app = site.app("acme", "dashboard").connected().await.subscribed("#").await;
+        let mut letters = site.app("acme", "clerk").connected().await.subscribed("$SYS/dead/#").await;
+        for (payload, code, reason) in [
+            ("unfit!", ReasonCode::PayloadFormatInvalid, "of the will: it is unfit"),
+            ("partly!", ReasonCode::QuotaExceeded, "of the will: 1 of 2"),
+        ] {
+            let will = || message(TOPIC, Qos::AtLeastOnce, payload);
+            let refused = site.device("acme", "pump-1").leaves_behind(will()).knocks().await;
+            assert_eq!((refused.code, refused.properties.reason.as_deref()), (code, Some(reason)));
+            assert_eq!(letters.hears(DEAD).await, "a letter");
+            // One that has no word for it is closed.
+            let mut old = site.device("acme", "pump-1").speaks(Version::V311).leaves_behind(will());
+            old.send_connect().await;
+            old.is_closed().await;
+            assert_eq!(letters.hears(DEAD).await, "a letter");
+        }
+        assert_eq!(site.counters("acme").unfit.value(), 4);
+        app.hears_nothing().await;
+
+        let will = message(TOPIC, Qos::AtLeastOnce, "fit");
+        drop(site.device("acme", "pump-1").leaves_behind(will).connected().await);
         assert_eq!(app.hears(TOPIC).await, "fit");
         site.is_quiet().await;
     });

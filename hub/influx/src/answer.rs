@@ -7,11 +7,11 @@
 //! | 400, 422 | a line among them never will be; which one is looked for |
 //! | 413 | too much at once |
 //! | 401, 403; 404; other 3xx and 4xx | not this tenant, until somebody has changed something |
-//! | 408, 425, 429, 5xx; no answer | later |
+//! | 408, 425, 429, 5xx; no answer | later; not before `Retry-After`, if it says so |
 //!
 //! Any other 2xx did not come from a server that stored something: a gateway's login page, for example.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::limits::SAID_CHARS_MAX;
 
@@ -28,6 +28,8 @@ pub enum Answer {
     TooLarge,
     /// Nothing is known to be stored; the same again will do.
     Later(Trouble),
+    /// The same, and the server says how long it is to be left alone.
+    NotBefore(Trouble, Duration),
     /// Nothing is stored, and will not be before somebody has changed something.
     Stopped(Trouble),
 }
@@ -53,6 +55,8 @@ pub enum Trouble {
     NoToken(String),
     /// The tenant's key is withdrawn, so nothing can be sealed, and nothing leaves unsealed.
     KeyAway,
+    /// The hub's own store does not give or keep a key, so nothing can be sealed, and nothing leaves unsealed.
+    Store(String),
 }
 
 impl Trouble {
@@ -68,6 +72,7 @@ impl Trouble {
             Self::Stranger(_) => "stranger",
             Self::NoToken(_) => "no_token",
             Self::KeyAway => "key_away",
+            Self::Store(_) => "store",
         }
     }
 
@@ -91,6 +96,7 @@ impl Trouble {
             Self::Stranger(_) => "correct influx.url: it is the address alone, without a path",
             Self::NoToken(_) => "put the tenant's token there, readable by the hub alone (mode 0600)",
             Self::KeyAway => "give the key back; what came in meanwhile is sent by itself then",
+            Self::Store(_) => "look into the hub's log and at its disk; it is tried again by itself",
         }
     }
 }
@@ -108,6 +114,20 @@ impl fmt::Display for Trouble {
             Self::Stranger(status) => write!(f, "what answers there is no InfluxDB 2: status {status}"),
             Self::NoToken(why) => write!(f, "the tenant's token cannot be read: {why}"),
             Self::KeyAway => f.write_str("the tenant's key is withdrawn: sensitive fields cannot be sealed"),
+            Self::Store(why) => write!(f, "the hub cannot seal sensitive fields now: {why}"),
+        }
+    }
+}
+
+impl Answer {
+    /// The same with what `Retry-After` says (RFC 9110 §10.2.3), in seconds: InfluxDB says no dates, and of them our own
+    /// waits are kept.
+    #[must_use]
+    pub fn after(self, said: Option<&str>) -> Self {
+        let after = said.and_then(|said| said.trim().parse().ok()).map(Duration::from_secs);
+        match (self, after) {
+            (Self::Later(trouble), Some(after)) => Self::NotBefore(trouble, after),
+            (answer, _) => answer,
         }
     }
 }
@@ -171,7 +191,7 @@ mod tests {
             Answer::Partial(count, said) => format!("partial {count:?} {}", said.contains("dropped")),
             Answer::Refused(said) => format!("refused {said}"),
             Answer::TooLarge => "too large".to_owned(),
-            Answer::Later(trouble) => format!("later {}", trouble.as_str()),
+            Answer::Later(trouble) | Answer::NotBefore(trouble, _) => format!("later {}", trouble.as_str()),
             Answer::Stopped(trouble) => format!("stopped {}", trouble.as_str()),
         };
         for (status, body, wanted) in [
@@ -197,6 +217,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_be_sent_again_waits_for_as_long_as_the_server_says() {
+        let busy = Trouble::Failing(503, String::new());
+        let later = Answer::Later(busy.clone());
+        assert_eq!(later.clone().after(Some(" 7 ")), Answer::NotBefore(busy, Duration::from_secs(7)));
+        for said in [None, Some(""), Some("-1"), Some("1.5"), Some("Fri, 31 Dec 1999 23:59:59 GMT")] {
+            assert_eq!(later.clone().after(said), later, "{said:?}");
+        }
+        assert_eq!(Answer::TooLarge.after(Some("7")), Answer::TooLarge);
+    }
+
+    #[test]
     fn what_a_server_says_is_cut_and_printable() {
         let Answer::Refused(said) = of_status(400, &format!("\u{1b}[31m{}", "x".repeat(10_000))) else {
             panic!("refused");
@@ -218,6 +249,7 @@ mod tests {
             Trouble::Stranger(200),
             Trouble::NoToken("no such file".to_owned()),
             Trouble::KeyAway,
+            Trouble::Store("no space".to_owned()),
         ] {
             assert!(
                 !trouble.to_string().is_empty() && !trouble.next().is_empty() && !trouble.as_str().is_empty()

@@ -13,8 +13,8 @@ use crate::{
     answer::{Answer, Trouble},
     batch::Batch,
     limits::{
-        BACKOFF_MAX, BACKOFF_MIN, GROWTH_REQUESTS, REQUEST_LINES_MAX, SEARCH_REQUESTS_MAX, STOPPED_MAX,
-        STOPPED_MIN,
+        BACKOFF_MAX, BACKOFF_MIN, GROWTH_REQUESTS, REQUEST_LINES_MAX, RETRY_AFTER_MAX, SEARCH_REQUESTS_MAX,
+        STOPPED_MAX, STOPPED_MIN,
     },
 };
 
@@ -116,6 +116,14 @@ impl Courier {
         let sent = self.sent.clone();
         match answer {
             Answer::Later(trouble) => return self.failed(now, trouble, BACKOFF_MIN, BACKOFF_MAX),
+            Answer::NotBefore(trouble, after) => {
+                let after = after.min(RETRY_AFTER_MAX);
+                self.failed(now, trouble, BACKOFF_MIN, BACKOFF_MAX);
+                // And a little longer, so that not all tenants come at once; never earlier than it says.
+                let spread = after / 4 * self.spread() / 256;
+                self.wait = self.wait.max(Some(now + after + spread));
+                return;
+            }
             Answer::Stopped(trouble) => return self.failed(now, trouble, STOPPED_MIN, STOPPED_MAX),
             _ => (self.wait, self.failures, self.trouble) = (None, 0, None),
         }
@@ -148,7 +156,7 @@ impl Courier {
             }
             Answer::Refused(why) if sent.len() == 1 => self.give_up(&sent, None, &why, letters),
             Answer::Refused(_) => self.halve(&sent),
-            Answer::Later(_) | Answer::Stopped(_) => {}
+            Answer::Later(_) | Answer::NotBefore(..) | Answer::Stopped(_) => {}
         }
     }
 
@@ -166,9 +174,13 @@ impl Courier {
         let wait = min.saturating_mul(1_u32 << self.failures.min(16)).min(max);
         self.failures = self.failures.saturating_add(1);
         // From three quarters of it to all of it.
-        let spread = u32::try_from(self.roll() % 256).unwrap_or(0);
-        self.wait = Some(now + wait - wait / 4 * spread / 256);
+        self.wait = Some(now + wait - wait / 4 * self.spread() / 256);
         self.trouble = Some(trouble);
+    }
+
+    /// Of 256 parts, some.
+    fn spread(&mut self) -> u32 {
+        u32::try_from(self.roll() % 256).unwrap_or(0)
     }
 
     /// Of the lines that were to be sent next, these are through.

@@ -146,6 +146,31 @@ fn the_search_for_lines_that_are_not_taken_ends_and_loses_no_other() {
     assert!(requests < 1_000, "{requests}");
 }
 
+#[test]
+fn a_server_is_left_alone_for_as_long_as_it_says_and_not_for_ever() {
+    let busy = || Trouble::Failing(429, String::new());
+    for (said_s, least_s, most_s) in [(0, 0, 2), (7, 7, 9), (45, 45, 57), (1_000_000, 300, 376)] {
+        for seed in 0..64 {
+            let (mut courier, start) = (Courier::new(seed), Instant::now());
+            courier.load(batch(3));
+            let answer = Answer::NotBefore(busy(), Duration::from_secs(said_s));
+            courier.answered(start, answer, &mut Vec::new());
+            let waits = courier.waits_until().expect("it waits") - start;
+            let bounds = Duration::from_secs(least_s)..=Duration::from_secs(most_s);
+            assert!(bounds.contains(&waits), "{said_s}: {waits:?}");
+            assert_eq!(courier.trouble(), Some(&busy()));
+        }
+    }
+    // Our own wait holds where it is longer.
+    let (mut courier, start) = (Courier::new(7), Instant::now());
+    courier.load(batch(3));
+    for _ in 0..5 {
+        courier.answered(start, Answer::Later(busy()), &mut Vec::new());
+    }
+    courier.answered(start, Answer::NotBefore(busy(), Duration::from_secs(1)), &mut Vec::new());
+    assert!(courier.waits_until().expect("it waits") - start >= Duration::from_secs(24));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -29,6 +29,8 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long an idle connection is kept.
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Most of an answer that is read, in bytes; of a longer one the rest is left and the connection closed.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Most of what a server says that is kept, in characters.
 pub const SAID_CHARS_MAX: usize = 300;
 /// Longest token, in bytes.
@@ -40,6 +42,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest wait after a request that failed.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Longest time for which a server is left alone because it says so; one that asks for more is tried all the same.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// First wait after a server said that it will not have this tenant; each further one is twice as long.
 pub const STOPPED_MIN: Duration = Duration::from_secs(15);
 /// Longest wait after a server said that it will not have this tenant.
@@ -50,5 +54,6 @@ pub const VERDICTS_MAX: usize = 16_384;
 /// Pieces that the backlog of a tenant is counted in.
 pub const BACKLOG_PIECES: u64 = 1_024;
 
+const _: () = assert!(ANSWER_BYTES_MAX > 4 * SAID_CHARS_MAX, "what is kept of an answer was read");
 const _: () =
     assert!(REQUEST_LINES_MAX > 0 && REQUEST_BYTES_MAX > 0, "a request must be able to take something");

@@ -24,6 +24,7 @@ use muster_items::{
 use muster_schemas::{Kind, stored::StoredMessage};
 
 use crate::{
+    answer::Trouble,
     batch::Batch,
     courier::DeadLetter,
     limits::VERDICTS_MAX,
@@ -41,14 +42,29 @@ pub trait FieldSealer {
     /// can be read in two ways, since no device has a `/` in it and no key an `@`.
     ///
     /// # Errors
-    /// The tenant's key is not there now: nothing leaves.
-    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, KeyAway>;
+    /// It cannot be sealed now: nothing leaves.
+    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, Unsealed>;
 }
 
-/// The tenant's key is not there: withdrawn, or not to be read now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("seal a sensitive field: the tenant's key is not there")]
-pub struct KeyAway;
+/// Why a field is not sealed now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsealed {
+    /// The tenant has withdrawn its key.
+    #[error("seal a sensitive field: the tenant's key is withdrawn")]
+    KeyAway,
+    /// A key for it could not be read or stored: the disk is full, for example.
+    #[error("seal a sensitive field: {0}")]
+    Store(String),
+}
+
+impl From<Unsealed> for Trouble {
+    fn from(why: Unsealed) -> Self {
+        match why {
+            Unsealed::KeyAway => Self::KeyAway,
+            Unsealed::Store(why) => Self::Store(why),
+        }
+    }
+}
 
 /// What became of the messages that were cut.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -104,7 +120,7 @@ impl Cutter {
         sealer: &dyn FieldSealer,
         batch: &mut Batch,
         cut: &mut Cut,
-    ) -> Result<(), KeyAway> {
+    ) -> Result<(), Unsealed> {
         let Some(stream) = stream_of(stored) else { return Ok(()) };
         let device = stored.publisher.id.as_str();
         let payload = &stored.message.payload;
@@ -119,18 +135,18 @@ impl Cutter {
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let received_s = stored.received_ms as f64 / 1_000.0;
         let mut lines: BTreeMap<(i64, Option<String>), Fields> = BTreeMap::new();
-        let (mut sealed, mut away) = (0, None);
+        let (mut sealed, mut unsealed) = (0, None);
         let judged = judge(payload, received_s, |_, reading| {
             // What is refused is told by the telemetry store.
-            let (Ok(reading), None) = (reading, away) else { return };
+            let (Ok(reading), None) = (reading, &unsealed) else { return };
             let line = lines.entry((reading.time_us, reading.unit.map(str::to_owned))).or_default();
             match self.field((device, stream), &reading, sealer, line) {
                 Ok(is_sealed) => sealed += u64::from(is_sealed),
-                Err(key_away) => away = Some(key_away),
+                Err(why) => unsealed = Some(why),
             }
         });
-        if let Some(away) = away {
-            return Err(away);
+        if let Some(why) = unsealed {
+            return Err(why);
         }
         if judged.is_err() {
             return Ok(());
@@ -149,7 +165,7 @@ impl Cutter {
         reading: &Reading<'_>,
         sealer: &dyn FieldSealer,
         fields: &mut Fields,
-    ) -> Result<bool, KeyAway> {
+    ) -> Result<bool, Unsealed> {
         let name = local(device, reading.name.joined());
         // The sum of a name is as sensitive as the name.
         let ruled = name.strip_suffix(SUM).unwrap_or(&name);

@@ -13,9 +13,9 @@ struct Mirror {
 }
 
 impl FieldSealer for Mirror {
-    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, KeyAway> {
+    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, Unsealed> {
         if let Some(left) = self.away_after.get() {
-            self.away_after.set(Some(left.checked_sub(1).ok_or(KeyAway)?));
+            self.away_after.set(Some(left.checked_sub(1).ok_or(Unsealed::KeyAway)?));
         }
         let text = str::from_utf8(plaintext).expect("JSON");
         Ok(format!("{stream} {name} {}", text.chars().rev().collect::<String>()))
@@ -114,7 +114,7 @@ fn without_the_key_nothing_of_the_message_leaves() {
     let pack = br#"[{"bt":1760000000,"n":"t","v":1},{"n":"lat","v":2},{"n":"lon","v":3}]"#;
     let (mut batch, mut cut) = (Batch::default(), Cut::default());
     let mut cutter = Cutter::new(Arc::default());
-    assert_eq!(cutter.take(&climate(pack), &sealer, &mut batch, &mut cut), Err(KeyAway));
+    assert_eq!(cutter.take(&climate(pack), &sealer, &mut batch, &mut cut), Err(Unsealed::KeyAway));
     assert_eq!((batch.len(), cut), (0, Cut::default()));
 }
 

@@ -1,30 +1,34 @@
 //! The way to a server, for one tenant: its own client with its own token, so that nothing of another tenant's can go with
-//! it. The crate `influxdb2` makes the request; time, size and what an answer means are ours.
-//!
-//! What the crate leaves open, and what is done about it: it waits for ever (its builder takes our times); it sends text as
-//! it is (the body goes as gzip, and the header that says so is one of the builder's); it follows redirects and proxies
-//! (both are off, since they would take a tenant's points elsewhere); it does not show `Retry-After` (our own waits grow to
-//! a minute); it reads what a refusal says to its end, whatever its length (for as long as a request may take).
+//! it. A request waits no longer than it may, follows no redirect and no proxy, since they would take a tenant's points
+//! elsewhere, and reads no more of an answer than is of use.
 
 use std::{error::Error as _, io::Write as _};
 
 use flate2::{Compression, write::GzEncoder};
-use influxdb2::{Client, ClientBuilder, RequestError};
 use reqwest::{
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue},
+    Client, Response, Url,
+    header::{
+        AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
+        RETRY_AFTER,
+    },
     redirect::Policy,
     tls::Version,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     answer::{Answer, Trouble, of_status},
-    limits::{CONNECT_TIME_MAX, IDLE_TIME_MAX, REQUEST_TIME_MAX},
+    limits::{ANSWER_BYTES_MAX, CONNECT_TIME_MAX, IDLE_TIME_MAX, REQUEST_TIME_MAX},
     server::{Server, Token},
 };
+
+/// Where points are written, in 2.x.
+const WRITE_PATH: &str = "/api/v2/write";
 
 /// Writes into one bucket.
 pub struct Transport {
     client: Client,
+    url: Url,
     bucket: String,
 }
 
@@ -40,9 +44,10 @@ impl Transport {
     /// The system's TLS library is not usable.
     pub fn new(server: &Server, bucket: &str, token: &Token) -> Result<Self, Unprepared> {
         let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, authorization(token).map_err(|error| Unprepared(error.to_string()))?);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        let mut http = reqwest::Client::builder()
+        let mut http = Client::builder()
             .connect_timeout(CONNECT_TIME_MAX)
             .timeout(REQUEST_TIME_MAX)
             .pool_idle_timeout(IDLE_TIME_MAX)
@@ -56,21 +61,43 @@ impl Transport {
         for authority in &server.authorities {
             http = http.add_root_certificate(authority.clone());
         }
-        let client = ClientBuilder::with_builder(http, server.url.as_str(), &server.org, token.expose());
-        let client = client.build().map_err(|error| Unprepared(error.to_string()))?;
-        Ok(Self { client, bucket: bucket.to_owned() })
+        let client = http.build().map_err(|error| Unprepared(error.to_string()))?;
+        let mut url = server.url.clone();
+        url.set_path(WRITE_PATH);
+        let query = [("bucket", bucket), ("org", &server.org), ("precision", "ns")];
+        url.query_pairs_mut().extend_pairs(query);
+        Ok(Self { client, url, bucket: bucket.to_owned() })
     }
 
     /// Sends lines and says what became of them.
     pub async fn write(&self, lines: &str) -> Answer {
-        let body = packed(lines);
-        match self.client.write_line_protocol(&self.client.org, &self.bucket, body).await {
-            Ok(()) => Answer::Accepted,
-            Err(RequestError::Http { status, text }) => of_status(status.as_u16(), &text),
-            Err(RequestError::ReqwestProcessing { source }) => Answer::Later(trouble(&source)),
-            Err(error) => Answer::Later(Trouble::Failing(0, error.to_string())),
+        match self.client.post(self.url.clone()).body(packed(lines)).send().await {
+            Ok(response) => answer(response).await.unwrap_or_else(|error| Answer::Later(trouble(&error))),
+            Err(error) => Answer::Later(trouble(&error)),
         }
     }
+}
+
+/// Not shown by anybody who prints headers, and wiped here when it is one.
+fn authorization(token: &Token) -> Result<HeaderValue, InvalidHeaderValue> {
+    let text = Zeroizing::new(format!("Token {}", token.expose()));
+    let mut value = HeaderValue::from_str(&text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What a response means. Of a long one the beginning is read; the connection is then closed, and not used again.
+async fn answer(mut response: Response) -> Result<Answer, reqwest::Error> {
+    let status = response.status().as_u16();
+    let said = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES_MAX
+        && let Some(chunk) = response.chunk().await?
+    {
+        let room = ANSWER_BYTES_MAX - body.len();
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+    }
+    Ok(of_status(status, &String::from_utf8_lossy(&body)).after(said.as_deref()))
 }
 
 impl std::fmt::Debug for Transport {

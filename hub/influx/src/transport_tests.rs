@@ -2,6 +2,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc::{Receiver, sync_channel},
+    time::Duration,
 };
 
 use super::*;
@@ -10,7 +11,7 @@ use super::*;
 type Came = (String, Vec<u8>);
 
 /// A server that answers each request with the same text, or with nothing where there is none.
-fn stub(answer: Option<&'static str>) -> (SocketAddr, Receiver<Came>) {
+fn stub<T: AsRef<[u8]> + Send + 'static>(answer: Option<T>) -> (SocketAddr, Receiver<Came>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (came, seen) = sync_channel(16);
@@ -21,8 +22,8 @@ fn stub(answer: Option<&'static str>) -> (SocketAddr, Receiver<Came>) {
             if came.send(request).is_err() {
                 return;
             }
-            match answer {
-                Some(answer) => drop(stream.write_all(answer.as_bytes())),
+            match &answer {
+                Some(answer) => drop(stream.write_all(answer.as_ref())),
                 None => kept.push(stream),
             }
         }
@@ -78,7 +79,11 @@ fn an_answer_is_told_by_its_class() {
         ("HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n", Answer::TooLarge),
         (
             "HTTP/1.1 503 x\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy",
-            Answer::Later(Trouble::Failing(503, "busy".to_owned())),
+            Answer::NotBefore(Trouble::Failing(503, "busy".to_owned()), Duration::from_secs(7)),
+        ),
+        (
+            "HTTP/1.1 500 x\r\nContent-Length: 4\r\n\r\nbusy",
+            Answer::Later(Trouble::Failing(500, "busy".to_owned())),
         ),
         (
             "HTTP/1.1 422 x\r\nContent-Length: 41\r\n\r\n{\"message\":\"partial write: no dropped=2\"} ",
@@ -98,6 +103,29 @@ fn an_answer_is_told_by_its_class() {
 }
 
 #[test]
+fn of_an_answer_without_end_the_beginning_is_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let writer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        read(&mut stream);
+        stream.write_all(b"HTTP/1.1 400 x\r\n\r\nunable to parse ").expect("the head");
+        let mut written = 0_usize;
+        while let Ok(bytes) = stream.write(&[b'x'; 4_096]) {
+            written += bytes;
+        }
+        written
+    });
+    let answer = write(&format!("http://{address}"), "m x=1.0 1\n");
+    assert!(
+        matches!(&answer, Answer::Refused(said) if said.starts_with("unable to parse xxx")),
+        "{answer:?}"
+    );
+    // It was not read to its end, which never comes: what went out fills the buffers between, and no more.
+    assert!(writer.join().expect("it ends") > ANSWER_BYTES_MAX);
+}
+
+#[test]
 fn nobody_there_and_no_http_are_unreachable() {
     let address =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
@@ -112,7 +140,7 @@ fn nobody_there_and_no_http_are_unreachable() {
 
 #[test]
 fn a_server_that_takes_everything_and_says_nothing_is_left_in_time() {
-    let (address, seen) = stub(None);
+    let (address, seen) = stub(None::<&str>);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answer = runtime.block_on(async {
         let (transport, lines) = (transport(&format!("http://{address}")), "m x=1.0 1\n");

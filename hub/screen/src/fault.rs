@@ -3,8 +3,6 @@
 use muster_schemas::senml::InvalidPack;
 use muster_seal::InvalidSealed;
 
-use crate::limits::{SERIES_PER_DEVICE_MAX, STREAMS_PER_DEVICE_MAX};
-
 /// Whose fault it is in the words of a protocol: what was sent is wrong, or there is too much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -69,11 +67,17 @@ pub enum Fault {
     #[error("the tenant's schema does not name it, and is closed")]
     NotNamed,
     /// The device has as many series as it may.
-    #[error("the device has {SERIES_PER_DEVICE_MAX} names of readings already")]
-    Series,
+    #[error("the device has {max} names of readings already, which is its quota")]
+    Series {
+        /// The bound.
+        max: usize,
+    },
     /// The device has as many streams as it may.
-    #[error("the device has {STREAMS_PER_DEVICE_MAX} streams already")]
-    Streams,
+    #[error("the device has {max} streams already, which is its quota")]
+    Streams {
+        /// The bound.
+        max: usize,
+    },
     /// The devices of the tenant together have as many series as they may.
     #[error("the tenant's devices have {max} names of readings already, which is its quota")]
     TenantSeries {
@@ -86,8 +90,8 @@ impl Fault {
     /// Its class.
     pub fn class(&self) -> Class {
         match self {
-            Self::Series
-            | Self::Streams
+            Self::Series { .. }
+            | Self::Streams { .. }
             | Self::TenantSeries { .. }
             | Self::Pack(InvalidPack::TooLong | InvalidPack::TooManyRecords) => Class::Quota,
             _ => Class::Format,
@@ -104,8 +108,8 @@ impl Fault {
             Self::Ahead { .. } => "future_time",
             Self::UnknownUnit { .. } | Self::Unit { .. } => "wrong_unit",
             Self::Kind { .. } | Self::Range { .. } | Self::NotNamed => "schema",
-            Self::Series | Self::TenantSeries { .. } => "too_many_series",
-            Self::Streams => "too_many_streams",
+            Self::Series { .. } | Self::TenantSeries { .. } => "too_many_series",
+            Self::Streams { .. } => "too_many_streams",
         }
     }
 }

@@ -8,6 +8,7 @@
 //!  counts  ──▶ Pace::tick  ──▶ Odd::{Silent, Flood, Back}
 //! ```
 
+mod bounds;
 mod fault;
 pub mod limits;
 mod pace;
@@ -16,6 +17,7 @@ mod rules;
 mod screen;
 mod series;
 
+pub use bounds::Bounds;
 pub use fault::{Class, Fault, Refused};
 
 pub use pace::{Odd, Pace, Seen};

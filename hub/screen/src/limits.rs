@@ -1,9 +1,17 @@
 //! Bounds of what is screened, unit last.
 
-/// Most series of a device: pairs of a stream and a name in it. A reading of one more is refused.
+/// Most series of a device, unless its tenant's quotas say otherwise: pairs of a stream and a name in it. A reading of one
+/// more is refused.
 pub const SERIES_PER_DEVICE_MAX: usize = 4_096;
-/// Most streams of a device. A message of one more is refused. The telemetry store has the same bound.
+/// Most series that quotas may give a device: they are found by halves, and a new one moves those behind it.
+pub const SERIES_PER_DEVICE_MAX_MAX: usize = 65_536;
+/// Most streams of a device, unless its tenant's quotas say otherwise. A message of one more is refused, and the telemetry
+/// store keeps out what comes past the door.
 pub const STREAMS_PER_DEVICE_MAX: usize = 256;
+/// Most streams that quotas may give a device.
+pub const STREAMS_PER_DEVICE_MAX_MAX: usize = 4_096;
+/// Most series of all devices of a tenant together, unless its quotas say otherwise.
+pub const SERIES_PER_TENANT_MAX: u64 = 1_000_000;
 /// How far ahead of its receipt a reading may be, in seconds. The telemetry store has the same bound.
 pub const AHEAD_S_MAX: u64 = 24 * 3_600;
 /// Refused readings of a message that are told one by one; the others are counted.
@@ -36,5 +44,7 @@ pub const SILENT_MS_MIN: u64 = 60_000;
 /// Of how many parts of it the longest usual gap loses one with each that is shorter.
 pub const GAP_FADES: u64 = 64;
 
+const _: () = assert!(SERIES_PER_DEVICE_MAX <= SERIES_PER_DEVICE_MAX_MAX, "what is usual may be said");
+const _: () = assert!(STREAMS_PER_DEVICE_MAX <= STREAMS_PER_DEVICE_MAX_MAX, "what is usual may be said");
 const _: () = assert!(SILENT_MS_MIN >= 3 * TICK_MS, "a silence is longer than what a tick cannot tell apart");
 const _: () = assert!(RULES_MAX < u16::MAX as usize, "a series remembers its rule in two bytes");

@@ -3,7 +3,7 @@
 use muster_schemas::senml::{self, Encoding, Pack, Record};
 use muster_seal::{Sealed, is_sealed};
 
-use crate::{Class, Fault, Refused, Rules, Series, limits::TOLD_REFUSALS_MAX};
+use crate::{Bounds, Class, Fault, Refused, Rules, Series, limits::TOLD_REFUSALS_MAX};
 
 /// Times below this are relative to the receipt (RFC 8428 §4.5.3).
 const RELATIVE_TIME_S_MAX: f64 = 268_435_456.0;
@@ -96,15 +96,15 @@ struct Reading<'a> {
     received_s: f64,
     /// How many more series the tenant may have.
     room: u64,
-    quota: u64,
+    bounds: Bounds,
     taken: usize,
     refused: Vec<Refused>,
     /// The places of those that are refused, ascending.
     places: Vec<usize>,
 }
 
-/// Judges a payload that was published on a stream of a device and received at `received_s`. `(held, quota)`: how many
-/// series the tenant's devices have, and how many they may have. Nothing is allocated for what is fit and was seen before,
+/// Judges a payload that was published on a stream of a device and received at `received_s`. `(held, bounds)`: how many
+/// series the tenant's devices have, and how many there may be. Nothing is allocated for what is fit and was seen before,
 /// if it is CBOR.
 pub fn screen(
     rules: &Rules,
@@ -112,19 +112,19 @@ pub fn screen(
     stream: &str,
     payload: &[u8],
     received_s: f64,
-    (held, quota): (u64, u64),
+    (held, bounds): (u64, Bounds),
 ) -> Outcome {
     series.follow(rules.number);
     let unfit = |fault: Fault| Outcome::Unfit { fault: Some(fault), refused: Vec::new(), count: 0 };
-    if !series.has_stream(&rules.keys, stream) {
-        return unfit(Fault::Streams);
+    if !series.has_stream(&rules.keys, stream, bounds.device_streams_max) {
+        return unfit(Fault::Streams { max: bounds.device_streams_max });
     }
     if is_sealed(payload) {
         return Sealed::decode(payload).map_or_else(|error| unfit(error.into()), |_| Outcome::Fit);
     }
-    let room = quota.saturating_sub(held);
+    let room = bounds.series_max.saturating_sub(held);
     let (taken, refused, places) = (0, Vec::new(), Vec::new());
-    let mut reading = Reading { rules, stream, received_s, room, quota, taken, refused, places };
+    let mut reading = Reading { rules, stream, received_s, room, bounds, taken, refused, places };
     let outcome = senml::read(payload, received_s, |place, record| match record {
         Ok(record) => match reading.judge(series, &record) {
             Ok(()) => reading.taken += 1,
@@ -150,10 +150,10 @@ impl Reading<'_> {
         self.rules.judge(rule, record, self.received_s)?;
         // Only what is taken has a series.
         if self.room == 0 {
-            return Err(Fault::TenantSeries { max: self.quota });
+            return Err(Fault::TenantSeries { max: self.bounds.series_max });
         }
-        if !series.add(hash, rule) {
-            return Err(Fault::Series);
+        if !series.add(hash, rule, self.bounds.device_series_max) {
+            return Err(Fault::Series { max: self.bounds.device_series_max });
         }
         self.room -= 1;
         Ok(())

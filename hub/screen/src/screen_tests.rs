@@ -9,8 +9,13 @@ fn rules(schema: TelemetrySchema) -> Rules {
     Rules::new(schema, 1).expect("rules")
 }
 
+/// The usual ones, but for the tenant's.
+fn within(series_max: u64) -> Bounds {
+    Bounds { series_max, ..Bounds::default() }
+}
+
 fn of(rules: &Rules, payload: &[u8]) -> Outcome {
-    screen(rules, &mut Series::default(), "climate", payload, NOW_S, (0, 1_000))
+    screen(rules, &mut Series::default(), "climate", payload, NOW_S, (0, within(1_000)))
 }
 
 fn names(outcome: &Outcome) -> Vec<String> {
@@ -159,11 +164,11 @@ fn what_is_told_of_a_long_pack_is_bounded() {
 fn names_without_end_are_refused_at_the_bound_and_known_ones_go_on() {
     let rules = rules(TelemetrySchema::default());
     let mut series = Series::default();
-    let mut say = |stream: &str, name: usize, quota: (u64, u64)| {
+    let mut say = |stream: &str, name: usize, quota: (u64, Bounds)| {
         let payload = format!(r#"[{{"n":"a","v":1}},{{"n":"s{name}","v":1}}]"#);
         screen(&rules, &mut series, stream, payload.as_bytes(), NOW_S, quota)
     };
-    let wide = (0, u64::MAX);
+    let wide = (0, within(u64::MAX));
     for name in 0..SERIES_PER_DEVICE_MAX - 1 {
         assert_eq!(say("x", name, wide), Outcome::Fit, "{name}");
     }
@@ -177,7 +182,7 @@ fn names_without_end_are_refused_at_the_bound_and_known_ones_go_on() {
 
     // A tenant's quota, whatever room the device has.
     let payload = br#"[{"n":"a","v":1},{"n":"b","v":1}]"#;
-    let tight = screen(&rules, &mut Series::default(), "x", payload, NOW_S, (9, 10));
+    let tight = screen(&rules, &mut Series::default(), "x", payload, NOW_S, (9, within(10)));
     assert_eq!(tight.fault(), Some(&Fault::TenantSeries { max: 10 }));
     assert_eq!(tight.counts(), (1, 1));
 
@@ -187,8 +192,30 @@ fn names_without_end_are_refused_at_the_bound_and_known_ones_go_on() {
         screen(&rules, &mut series, &stream.to_string(), payload, NOW_S, wide)
     };
     assert!((0..STREAMS_PER_DEVICE_MAX).all(|stream| say(stream) == Outcome::Fit));
-    assert_eq!(say(STREAMS_PER_DEVICE_MAX).fault(), Some(&Fault::Streams));
+    assert_eq!(say(STREAMS_PER_DEVICE_MAX).fault(), Some(&Fault::Streams { max: STREAMS_PER_DEVICE_MAX }));
     assert_eq!(say(0), Outcome::Fit);
+}
+
+#[test]
+fn a_tenant_s_quotas_hold_for_its_devices() {
+    let rules = rules(TelemetrySchema::default());
+    let bounds = Bounds { device_streams_max: 2, device_series_max: 3, series_max: 100 };
+    let mut series = Series::default();
+    let mut say = |stream: &str, name: &str| {
+        let payload = format!(r#"[{{"n":"{name}","v":1}}]"#);
+        screen(&rules, &mut series, stream, payload.as_bytes(), NOW_S, (0, bounds))
+    };
+    for (stream, name) in [("x", "a"), ("x", "b"), ("y", "a")] {
+        assert_eq!(say(stream, name), Outcome::Fit);
+    }
+    let over = say("z", "a");
+    assert_eq!((over.fault(), over.class()), (Some(&Fault::Streams { max: 2 }), Some(Class::Quota)));
+    assert_eq!(
+        over.reason().as_deref(),
+        Some("refused: the device has 2 streams already, which is its quota")
+    );
+    assert_eq!(say("y", "b").fault(), Some(&Fault::Series { max: 3 }));
+    assert_eq!(say("x", "b"), Outcome::Fit, "what is known goes on");
 }
 
 #[test]
@@ -197,7 +224,7 @@ fn what_is_refused_takes_no_place() {
     let mut series = Series::default();
     for name in 0..10 {
         let payload = format!(r#"[{{"n":"s{name}","u":"furlong","v":1}}]"#);
-        let _ = screen(&rules, &mut series, "x", payload.as_bytes(), NOW_S, (0, 100));
+        let _ = screen(&rules, &mut series, "x", payload.as_bytes(), NOW_S, (0, within(100)));
     }
     assert!(series.is_empty());
 }
@@ -218,7 +245,7 @@ fn other_rules_hold_from_the_next_message_on() {
         Rules::new(schema, number).expect("rules")
     };
     let mut series = Series::default();
-    let mut under = |rules: &Rules| screen(rules, &mut series, "x", payload, NOW_S, (0, 10));
+    let mut under = |rules: &Rules| screen(rules, &mut series, "x", payload, NOW_S, (0, within(10)));
     let free = Rules::new(TelemetrySchema::default(), 1).expect("rules");
     assert_eq!(under(&free), Outcome::Fit);
     assert_eq!(under(&with(100.0, 2)).fault().map(Fault::as_str), Some("schema"));
@@ -275,7 +302,7 @@ fn what_screening_costs() {
             let rounds = 200_000_u32;
             let begun = std::time::Instant::now();
             for _ in 0..rounds {
-                let outcome = screen(&rules, &mut series, "climate", &payload, NOW_S, (0, 1_000));
+                let outcome = screen(&rules, &mut series, "climate", &payload, NOW_S, (0, within(1_000)));
                 assert_eq!(outcome, Outcome::Fit);
             }
             println!(

@@ -3,8 +3,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use crate::limits::{SERIES_PER_DEVICE_MAX, STREAMS_PER_DEVICE_MAX};
-
 /// What is known of one series.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -26,11 +24,11 @@ pub struct Series {
 
 impl Series {
     /// Whether there is room for the stream, and notes it.
-    pub(crate) fn has_stream(&mut self, keys: &RandomState, stream: &str) -> bool {
+    pub(crate) fn has_stream(&mut self, keys: &RandomState, stream: &str, max: usize) -> bool {
         let hash = keys.hash_one(stream);
         match self.streams.binary_search(&hash) {
             Ok(_) => true,
-            Err(_) if self.streams.len() >= STREAMS_PER_DEVICE_MAX => false,
+            Err(_) if self.streams.len() >= max => false,
             Err(place) => {
                 self.streams.insert(place, hash);
                 true
@@ -53,8 +51,8 @@ impl Series {
     }
 
     /// Notes a series that is not known, if there is room.
-    pub(crate) fn add(&mut self, hash: u64, rule: Option<u16>) -> bool {
-        if self.known.len() >= SERIES_PER_DEVICE_MAX {
+    pub(crate) fn add(&mut self, hash: u64, rule: Option<u16>, max: usize) -> bool {
+        if self.known.len() >= max {
             return false;
         }
         if let Err(place) = self.known.binary_search_by_key(&hash, |known| known.hash) {

@@ -31,59 +31,22 @@ use crate::{
     telemetry::Archive,
 };
 
+/// Below `/api/v1/tenants`; a verb for each of `Verb`.
+pub(super) const ROUTE: &str = "/{tenant}/telemetry/{verb:last|range|downsample|aggregate|export}";
 /// How many rows a file has, told before it comes.
 const ROWS_HEADER: &str = "muster-rows";
 /// What is damaged and not in a file.
 const DAMAGED_HEADER: &str = "muster-damaged";
 
-pub(super) async fn last(
+pub(super) async fn ask(
     api: Data<Api>,
     caller: Caller,
-    tenant: Path<TenantId>,
+    path: Path<(TenantId, Verb)>,
     query: Query<Asked>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    answer(api, &caller, tenant.into_inner(), query.into_inner().of(Verb::Last)?, request).await
-}
-
-pub(super) async fn range(
-    api: Data<Api>,
-    caller: Caller,
-    tenant: Path<TenantId>,
-    query: Query<Asked>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    answer(api, &caller, tenant.into_inner(), query.into_inner().of(Verb::Range)?, request).await
-}
-
-pub(super) async fn downsample(
-    api: Data<Api>,
-    caller: Caller,
-    tenant: Path<TenantId>,
-    query: Query<Asked>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    answer(api, &caller, tenant.into_inner(), query.into_inner().of(Verb::Downsample)?, request).await
-}
-
-pub(super) async fn aggregate(
-    api: Data<Api>,
-    caller: Caller,
-    tenant: Path<TenantId>,
-    query: Query<Asked>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    answer(api, &caller, tenant.into_inner(), query.into_inner().of(Verb::Aggregate)?, request).await
-}
-
-pub(super) async fn export(
-    api: Data<Api>,
-    caller: Caller,
-    tenant: Path<TenantId>,
-    query: Query<Asked>,
-    request: HttpRequest,
-) -> Result<HttpResponse, ApiError> {
-    answer(api, &caller, tenant.into_inner(), query.into_inner().of(Verb::Export)?, request).await
+    let (tenant, verb) = path.into_inner();
+    answer(api, &caller, tenant, query.into_inner().of(verb)?, request).await
 }
 
 async fn answer(

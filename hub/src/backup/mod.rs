@@ -20,6 +20,7 @@ mod tenant;
 pub use desk::{Desk, make_offline};
 pub use error::BackupFailure;
 pub use escrow::{escrow, open_escrow};
+pub(crate) use place::recipient;
 pub use place::{Environment, open_place, opener};
 pub use restored::{Restored, Wanted, restore};
 pub use source::HubSource;

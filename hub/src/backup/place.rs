@@ -41,7 +41,7 @@ pub fn open_place(
 }
 
 /// Reads a recipient's public key.
-pub(super) fn recipient(path: &Path) -> Result<Recipient, BackupFailure> {
+pub(crate) fn recipient(path: &Path) -> Result<Recipient, BackupFailure> {
     let pem = private_file::read_public(path, BACKUP_KEY_FILE_BYTES_MAX)?;
     let wrong =
         |why: muster_seal::InvalidKey| BackupFailure::File { path: path.to_owned(), why: why.to_string() };

@@ -116,3 +116,100 @@ fn a_revocation_list_that_is_old_is_a_warning_and_what_is_none_an_error() {
     std::fs::write(&list, b"no list").expect("write");
     assert_eq!(of_list(&config), (Severity::Error, "it is no revocation list".to_owned()));
 }
+
+/// What is told of things whose name ends so.
+fn of<'a>(findings: &'a [Finding], ends: &str) -> Vec<(Severity, &'a str)> {
+    let named = findings.iter().filter(|found| found.what.ends_with(ends));
+    named.map(|found| (found.severity, found.why.as_str())).collect()
+}
+
+#[test]
+fn a_place_for_backups_and_those_who_open_them_are_looked_at() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut config = hub(dir.path());
+    let file = |name: &str| dir.path().join(name);
+    let key = muster_seal::Opener::generate(muster_seal::Kem::X25519).expect("a key");
+    std::fs::write(file("one.pub.pem"), key.recipient().to_pem()).expect("write");
+    std::fs::write(file("none.pub.pem"), "no key").expect("write");
+    let mut found = |place: &str, recipients: &[&str], credentials: Option<&str>| {
+        config.backup = Some(crate::config::Backup {
+            place: place.to_owned(),
+            recipients: recipients.iter().map(|name| file(name)).collect(),
+            credentials_file: credentials.map(file),
+        });
+        check(&config, NOW_S)
+    };
+    let backups = file("backups").display().to_string();
+    let findings = found(&backups, &["one.pub.pem"], None);
+    assert_eq!(of(&findings, "one.pub.pem")[0].0, Severity::Ok);
+    assert_eq!(of(&findings, "backups"), [(Severity::Ok, "the first backup makes the directory")]);
+    let findings = found(&backups, &["none.pub.pem", "missing.pub.pem"], None);
+    assert_eq!(of(&findings, "none.pub.pem")[0].0, Severity::Error);
+    assert_eq!(of(&findings, "missing.pub.pem")[0].0, Severity::Error);
+    let findings = found(&backups, &["one.pub.pem", "one.pub.pem"], None);
+    assert_eq!(of(&findings, "backup.recipients")[0].0, Severity::Warning);
+
+    let no_directory = file("one.pub.pem").display().to_string();
+    let findings = found(&no_directory, &[], None);
+    assert_eq!(of(&findings, "one.pub.pem"), [(Severity::Error, "it is no directory")]);
+    let within = config_within(&file("hub"));
+    assert_eq!(of(&found(&within, &[], None), "within")[0].0, Severity::Warning);
+
+    let store = "s3://bucket/hub?endpoint=https://store.example";
+    std::fs::write(file("credentials"), "key\nsecret\n").expect("write");
+    assert_eq!(
+        of(&found(store, &[], Some("credentials")), store)[0].0,
+        Severity::Error,
+        "others may read it"
+    );
+    std::fs::set_permissions(file("credentials"), std::fs::Permissions::from_mode(0o600)).expect("chmod");
+    assert_eq!(of(&found(store, &[], Some("credentials")), store)[0].0, Severity::Ok);
+    std::fs::write(file("credentials"), "key\n").expect("write");
+    assert_eq!(of(&found(store, &[], Some("credentials")), store)[0].0, Severity::Error);
+}
+
+/// A directory within the one that is backed up.
+fn config_within(hub: &Path) -> String {
+    let within = hub.join("within");
+    std::fs::create_dir(&within).expect("made");
+    within.display().to_string()
+}
+
+#[test]
+fn the_folder_of_tokens_for_influxdb_is_looked_at() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut config = hub(dir.path());
+    let tokens = dir.path().join("tokens");
+    let server = muster_influx::server::Server::new("http://127.0.0.1:1", "plant", None, &[]);
+    config.influx = Some(crate::influx::Influx {
+        server: server.expect("a server"),
+        tokens: tokens.clone(),
+        buckets: std::collections::BTreeMap::default(),
+    });
+    assert_eq!(of(&check(&config, NOW_S), "tokens")[0].0, Severity::Error, "it is not there");
+    std::fs::create_dir(&tokens).expect("made");
+    let none = of(&check(&config, NOW_S), "tokens").first().map(|found| found.0);
+    assert_eq!(none, Some(Severity::Warning), "nothing is sent");
+    for (name, token, mode) in [
+        ("acme", "one", 0o600),
+        ("copy", "one", 0o600),
+        ("globex", "canary", 0o644),
+        ("empty", "", 0o600),
+        ("Not A Tenant", "x", 0o600),
+    ] {
+        std::fs::write(tokens.join(name), token).expect("write");
+        std::fs::set_permissions(tokens.join(name), std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+    let findings = check(&config, NOW_S);
+    assert_eq!(of(&findings, "/acme"), [(Severity::Ok, "a token, for the bucket acme")]);
+    for (name, severity, part) in [
+        ("/copy", Severity::Error, "another tenant"),
+        ("/globex", Severity::Error, "chmod 600"),
+        ("/empty", Severity::Error, "one word"),
+        ("/Not A Tenant", Severity::Warning, "no tenant"),
+    ] {
+        let [(found, why)] = of(&findings, name)[..] else { panic!("{name}: {findings:?}") };
+        assert!(found == severity && why.contains(part), "{name}: {why}");
+    }
+    assert!(findings.iter().all(|found| !found.why.contains("canary") && !found.next.contains("canary")));
+}

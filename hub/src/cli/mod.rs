@@ -31,6 +31,7 @@ mod people;
 mod plot;
 mod remote;
 mod restore;
+mod retention;
 mod rules;
 mod schema;
 mod seal;
@@ -160,7 +161,7 @@ enum Command {
     Backup(backup::Backups),
     /// Put a hub back into an empty directory, or one tenant into a hub that is stopped.
     Restore(restore::Restore),
-    /// Read a tenant's telemetry, as an app or user of that tenant.
+    /// Read a tenant's telemetry, as an app or user of that tenant; say how long it is kept.
     #[command(subcommand)]
     Telemetry(telemetry::Telemetry),
     /// Say how far a tenant's telemetry has come on its way to InfluxDB.

@@ -79,6 +79,9 @@ impl Chart {
         let last = self.height.saturating_sub(1);
         for (row, dots) in canvas.rows().enumerate() {
             let label = match row {
+                // What never changes is in the middle, and told there.
+                row if max <= min && row == last / 2 => number(max),
+                _ if max <= min => String::new(),
                 0 => number(max),
                 row if row == last => number(min),
                 row if row == last / 2 && last > 2 => {
@@ -195,6 +198,19 @@ mod tests {
         assert!(drawn(Vec::new(), 4, 3).contains("no numbers"));
         let _ = drawn(vec![at(0.0, f64::MAX), at(1.0, f64::MIN)], 4, 3);
         let _ = drawn(vec![at(99.0, 1.0), at(-5.0, 1.0)], 1, 1);
+    }
+
+    #[test]
+    fn what_never_changes_is_told_once_beside_its_line() {
+        for height in [2, 3, 5, 10] {
+            let text = drawn(vec![at(0.0, 5.0), at(1.0, 5.0)], 4, height);
+            let told: Vec<_> = text.lines().filter(|line| line.contains('┤')).collect();
+            assert_eq!(told.len(), 1, "{text}");
+            assert!(
+                told[0].chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)),
+                "beside its line: {text}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use muster_schemas::api::{
     Reading, ReadingValue, Readings,
@@ -17,7 +17,7 @@ use muster_schemas::api::{
 use super::{
     Call, Common, Complaint, Exit, OfTenant, Output, Selection, World, mqtt,
     plot::{Chart, Seen},
-    table,
+    retention, table,
     time::{When, duration_s, shown_f64},
 };
 
@@ -107,6 +107,9 @@ pub(super) enum Telemetry {
         #[arg(long, default_value = "-")]
         out: PathBuf,
     },
+    /// Say how long it is kept, and what of it when it is old.
+    #[command(subcommand)]
+    Retention(retention::Retained),
 }
 
 #[derive(Debug, Args)]
@@ -197,32 +200,26 @@ pub(super) fn telemetry(
             let mut asked = call.asks(of, "downsample", &selection, &names, Some(&time))?;
             asked.query.push(("window_ms", window.saturating_mul(1_000).to_string()));
             asked.query.push(("percentiles", percentiles.to_string()));
-            let (buckets, more): (Vec<Bucket>, _) = call
-                .paged(&asked, limit.get(), |page: Buckets| (page.buckets, page.next_cursor, page.damaged))?;
-            if call.output == Output::Json {
-                return call.json(&Buckets { buckets, next_cursor: more.cursor, damaged: more.damaged });
-            }
-            let rows: Vec<_> = buckets.into_iter().map(bucket_row).collect();
-            let head =
-                ["FROM", "DEVICE", "STREAM", "NAME", "COUNT", "MIN", "MEAN", "MAX", "P50", "P99", "UNIT"];
-            table::write(call.out, head, &rows, "no readings in this time")?;
-            more.tell(call)
+            let table = (["FROM", "DEVICE", "STREAM", "NAME"], bucket_row as fn(Bucket) -> _);
+            call.figures(
+                (&asked, limit),
+                |page: Buckets| (page.buckets, page.next_cursor, page.damaged),
+                |buckets, next_cursor, damaged| Buckets { buckets, next_cursor, damaged },
+                table,
+            )
         }
         Telemetry::Aggregate { of, selection, names, time, by, window, percentiles, limit } => {
             let mut asked = call.asks(of, "aggregate", &selection, &names, Some(&time))?;
             asked.query.extend(by.map(|by| ("by", by)));
             asked.query.extend(window.map(|s| ("window_ms", s.saturating_mul(1_000).to_string())));
             asked.query.push(("percentiles", percentiles.to_string()));
-            let (groups, more): (Vec<Group>, _) = call
-                .paged(&asked, limit.get(), |page: Groups| (page.groups, page.next_cursor, page.damaged))?;
-            if call.output == Output::Json {
-                return call.json(&Groups { groups, next_cursor: more.cursor, damaged: more.damaged });
-            }
-            let rows: Vec<_> = groups.into_iter().map(group_row).collect();
-            let head =
-                ["GROUP", "FROM", "NAME", "STREAMS", "COUNT", "MIN", "MEAN", "MAX", "P50", "P99", "UNIT"];
-            table::write(call.out, head, &rows, "no readings in this time")?;
-            more.tell(call)
+            let table = (["GROUP", "FROM", "NAME", "STREAMS"], group_row as fn(Group) -> _);
+            call.figures(
+                (&asked, limit),
+                |page: Groups| (page.groups, page.next_cursor, page.damaged),
+                |groups, next_cursor, damaged| Groups { groups, next_cursor, damaged },
+                table,
+            )
         }
         Telemetry::Export { of, selection, names, time, format, layout, out } => {
             let mut asked = call.asks(of, "export", &selection, &names, Some(&time))?;
@@ -230,6 +227,7 @@ pub(super) fn telemetry(
             asked.query.extend(layout.map(|layout| ("layout", layout)));
             call.export(&asked, &out)
         }
+        Telemetry::Retention(command) => retention::retention(command, call),
     }
 }
 
@@ -260,6 +258,9 @@ impl Selection {
         device.chain(stream).collect()
     }
 }
+
+/// Of a page: its entries, the cursor of the next one, and what is damaged.
+type Parts<T> = (Vec<T>, Option<String>, Option<String>);
 
 /// What a page does not have.
 struct More {
@@ -306,7 +307,7 @@ impl Call<'_> {
         &self,
         asked: &Asked,
         limit: usize,
-        parts: impl Fn(P) -> (Vec<T>, Option<String>, Option<String>),
+        parts: impl Fn(P) -> Parts<T>,
     ) -> Result<(Vec<T>, More), Complaint> {
         let mut all: Vec<T> = Vec::new();
         let mut more = More { cursor: None, damaged: None };
@@ -326,6 +327,25 @@ impl Call<'_> {
         }
         all.truncate(limit);
         Ok((all, more))
+    }
+
+    /// Prints entries of which each has figures: page after page, as a table or as one page.
+    fn figures<P: DeserializeOwned + Serialize, T>(
+        &mut self,
+        (asked, limit): (&Asked, NonZeroUsize),
+        parts: impl Fn(P) -> Parts<T>,
+        page: impl Fn(Vec<T>, Option<String>, Option<String>) -> P,
+        (of, row): ([&'static str; 4], fn(T) -> [String; 11]),
+    ) -> Result<Exit, Complaint> {
+        let (entries, more) = self.paged(asked, limit.get(), parts)?;
+        if self.output == Output::Json {
+            return self.json(&page(entries, more.cursor, more.damaged));
+        }
+        let rows: Vec<_> = entries.into_iter().map(row).collect();
+        let [one, two, three, four] = of;
+        let head = [one, two, three, four, "COUNT", "MIN", "MEAN", "MAX", "P50", "P99", "UNIT"];
+        table::write(self.out, head, &rows, "no readings in this time")?;
+        more.tell(self)
     }
 
     /// Draws what a time has, a chart for each name of each stream.

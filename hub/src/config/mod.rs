@@ -94,7 +94,10 @@ mod quotas;
 mod reader;
 mod webauthn;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::pki_types::ServerName;
 
@@ -112,6 +115,7 @@ use crate::{
     },
     people::{Issuer, RelyingParty},
     private_file::{self, PrivateFileError},
+    screening::TenantBounds,
 };
 
 pub use backup::Backup;
@@ -148,6 +152,8 @@ pub struct Config {
     pub limits: Limits,
     /// What tenants may have and do.
     pub quotas: TenantQuotas,
+    /// How many streams and names of readings they may have.
+    pub telemetry_bounds: Arc<TenantBounds>,
     /// How the bus behaves.
     pub bus: Bus,
     /// Whose bearer tokens are believed.
@@ -263,7 +269,7 @@ impl Config {
             limits.size("packet_bytes_max", PACKET_BYTES_MAX, PACKET_BYTES_MAX_MIN..=PACKET_BYTES_MAX_MAX)?;
         limits.finish()?;
 
-        let quotas = quotas::read(top.section("quotas")?)?;
+        let (quotas, telemetry_bounds) = quotas::read(top.section("quotas")?)?;
 
         let mut bus = top.section("bus")?;
         let sys_interval_s = bus.number("sys_interval_s", SYS_INTERVAL_S, 0..=SYS_INTERVAL_S_MAX)?;
@@ -292,6 +298,7 @@ impl Config {
             certificates: Certificates { device_validity_s, tenants },
             limits: Limits { connections_max, packet_bytes_max },
             quotas,
+            telemetry_bounds: Arc::new(telemetry_bounds),
             bus: Bus { sys_interval_s },
             oidc,
             webauthn,

@@ -7,37 +7,50 @@
 use std::{sync::Arc, time::Duration};
 
 use muster_broker::{PrincipalQuota, Quota, Quotas, Rate, TenantQuotas};
+use muster_schemas::TenantId;
+use muster_screen::{
+    Bounds,
+    limits::{SERIES_PER_DEVICE_MAX_MAX, STREAMS_PER_DEVICE_MAX_MAX},
+};
 
 use super::reader::{ConfigError, Section};
 use crate::limits::{
     LOG_AGE_S_MAX, LOG_AGE_S_MIN, LOG_BYTES_MAX_MAX, LOG_BYTES_MAX_MIN, QUOTA_COUNT_MAX, QUOTA_RATE_MAX,
     TENANTS_QUOTED_MAX,
 };
+use crate::screening::TenantBounds;
 
 /// A rate that is reached needs so much at once: readers wait for milliseconds, not for less.
 const BURST_DIVISOR: u64 = 100;
 
 /// Takes the section.
-pub(super) fn read(mut section: Section<'_>) -> Result<TenantQuotas, ConfigError> {
-    let usual = quotas(&mut section, &Quotas::default())?;
+pub(super) fn read(mut section: Section<'_>) -> Result<(TenantQuotas, TenantBounds), ConfigError> {
+    let (usual, usual_bounds) = quotas(&mut section, (&Quotas::default(), Bounds::default()))?;
     let mut tenants = section.section("tenants")?;
     let named = tenants.named_sections()?;
     if named.len() > TENANTS_QUOTED_MAX {
         return Err(section.wrong("tenants", "at most 4096 sections"));
     }
     let mut quoted = TenantQuotas::default();
+    let mut bounds = TenantBounds { usual: usual_bounds, ..TenantBounds::default() };
     for (id, mut section) in named {
-        let tenant =
-            id.parse().map_err(|_| tenants.wrong(&id, "a section whose name is the id of a tenant"))?;
-        quoted.tenants.insert(tenant, Arc::new(quotas(&mut section, &usual)?));
+        let tenant = id
+            .parse::<TenantId>()
+            .map_err(|_| tenants.wrong(&id, "a section whose name is the id of a tenant"))?;
+        let (of, bound) = quotas(&mut section, (&usual, usual_bounds))?;
+        quoted.tenants.insert(tenant.clone(), Arc::new(of));
+        bounds.tenants.insert(tenant, bound);
         section.finish()?;
     }
     quoted.usual = Arc::new(usual);
     section.finish()?;
-    Ok(quoted)
+    Ok((quoted, bounds))
 }
 
-fn quotas(section: &mut Section<'_>, above: &Quotas) -> Result<Quotas, ConfigError> {
+fn quotas(
+    section: &mut Section<'_>,
+    (above, bounds): (&Quotas, Bounds),
+) -> Result<(Quotas, Bounds), ConfigError> {
     let tenant = quota(section, &above.tenant, None)?;
     let mut device = section.section("device")?;
     let mut app = section.section("app")?;
@@ -54,9 +67,22 @@ fn quotas(section: &mut Section<'_>, above: &Quotas) -> Result<Quotas, ConfigErr
         )?),
         tenant,
     };
+    let bounds = Bounds {
+        device_streams_max: device.size(
+            "streams_max",
+            bounds.device_streams_max,
+            1..=STREAMS_PER_DEVICE_MAX_MAX,
+        )?,
+        device_series_max: device.size(
+            "series_max",
+            bounds.device_series_max,
+            1..=SERIES_PER_DEVICE_MAX_MAX,
+        )?,
+        series_max: section.number("series_max", bounds.series_max, 1..=QUOTA_COUNT_MAX as u64)?,
+    };
     device.finish()?;
     app.finish()?;
-    Ok(quotas)
+    Ok((quotas, bounds))
 }
 
 fn principal(

@@ -226,6 +226,16 @@ fn what_a_section_of_quotas_does_not_say_is_as_above_it() {
     let acme = quotas.of(&"acme".parse().expect("id"));
     assert_eq!((acme.tenant.connections_max, acme.device.quota.connections_max), (50, 40));
     assert_eq!((acme.device.quota.messages.per_s_max, acme.app.quota.connections_max), (7, 20));
+    let bounds = parse(&format!(
+        "{LEAST}[quotas]\nseries_max = 500\n[quotas.device]\nstreams_max = 9\n[quotas.tenants.acme.device]\n\
+         series_max = 7\n"
+    ));
+    let bounds = bounds.expect("valid").telemetry_bounds;
+    let usual_bounds = muster_screen::Bounds { device_streams_max: 9, series_max: 500, ..Default::default() };
+    assert_eq!(bounds.of(&"globex".parse().expect("id")), usual_bounds);
+    let acme_bounds = muster_screen::Bounds { device_series_max: 7, ..usual_bounds };
+    assert_eq!(bounds.of(&"acme".parse().expect("id")), acme_bounds);
+    assert_eq!(*parse(LEAST).expect("valid").telemetry_bounds, Default::default());
     assert_eq!(quotas.of(&"globex".parse().expect("id")), *usual);
     assert_eq!(*parse(LEAST).expect("valid").quotas.usual, muster_broker::Quotas::default());
 }
@@ -251,6 +261,11 @@ fn a_principal_gets_no_more_than_its_tenant() {
             "quotas.tenants.Acme must be a section whose name is the id of a tenant",
         ),
         ("[quotas]\nlog_bytes_max = 1", "quotas.log_bytes_max must be"),
+        (
+            "[quotas.device]\nstreams_max = 0",
+            "quotas.device.streams_max must be a whole number from 1 to 4096",
+        ),
+        ("[quotas.app]\nstreams_max = 5", "quotas.app.streams_max"),
         (
             "[quotas]\nlog_bytes_max = 2000000\n[quotas.device]\nlog_bytes_max = 2000001",
             "quotas.device.log_bytes_max must be a whole number from 1024 to 2000000",

@@ -217,10 +217,10 @@ impl InfluxActor {
         match Feed::open(&options.store, id, &options.quotas.of(id), options.rules.clone(), seed) {
             Ok(feed) => Some(feed),
             Err(FeedError::TenantUnknown) => None,
-            Err(FeedError::KeyAway(_)) => {
+            Err(FeedError::Unsealed(why)) => {
                 let since_ms = options.clock.unix_ms();
                 options.progress.change(id, |status| {
-                    status.trouble.get_or_insert((Trouble::KeyAway, since_ms));
+                    status.trouble.get_or_insert((why.into(), since_ms));
                 });
                 None
             }
@@ -257,7 +257,9 @@ impl InfluxActor {
         let (now, now_ms) = (self.options.clock.now(), self.options.clock.unix_ms());
         let Some(feed) = self.tenants.get_mut(id).and_then(|tenant| tenant.feed.as_mut()) else { return };
         let trouble = match &answer {
-            Answer::Later(trouble) | Answer::Stopped(trouble) => Some(trouble.clone()),
+            Answer::Later(trouble) | Answer::NotBefore(trouble, _) | Answer::Stopped(trouble) => {
+                Some(trouble.clone())
+            }
             _ => None,
         };
         feed.answered(now, answer);

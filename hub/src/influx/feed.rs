@@ -14,7 +14,7 @@ use muster_influx::{
     backlog::{Backlog, GivenUp},
     batch::Batch,
     courier::{Courier, DeadLetter, Next},
-    points::{Cut, Cutter, FieldSealer, KeyAway},
+    points::{Cut, Cutter, FieldSealer, Unsealed},
 };
 use muster_schemas::{TenantId, stored::StoredMessage};
 use tracing::{error, warn};
@@ -23,6 +23,7 @@ use super::{
     RulesOf,
     limits::{MEASURED_BYTES_MAX, READ_BYTES_MAX, READ_MESSAGES_MAX},
 };
+use crate::causes::causes;
 
 /// The table of all tenants' cursors. A tenant's row begins with its handle.
 const TABLE: &str = "influx";
@@ -36,7 +37,7 @@ pub(super) enum FeedError {
     #[error(transparent)]
     Log(LogDamage),
     #[error(transparent)]
-    KeyAway(#[from] KeyAway),
+    Unsealed(#[from] Unsealed),
     #[error("find the keys of the tenant")]
     TenantUnknown,
 }
@@ -91,8 +92,11 @@ pub(super) struct Feed {
 struct Seal<'a>(&'a TenantStore);
 
 impl FieldSealer for Seal<'_> {
-    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, KeyAway> {
-        self.0.field_sealer(stream).seal(name, plaintext).map_err(|_| KeyAway)
+    fn seal(&self, stream: &str, name: &str, plaintext: &[u8]) -> Result<String, Unsealed> {
+        self.0.field_sealer(stream).seal(name, plaintext).map_err(|error| match error {
+            StoreError::Withdrawn { .. } => Unsealed::KeyAway,
+            error => Unsealed::Store(causes(&error)),
+        })
     }
 }
 
@@ -107,7 +111,7 @@ impl Feed {
     ) -> Result<Self, FeedError> {
         let keys = store.tenant(tenant)?.ok_or(FeedError::TenantUnknown)?;
         if keys.is_withdrawn() {
-            return Err(KeyAway.into());
+            return Err(Unsealed::KeyAway.into());
         }
         // A lost tail is named by the reader when it gets there.
         let log = keys.log_past_damage()?;
@@ -169,8 +173,13 @@ impl Feed {
         if self.ahead == self.cursor {
             match self.fill() {
                 Ok(()) => {}
-                Err(FeedError::KeyAway(_)) => {
+                Err(FeedError::Unsealed(Unsealed::KeyAway)) => {
                     self.answered(now, Answer::Stopped(Trouble::KeyAway));
+                    return Ok(Deed::Rest);
+                }
+                Err(FeedError::Unsealed(why)) => {
+                    warn!(tenant = %self.tenant, %why, "telemetry is not sent now; it waits in the log");
+                    self.answered(now, Answer::Later(why.into()));
                     return Ok(Deed::Rest);
                 }
                 Err(error) => return Err(error),
@@ -269,16 +278,16 @@ impl Feed {
                     continue;
                 }
             };
-            let mut key_away = None;
+            let mut unsealed = None;
             for (sequence, record) in records {
-                if batch.is_full() || key_away.is_some() {
+                if batch.is_full() || unsealed.is_some() {
                     break;
                 }
                 let bytes = record.len() as u64;
                 match StoredMessage::decode(record) {
                     Ok(stored) => {
-                        key_away = self.cutter.take(&stored, &Seal(&self.keys), &mut batch, &mut cut).err();
-                        if key_away.is_some() {
+                        unsealed = self.cutter.take(&stored, &Seal(&self.keys), &mut batch, &mut cut).err();
+                        if unsealed.is_some() {
                             break;
                         }
                         self.count(sequence, bytes, stored.received_ms);
@@ -294,8 +303,8 @@ impl Feed {
                 // The batch took less than was read: the rest is read again.
                 self.reader = self.log.reader(self.ahead);
             }
-            if let Some(away) = key_away {
-                break Err(away.into());
+            if let Some(why) = unsealed {
+                break Err(why.into());
             }
         };
         self.cut = cut;

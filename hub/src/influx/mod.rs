@@ -15,7 +15,7 @@ pub mod actor;
 mod feed;
 pub mod limits;
 mod progress;
-mod roster;
+pub(crate) mod roster;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

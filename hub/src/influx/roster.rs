@@ -18,10 +18,10 @@ use crate::{
 const SPACE_BYTES_MAX: usize = 64;
 
 /// A tenant's token, or why it has none although its file is there.
-pub(super) type Entry = Result<Token, String>;
+pub(crate) type Entry = Result<Token, String>;
 
 /// Reads the folder: the tenants of `tenants` that have a file there, in their order.
-pub(super) fn read(influx: &Influx, tenants: &[TenantId]) -> BTreeMap<TenantId, Entry> {
+pub(crate) fn read(influx: &Influx, tenants: &[TenantId]) -> BTreeMap<TenantId, Entry> {
     let mut roster: BTreeMap<TenantId, Entry> = BTreeMap::new();
     let mut buckets = BTreeSet::new();
     for tenant in tenants {

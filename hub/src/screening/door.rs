@@ -10,7 +10,7 @@ use muster_screen::{Class, Outcome, screen};
 
 use super::{
     Device, Tenant, letter,
-    limits::{LETTER_WINDOW_MS, LETTERS_PER_WINDOW_MAX, SERIES_PER_TENANT_MAX},
+    limits::{LETTER_WINDOW_MS, LETTERS_PER_WINDOW_MAX},
     lock,
 };
 
@@ -37,7 +37,7 @@ impl Door {
         let rules = self.tenant.rules.load();
         let mut series = lock(&self.device.series);
         let before = series.len() as u64;
-        let bound = (self.tenant.series.load(Relaxed), SERIES_PER_TENANT_MAX);
+        let bound = (self.tenant.series.load(Relaxed), self.tenant.bounds);
         let outcome = screen(&rules, &mut series, stream, payload, received_s, bound);
         match series.len() as u64 {
             after if after > before => drop(self.tenant.series.fetch_add(after - before, Relaxed)),
@@ -47,7 +47,21 @@ impl Door {
         outcome
     }
 
-    fn refused(&self, message: &Message, outcome: &Outcome, unix_ms: u64) -> Unfit {
+    /// What a message is, if it is this device's telemetry and not fit, and when it was looked at. What is published
+    /// elsewhere is not telemetry, and an empty retained message only clears the topic.
+    fn fault_of(&self, message: &Message) -> Option<(Outcome, u64)> {
+        let stream = message.topic.as_str().strip_prefix(self.prefix.as_str());
+        let stream = stream.filter(|stream| !stream.contains('/'))?;
+        if message.retain && message.payload.is_empty() {
+            return None;
+        }
+        let unix_ms = self.clock.unix_ms();
+        let outcome = self.judge(stream, &message.payload, unix_ms);
+        (outcome != Outcome::Fit).then_some((outcome, unix_ms))
+    }
+
+    /// `counts` are the readings that are refused, and taken.
+    fn refused(&self, message: &Message, outcome: &Outcome, counts: (usize, usize), unix_ms: u64) -> Unfit {
         let code = match outcome.class() {
             Some(Class::Quota) => ReasonCode::QuotaExceeded,
             _ => ReasonCode::PayloadFormatInvalid,
@@ -63,7 +77,7 @@ impl Door {
             window.1 <= LETTERS_PER_WINDOW_MAX
         };
         let letter = has_share
-            .then(|| letter::about(sequence, unix_ms, &self.id, message, outcome, reason.clone()))
+            .then(|| letter::about((sequence, unix_ms), &self.id, message, (outcome, counts), reason.clone()))
             .flatten();
         Unfit { code, reason, letter }
     }
@@ -72,23 +86,20 @@ impl Door {
 impl Screen for Door {
     fn screen(&mut self, message: &Message) -> Verdict {
         self.device.messages.fetch_add(1, Relaxed);
-        let stream = message.topic.as_str().strip_prefix(self.prefix.as_str());
-        // What is published elsewhere is not telemetry, and an empty retained message only clears the topic.
-        let Some(stream) = stream.filter(|stream| !stream.contains('/')) else { return Verdict::Fit };
-        if message.retain && message.payload.is_empty() {
-            return Verdict::Fit;
-        }
-        let unix_ms = self.clock.unix_ms();
-        let outcome = self.judge(stream, &message.payload, unix_ms);
-        if outcome == Outcome::Fit {
-            return Verdict::Fit;
-        }
-        let refused = self.refused(message, &outcome, unix_ms);
+        let Some((outcome, unix_ms)) = self.fault_of(message) else { return Verdict::Fit };
+        let refused = self.refused(message, &outcome, outcome.counts(), unix_ms);
         match outcome {
             Outcome::Partly { payload, .. } => {
                 Verdict::Partly(Box::new(Partly { payload: Bytes::from(payload), refused }))
             }
             _ => Verdict::Unfit(Box::new(refused)),
         }
+    }
+
+    fn screen_will(&mut self, message: &Message) -> Result<(), Box<Unfit>> {
+        let Some((outcome, unix_ms)) = self.fault_of(message) else { return Ok(()) };
+        // Of a will nothing is taken unless all is: its times are told from when it will be published.
+        let (refused, taken) = outcome.counts();
+        Err(Box::new(self.refused(message, &outcome, (refused + taken, 0), unix_ms)))
     }
 }

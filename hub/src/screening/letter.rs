@@ -12,14 +12,12 @@ pub(super) const DEAD: &str = "$SYS/dead/";
 
 /// The letter about a message; none if its topic is so long that nothing fits before it.
 pub(super) fn about(
-    sequence: u64,
-    at_ms: u64,
+    (sequence, at_ms): (u64, u64),
     device: &DeviceId,
     message: &Message,
-    outcome: &Outcome,
+    (outcome, (refused, taken)): (&Outcome, (usize, usize)),
     reason: String,
 ) -> Option<Message> {
-    let (refused, taken) = outcome.counts();
     let payload = &message.payload;
     let letter = DeadLetter {
         sequence,

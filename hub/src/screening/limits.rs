@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-/// Most series of all devices of a tenant together.
-pub const SERIES_PER_TENANT_MAX: u64 = 1_000_000;
 /// Most devices whose series and pace are known, of the hub. Of one more, each session begins anew, and its pace is not
 /// learned.
 pub const DEVICES_MAX: usize = 200_000;

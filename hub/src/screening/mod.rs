@@ -25,10 +25,26 @@ use arc_swap::ArcSwap;
 use muster_actors::SharedClock;
 use muster_broker::{Screen, Screening};
 use muster_schemas::{DeviceId, Kind, Principal, TenantId, api::TelemetrySchema};
-use muster_screen::{InvalidRules, Rules, Series};
+use muster_screen::{Bounds, InvalidRules, Rules, Series};
 
 use self::{door::Door, limits::DEVICES_MAX};
 pub use watch::{OddDevices, watch};
+
+/// How much each tenant and its devices may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TenantBounds {
+    /// Of those that are not named.
+    pub usual: Bounds,
+    /// Of those that are.
+    pub tenants: BTreeMap<TenantId, Bounds>,
+}
+
+impl TenantBounds {
+    /// Those of a tenant.
+    pub fn of(&self, tenant: &TenantId) -> Bounds {
+        self.tenants.get(tenant).copied().unwrap_or(self.usual)
+    }
+}
 
 /// What is known of all tenants' devices. Cheap to clone: all copies are one.
 #[derive(Clone)]
@@ -40,12 +56,14 @@ struct Known {
     devices: AtomicUsize,
     /// The number of the rules that were made last.
     rules: AtomicU64,
+    bounds: Arc<TenantBounds>,
     clock: SharedClock,
 }
 
 /// What is known of one tenant.
 struct Tenant {
     rules: ArcSwap<Rules>,
+    bounds: Bounds,
     devices: Mutex<BTreeMap<DeviceId, Arc<Device>>>,
     /// How many series its devices have.
     series: AtomicU64,
@@ -65,9 +83,9 @@ struct Device {
 
 impl Screens {
     /// Nothing is known yet.
-    pub fn new(clock: SharedClock) -> Self {
+    pub fn new(bounds: Arc<TenantBounds>, clock: SharedClock) -> Self {
         let (tenants, devices, rules) = Default::default();
-        Self(Arc::new(Known { tenants, devices, rules, clock }))
+        Self(Arc::new(Known { tenants, devices, rules, bounds, clock }))
     }
 
     /// What a tenant's readings are from now on.
@@ -113,7 +131,8 @@ impl Known {
         let usual = self.rules_of(TelemetrySchema::default());
         let rules = usual.unwrap_or_else(|_| unreachable!("a schema without rules makes sense"));
         let (devices, series, letters) = Default::default();
-        let tenant = Arc::new(Tenant { rules: ArcSwap::from_pointee(rules), devices, series, letters });
+        let (rules, bounds) = (ArcSwap::from_pointee(rules), self.bounds.of(id));
+        let tenant = Arc::new(Tenant { rules, bounds, devices, series, letters });
         tenants.insert(id.clone(), tenant.clone());
         tenant
     }

@@ -10,7 +10,7 @@ use super::{limits::*, watch::Watched, *};
 use crate::registry::AlarmKind;
 
 fn screens() -> Screens {
-    Screens::new(SystemClock::shared())
+    Screens::new(Arc::default(), SystemClock::shared())
 }
 
 fn principal(tenant: &str, kind: Kind, id: &str) -> Principal {
@@ -82,6 +82,59 @@ fn a_dead_letter_says_what_and_why_and_is_bounded() {
     let letter = unfit(other.screen(&message("devices/d2/telemetry/x", "x"))).letter.expect("its own share");
     let read: DeadLetter = serde_json::from_slice(&letter.payload).expect("JSON");
     assert_eq!(read.sequence, 23);
+}
+
+#[test]
+fn a_will_is_taken_whole_or_its_client_is_told_why_not() {
+    let screens = screens();
+    let mut door = door(&screens, "d1");
+    assert_eq!(door.screen_will(&message(TOPIC, GOOD)), Ok(()));
+    assert_eq!(door.screen_will(&message("devices/d1/events/gone", "gone")), Ok(()));
+    assert_eq!(door.screen_will(&Message { retain: true, ..message(TOPIC, "") }), Ok(()));
+    let refused = door.screen_will(&message(TOPIC, "gone")).expect_err("no SenML");
+    assert_eq!(refused.code, ReasonCode::PayloadFormatInvalid);
+    assert!(refused.letter.is_some());
+    let half = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"wet","v":1}]"#;
+    let refused = door.screen_will(&message(TOPIC, &half[..])).expect_err("a part of it is none");
+    assert!(refused.reason.starts_with("1 of 2 readings refused: record 1 (h)"), "{}", refused.reason);
+    let letter: DeadLetter =
+        serde_json::from_slice(&refused.letter.expect("a letter").payload).expect("JSON");
+    assert_eq!((letter.refused, letter.taken), (2, 0));
+}
+
+#[test]
+fn a_million_streams_of_one_device_are_refused_at_the_door_and_told() {
+    let bounds = Bounds { device_streams_max: 3, ..Bounds::default() };
+    let tenants = BTreeMap::from([("acme".parse().expect("id"), bounds)]);
+    let quotas = TenantBounds { tenants, ..TenantBounds::default() };
+    let screens = Screens::new(Arc::new(quotas), SystemClock::shared());
+    let tenant = screens.0.tenant(&"acme".parse().expect("id"));
+    let mut door = door(&screens, "d1");
+    let mut letters = 0;
+    for stream in 0..1_000_000 {
+        let verdict = door.screen(&message(&format!("devices/d1/telemetry/s{stream}"), GOOD));
+        if stream < 3 {
+            assert_eq!(verdict, Verdict::Fit);
+            continue;
+        }
+        let unfit = unfit(verdict);
+        assert_eq!(unfit.code, ReasonCode::QuotaExceeded);
+        assert_eq!(unfit.reason, "refused: the device has 3 streams already, which is its quota");
+        let Some(letter) = unfit.letter else { continue };
+        letters += 1;
+        let letter: DeadLetter = serde_json::from_slice(&letter.payload).expect("JSON");
+        assert_eq!((letter.code.as_str(), letter.reason), ("too_many_streams", unfit.reason));
+    }
+    assert!((1..1_000).contains(&letters), "{letters}");
+    assert_eq!(tenant.series.load(Relaxed), 3, "what was refused takes no memory");
+
+    // Another tenant has what is usual.
+    let mut stranger = screens.screen_of(&principal("globex", Kind::Device, "d1")).expect("screened");
+    for stream in 0..256 {
+        assert_eq!(stranger.screen(&message(&format!("devices/d1/telemetry/s{stream}"), GOOD)), Verdict::Fit);
+    }
+    let over = unfit(stranger.screen(&message("devices/d1/telemetry/over", GOOD)));
+    assert!(over.reason.contains("256 streams"), "{}", over.reason);
 }
 
 #[test]

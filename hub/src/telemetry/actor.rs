@@ -38,6 +38,7 @@ use super::{
     message::{ReadRetention, RetentionRefusal, SetRetention, Settle},
     store::{ReadingsError, TenantRows},
 };
+use crate::screening::TenantBounds;
 
 /// The number up to which somebody else still needs a tenant's log: the first record that must stay.
 pub type NeededFrom = Arc<dyn Fn(&TenantId) -> u64 + Send + Sync>;
@@ -54,6 +55,8 @@ pub struct TelemetryOptions {
     pub tenants: Arc<dyn Fn() -> Vec<TenantId> + Send + Sync>,
     /// What others still need of a log: it is trimmed no further. `u64::MAX` when nobody does.
     pub needed_from: NeededFrom,
+    /// How many streams a device may have.
+    pub bounds: Arc<TenantBounds>,
     /// What is asked of telemetry, and shown what is not stored yet.
     pub archive: Archive,
     /// What the items of a device are to say of it.
@@ -141,7 +144,8 @@ impl TelemetryActor {
             let rows = self.options.archive.rows(id).map_err(|error| StepError::Rows(error.to_string()))?;
             self.turn_into_blocks(id, &rows)?;
             let cursor = rows.cursor()?;
-            let filling = Filling::load(rows.streams()?, log.last()?.unwrap_or_default());
+            let streams_max = self.options.bounds.of(id).device_streams_max;
+            let filling = Filling::load(rows.streams()?, log.last()?.unwrap_or_default(), streams_max);
             let live = self.options.archive.live().put(id.clone(), filling);
             let reader = log.reader(cursor);
             let tenant = Tenant {
@@ -343,7 +347,8 @@ impl TelemetryActor {
     fn look_around(&mut self, ctx: &mut Context<Self>) {
         self.ticks += 1;
         self.look_for_keys(ctx);
-        if self.ticks.is_multiple_of(KEEP_TICKS) {
+        // Soon after the start as well: a hub may never run for an hour.
+        if self.ticks % KEEP_TICKS == 1 {
             let ids: Vec<_> = self.tenants.keys().cloned().collect();
             ids.into_iter().for_each(|id| self.look_for_old(id, ctx));
         }

@@ -73,6 +73,7 @@ impl Hub {
             store: self.store.clone(),
             tenants: Arc::new(|| vec![id("acme"), id("globex")]),
             needed_from: Arc::new(move |_| needed.load(Ordering::Relaxed)),
+            bounds: Arc::default(),
             archive: self.archive.clone(),
             attributes: Arc::new(|_, _| Arc::default()),
             today: Arc::new(|| 20_370),

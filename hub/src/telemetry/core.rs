@@ -12,7 +12,7 @@ use muster_items::{
 };
 use muster_schemas::{DeviceId, Kind, senml::InvalidPack, stored::StoredMessage};
 
-use super::limits::{CELLS_MAX, OPEN_BYTES_MAX, STREAM_BYTES_MAX, STREAMS_PER_DEVICE_MAX};
+use super::limits::{CELLS_MAX, OPEN_BYTES_MAX, STREAM_BYTES_MAX};
 
 /// Why a message on a telemetry topic is kept out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,8 +29,11 @@ pub enum Unfit {
     #[error("its topic does not end with the name of a stream")]
     Stream,
     /// The device has as many streams as it may.
-    #[error("the device has {STREAMS_PER_DEVICE_MAX} streams already")]
-    TooManyStreams,
+    #[error("the device has {max} streams already, which is its quota")]
+    TooManyStreams {
+        /// The bound.
+        max: usize,
+    },
     /// The payload is not SenML.
     #[error("its payload {0}")]
     Pack(#[from] InvalidPack),
@@ -50,7 +53,7 @@ impl Unfit {
         match self {
             Self::Publisher { .. } => "publisher",
             Self::Stream => "stream",
-            Self::TooManyStreams => "too_many_streams",
+            Self::TooManyStreams { .. } => "too_many_streams",
             Self::Pack(_) => "not_senml",
             Self::Reading { why, .. } => why.as_str(),
         }
@@ -133,14 +136,20 @@ pub struct Filling {
     again: BTreeMap<StreamId, Known>,
     /// The last message that may have been taken in before the start.
     again_to: u64,
+    /// Most streams of a device; a message on one more is kept out.
+    streams_max: usize,
     /// About how many bytes the open streams take.
     bytes: usize,
 }
 
 impl Filling {
-    /// The streams of the catalogue, of which the log is read again up to `again_to`.
-    pub fn load(streams: impl IntoIterator<Item = (StreamId, Known)>, again_to: u64) -> Self {
-        let mut loaded = Self { again_to, ..Self::default() };
+    /// The streams of the catalogue, of which the log is read again up to `again_to`. A device may have `streams_max`.
+    pub fn load(
+        streams: impl IntoIterator<Item = (StreamId, Known)>,
+        again_to: u64,
+        streams_max: usize,
+    ) -> Self {
+        let mut loaded = Self { again_to, streams_max, ..Self::default() };
         for (stream, known) in streams {
             if let Some(cell) = &known.origin.cell {
                 loaded.cells.insert(stream.device.clone(), cell.clone());
@@ -337,8 +346,8 @@ impl Filling {
 
     fn is_allowed(&self, id: &StreamId) -> Result<(), Unfit> {
         match self.known.get(&id.device) {
-            Some(streams) if !streams.contains(&id.stream) && streams.len() >= STREAMS_PER_DEVICE_MAX => {
-                Err(Unfit::TooManyStreams)
+            Some(streams) if !streams.contains(&id.stream) && streams.len() >= self.streams_max => {
+                Err(Unfit::TooManyStreams { max: self.streams_max })
             }
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@ use super::*;
 
 const NOW_MS: u64 = 1_760_000_000_000;
 const NOW_S: f64 = 1.76e9;
+const STREAMS_MAX: usize = 9;
 
 fn stored(kind: Kind, publisher: &str, topic: &str, payload: &[u8]) -> StoredMessage {
     StoredMessage {
@@ -30,7 +31,7 @@ fn of_device(topic: &str, payload: &[u8]) -> StoredMessage {
 
 /// What became of messages: all that is open is ended, for a look at it.
 fn take(messages: &[StoredMessage]) -> Harvest {
-    let (mut filling, mut harvest) = (Filling::default(), Harvest::default());
+    let (mut filling, mut harvest) = (Filling::load([], 0, STREAMS_MAX), Harvest::default());
     for (sequence, message) in (1..).zip(messages) {
         filling.take(sequence, message, 0, &|_| Arc::default(), &mut harvest);
     }
@@ -170,11 +171,10 @@ fn a_reading_of_the_future_is_kept_out_and_costs_no_other() {
 #[test]
 fn a_device_has_a_bounded_number_of_streams() {
     let payload = br#"[{"n":"load","v":1}]"#;
-    let streams: Vec<_> = (0..=STREAMS_PER_DEVICE_MAX)
-        .map(|n| of_device(&format!("devices/pump-7/telemetry/s{n}"), payload))
-        .collect();
+    let streams: Vec<_> =
+        (0..=STREAMS_MAX).map(|n| of_device(&format!("devices/pump-7/telemetry/s{n}"), payload)).collect();
     let harvest = take(&streams);
-    assert_eq!(harvest.ended.len(), STREAMS_PER_DEVICE_MAX);
+    assert_eq!(harvest.ended.len(), STREAMS_MAX);
     assert_eq!(reasons(&harvest), ["too_many_streams"]);
 }
 
@@ -187,7 +187,7 @@ fn what_is_stored_is_passed_over_when_the_log_is_read_again() {
         |name: &str| Arc::new(Attributes([("district".to_owned(), [name.to_owned()].into())].into()));
     let origin = Origin { attributes: district("d7"), ..Origin::default() };
     let known = Known { flushed_to: 2, origin: origin.clone() };
-    let mut filling = Filling::load([(climate(), known)], 3);
+    let mut filling = Filling::load([(climate(), known)], 3, STREAMS_MAX);
     let mut harvest = Harvest::default();
     // The device was assigned elsewhere while the hub was down: the third message is from before.
     for sequence in 1..=4 {
@@ -220,7 +220,7 @@ fn a_new_place_begins_a_new_item() {
 #[test]
 fn memory_is_bounded_whatever_the_number_of_streams() {
     let note = "n".repeat(40_000);
-    let (mut filling, mut harvest) = (Filling::default(), Harvest::default());
+    let (mut filling, mut harvest) = (Filling::load([], 0, STREAMS_MAX), Harvest::default());
     let mut most = 0;
     for sequence in 1..4_000_u64 {
         let payload = format!(r#"[{{"n":"note","vs":"{note}","t":-{}}}]"#, sequence % 7);
@@ -243,7 +243,7 @@ fn streams_are_found_by_device_and_by_name() {
     };
     let all = [id("a", "climate"), id("a", "power"), id("b", "climate")];
     let known = Known { flushed_to: 0, origin: Origin::default() };
-    let streams = Filling::load(all.clone().map(|stream| (stream, known.clone())), 0);
+    let streams = Filling::load(all.clone().map(|stream| (stream, known.clone())), 0, STREAMS_MAX);
     let found = |device: Option<&str>, stream| {
         let device = device.map(|text| text.parse().expect("id"));
         streams.matching(device.as_ref(), stream).collect::<Vec<_>>()

@@ -8,8 +8,6 @@ use muster_broker::store::limits::COMMIT_BYTES_MAX;
 pub const STEP_MESSAGES_MAX: usize = 1_024;
 /// Most bytes of a tenant's log that one step takes, unless a single message is larger.
 pub const STEP_BYTES_MAX: usize = 1024 * 1024;
-/// Most streams of one device; a message on one more is kept out.
-pub const STREAMS_PER_DEVICE_MAX: usize = 256;
 /// Longest name of a stream, in bytes.
 pub const STREAM_BYTES_MAX: usize = 128;
 /// Bytes of rows that ended after which a step takes no further message: short messages may hold long readings.
