@@ -107,3 +107,15 @@ pub(crate) fn reports() -> Vec<Report> {
     reports.push(Report::Running(running));
     reports
 }
+
+/// Every sample, by what reads it.
+pub(crate) fn encoded() -> Vec<(&'static str, Vec<u8>)> {
+    let mut all: Vec<(&str, Vec<u8>)> = Vec::new();
+    all.extend(offers().iter().map(|x| ("offer", x.encode())));
+    all.extend(freshness().iter().map(|x| ("freshness", x.encode())));
+    all.extend(announcements().iter().map(|x| ("announcement", x.encode())));
+    all.extend(gets().iter().map(|x| ("get", x.encode())));
+    all.extend(blocks().iter().map(|x| ("block", x.encode())));
+    all.extend(reports().iter().map(|x| ("report", x.encode())));
+    all
+}

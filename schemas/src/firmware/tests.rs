@@ -1,19 +1,7 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{samples::encoded, *};
 use crate::{DeviceId, limits};
-
-/// Every sample, by what reads it.
-fn encoded() -> Vec<(&'static str, Vec<u8>)> {
-    let mut all: Vec<(&str, Vec<u8>)> = Vec::new();
-    all.extend(samples::offers().iter().map(|x| ("offer", x.encode())));
-    all.extend(samples::freshness().iter().map(|x| ("freshness", x.encode())));
-    all.extend(samples::announcements().iter().map(|x| ("announcement", x.encode())));
-    all.extend(samples::gets().iter().map(|x| ("get", x.encode())));
-    all.extend(samples::blocks().iter().map(|x| ("block", x.encode())));
-    all.extend(samples::reports().iter().map(|x| ("report", x.encode())));
-    all
-}
 
 /// What is read is written as it was.
 fn read(kind: &str, bytes: &[u8]) -> Result<(), InvalidUpdate> {
