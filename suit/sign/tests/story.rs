@@ -1,5 +1,7 @@
 //! `muster-sign` as people use it: each command as a process, on files in a folder of its own.
 
+#![expect(clippy::expect_used, reason = "the whole program is a test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -234,9 +236,9 @@ fn complaints_say_what_and_why_and_what_next() {
     for (line, says) in [
         ("sign manifest --key nowhere.pem", "cannot read nowhere.pem"),
         ("sign manifest --key f1.pub.pem", "is a public key, which cannot sign"),
-        ("sign image --key f1.pem", "image has Unsigned where a tag is expected"),
-        ("sign root.1 --key f1.pem", "has the tag 98 where 107 is expected"),
-        ("root sign manifest --key r1.pem", "manifest has signatures that cannot be read"),
+        ("sign image --key f1.pem", "image is no manifest: it has Text where a tag is expected"),
+        ("sign root.1 --key f1.pem", "root.1 is no manifest: it has the tag 98 where 107 is expected"),
+        ("root sign manifest --key r1.pem", "manifest is no root: it has signatures that cannot be read"),
         (
             "root new --tenant acme --root r1.pem --firmware f1.pub.pem --hub hub.pub.pem --out x",
             "is a private key",
@@ -259,7 +261,10 @@ fn complaints_say_what_and_why_and_what_next() {
             "\"1.x\" is no version",
         ),
         ("manifest --image nothing --vendor a --class b --sequence 1 --out x", "cannot read nothing"),
-        ("verify manifest --root manifest", "manifest has signatures that cannot be read"),
+        (
+            "verify manifest --root manifest",
+            "manifest is not believed: it has signatures that cannot be read",
+        ),
         ("sign manifest --key pkcs11:object=a?module-path=/nowhere.so", "/nowhere.so cannot be loaded"),
         ("show root.1", "has the tag 98"),
     ] {
