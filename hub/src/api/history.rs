@@ -31,22 +31,23 @@ use crate::{
     telemetry::Archive,
 };
 
-/// Below `/api/v1/tenants`; a verb for each of `Verb`.
-pub(super) const ROUTE: &str = "/{tenant}/telemetry/{verb:last|range|downsample|aggregate|export}";
 /// How many rows a file has, told before it comes.
 const ROWS_HEADER: &str = "muster-rows";
 /// What is damaged and not in a file.
 const DAMAGED_HEADER: &str = "muster-damaged";
 
+/// Each verb: what is asked stands at the end of the path.
 pub(super) async fn ask(
     api: Data<Api>,
     caller: Caller,
-    path: Path<(TenantId, Verb)>,
+    tenant: Path<TenantId>,
     query: Query<Asked>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (tenant, verb) = path.into_inner();
-    answer(api, &caller, tenant, query.into_inner().of(verb)?, request).await
+    let verb = request.path().rsplit('/').next().and_then(Verb::named);
+    let verb =
+        verb.ok_or_else(|| ApiError::malformed("nothing was read", "no such question", "see docs/api.md"))?;
+    answer(api, &caller, tenant.into_inner(), query.into_inner().of(verb)?, request).await
 }
 
 async fn answer(

@@ -255,7 +255,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route("/{tenant}/audit", web::get().to(audit::audit))
                 .route("/{tenant}/telemetry/schema", web::get().to(schema::show))
                 .route("/{tenant}/telemetry/schema", web::post().to(schema::set))
-                .route(history::ROUTE, web::get().to(history::ask))
+                .route("/{tenant}/telemetry/last", web::get().to(history::ask))
+                .route("/{tenant}/telemetry/range", web::get().to(history::ask))
+                .route("/{tenant}/telemetry/downsample", web::get().to(history::ask))
+                .route("/{tenant}/telemetry/aggregate", web::get().to(history::ask))
+                .route("/{tenant}/telemetry/export", web::get().to(history::ask))
                 .route("/{tenant}/telemetry/retention", web::get().to(retention::read))
                 .route("/{tenant}/telemetry/retention", web::put().to(retention::set))
                 .route("/{tenant}/influx", web::get().to(influx::status)),
