@@ -47,7 +47,7 @@ fn a_stream_beyond_a_tenant_s_quota_and_a_will_that_is_none_are_refused_with_the
     let app = &world.stage.tenants[0].app;
     let mut letters = app.subscribe_with("'$SYS/dead/#'", "'nothing/else'").expect("a subscription");
     letters.wait_subscribed(WAIT_MAX).expect("granted");
-    let line = meter.line.clone();
+    let line = meter.line;
     let on = |stream: &str| Meter { line: line.replace("/power", &format!("/{stream}")) };
     let good = r#"[{"n":"power","u":"W","v":7}]"#;
     for stream in ["a", "b", "a"] {

@@ -62,6 +62,9 @@ pub(super) fn grants_of(owner: &Owner, wrapping: &LessSafeKey) -> Result<Grants,
     Ok(grants)
 }
 
+/// Who lends to whom, by the handles of the tenants: lender, borrower.
+pub type Lent = (Handle, Handle);
+
 /// By purpose and borrower.
 pub(super) type Grants = BTreeMap<(Purpose, Handle), Grant>;
 
@@ -153,7 +156,7 @@ pub(super) fn is_whole(lender: &KeyRing, borrower: &KeyRing, purpose: Purpose) -
 }
 
 /// Who lends data keys of a purpose to whom.
-pub(super) fn all(table: &Table, purpose: Purpose) -> Result<Vec<(Handle, Handle)>, StoreError> {
+pub(super) fn all(table: &Table, purpose: Purpose) -> Result<Vec<Lent>, StoreError> {
     let mut found = Vec::new();
     for row in table.prefix(&[OWN]) {
         let (key, _) = row?;

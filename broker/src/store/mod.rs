@@ -63,6 +63,7 @@ pub use committer::{Commit, Done, Fence, Stats};
 pub use custody::{KeyOrigin, KeyStatus, RootStatus};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
 pub use field::{FieldSealer, UnsealableField};
+pub use grants::Lent;
 pub use keys::RootKey;
 pub use log::{LogReader, TenantLog};
 pub use purge::Purged;
@@ -327,7 +328,7 @@ impl Store {
     ///
     /// # Errors
     /// The engine cannot read it.
-    pub fn lent(&self, purpose: Purpose) -> Result<Vec<([u8; 16], [u8; 16])>, StoreError> {
+    pub fn lent(&self, purpose: Purpose) -> Result<Vec<Lent>, StoreError> {
         grants::all(&self.keys_table(), purpose)
     }
 

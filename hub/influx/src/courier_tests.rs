@@ -147,6 +147,7 @@ fn the_search_for_lines_that_are_not_taken_ends_and_loses_no_other() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the time at which the story begins does not matter")]
 fn a_server_is_left_alone_for_as_long_as_it_says_and_not_for_ever() {
     let busy = || Trouble::Failing(429, String::new());
     for (said_s, least_s, most_s) in [(0, 0, 2), (7, 7, 9), (45, 45, 57), (1_000_000, 300, 376)] {

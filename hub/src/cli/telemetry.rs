@@ -140,6 +140,9 @@ pub(super) struct Range {
     place: mqtt::Place,
 }
 
+/// Makes a line of figures of an entry.
+type Line<T> = fn(T) -> [String; 11];
+
 /// Which names a command is about.
 #[derive(Debug, Args)]
 pub(super) struct Names {
@@ -335,7 +338,7 @@ impl Call<'_> {
         (asked, limit): (&Asked, NonZeroUsize),
         parts: impl Fn(P) -> Parts<T>,
         page: impl Fn(Vec<T>, Option<String>, Option<String>) -> P,
-        (of, row): ([&'static str; 4], fn(T) -> [String; 11]),
+        (of, row): ([&'static str; 4], Line<T>),
     ) -> Result<Exit, Complaint> {
         let (entries, more) = self.paged(asked, limit.get(), parts)?;
         if self.output == Output::Json {

@@ -292,6 +292,7 @@ impl Place {
             today: Arc::new(|| 0),
             announcements: Announcements::default(),
             counters: Counters::default(),
+            bounds: Arc::default(),
         });
     }
 

@@ -22,8 +22,8 @@ use self::{
 };
 use super::{
     BenchError,
-    history::{DAY, GROUP, PLANT, Place, QUESTIONS, highest_kib, tenant},
-    limits::{STORES_LINES, STORES_ROUNDS},
+    history::{DAY, GROUP, PLANT, Place, highest_kib, tenant},
+    limits::{QUESTIONS, STORES_LINES, STORES_ROUNDS},
     page::{Section, grouped, mib, ms},
     plant::{BEGIN_S, device, look_at_machine, plant},
     sample::Sample,
