@@ -45,7 +45,7 @@ fn a_stream_beyond_a_tenant_s_quota_and_a_will_that_is_none_are_refused_with_the
     let world = World::raise_with(&[("MUSTER__QUOTAS__TENANTS__ACME__DEVICE__STREAMS_MAX", "2")]);
     let meter = Meter::new(&world);
     let app = &world.stage.tenants[0].app;
-    let mut letters = app.subscribe_with("'$SYS/dead/#'", "'nothing/else'").expect("a subscription");
+    let mut letters = app.subscribe_with("'devices/+/telemetry/#'", "'$SYS/dead/#'").expect("a subscription");
     letters.wait_subscribed(WAIT_MAX).expect("granted");
     let line = meter.line;
     let on = |stream: &str| Meter { line: line.replace("/power", &format!("/{stream}")) };
