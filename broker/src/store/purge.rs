@@ -2,17 +2,23 @@
 //! rewritten what they stood in. Then looks for their bytes, and says where they are if they are.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use tracing::warn;
+
 use super::{
     ENGINE_DIRECTORY, Store, Write,
+    custody::{self, GONE, GUARD, SECRET, row_key},
     error::StoreError,
+    grants,
+    keys::KEY_BYTES,
     limits::{FILLER_BYTES, FILLER_WRITES, FLUSH_PAUSE, FLUSHES_MAX, SEARCH_BUFFER_BYTES},
     open_table,
+    ring::Owner,
     table::{Role, Table},
 };
 
@@ -20,6 +26,8 @@ use super::{
 const FILLER_TABLE: &str = "store.filler";
 /// Bytes by which a removed row is looked for: as many as a nonce has.
 pub(super) const NEEDLE_BYTES: usize = 12;
+/// The first bytes of a wrapped key.
+pub(super) type Needle = [u8; NEEDLE_BYTES];
 
 /// What a purge did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +42,62 @@ pub struct Purged {
     pub found_in: Vec<PathBuf>,
 }
 
+/// Where a wrapped key begins, by which it is looked for; none in a row that holds none.
+pub(super) fn needle_of(key: &[u8], value: &[u8]) -> Option<Needle> {
+    let wrapped = match *key.first()? {
+        b'd' | b'l' => value.get(KEY_BYTES..)?,
+        SECRET => custody::wrapped_of(value),
+        _ => value,
+    };
+    wrapped.first_chunk().copied()
+}
+
 impl Store {
+    /// What is looked for of the keys of one tenant.
+    pub(super) fn needles_of(&self, owner: &Owner) -> Result<BTreeSet<Needle>, StoreError> {
+        let table = self.keys_table();
+        let mut keys: Vec<Vec<u8>> = owner.data_key_rows(None)?.into_keys().collect();
+        keys.extend(grants::rows_of(owner)?);
+        keys.extend([row_key(SECRET, &owner.handle), row_key(GUARD, &owner.handle)]);
+        let mut needles = BTreeSet::new();
+        for key in keys {
+            needles.extend(table.get(&key)?.and_then(|value| needle_of(&key, &value)));
+        }
+        Ok(needles)
+    }
+
+    /// What is looked for of all that the root key wraps.
+    pub(super) fn needles_of_root(&self) -> Result<BTreeSet<Needle>, StoreError> {
+        let mut needles = BTreeSet::new();
+        for kind in [SECRET, GUARD, GONE] {
+            for row in self.keys_table().prefix(&[kind]) {
+                let (key, value) = row?;
+                needles.extend(needle_of(&key, &value));
+            }
+        }
+        Ok(needles)
+    }
+
+    /// Leaves nothing in the engine's files of wrapped keys that were replaced or removed: whoever has what wrapped them
+    /// could open them there. What was done has been done, so that a failure is told in the log and to nobody else.
+    pub(super) fn leave_nothing_of(&self, what: &str, before: &BTreeSet<Needle>, after: &BTreeSet<Needle>) {
+        let gone: Vec<Needle> = before.difference(after).copied().collect();
+        if gone.is_empty() {
+            return;
+        }
+        match self.purge(&gone) {
+            Ok(Purged { found_in, .. }) if found_in.is_empty() => {}
+            Ok(Purged { found_in, .. }) => {
+                warn!(
+                    what,
+                    ?found_in,
+                    "old wrapped keys are still in these files; they go when the engine rewrites them"
+                );
+            }
+            Err(error) => warn!(what, %error, "failed to remove old wrapped keys from the engine's files"),
+        }
+    }
+
     /// Rewrites what held removed rows of the key table, and looks for `needles` in all files that could. Blocks, and
     /// writes about 80 MB.
     ///
