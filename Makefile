@@ -7,7 +7,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Set ONCE=1 to run the demo, check it and leave nothing running.
 ONCE ?=
-# Set PEERS=1 to install the brokers that `make bench` compares with and that are missing here: Debian's, and from
+# Set PEERS=1 to install the brokers and stores that `make bench` compares with and that are missing here: Debian's, and from
 # crates.io what has to be built, which takes many minutes the first time. FlashMQ is measured if `flashmq` is on the path.
 PEERS ?=
 # Set SEED to another number for other moments and another load in `make torture`.
@@ -41,7 +41,7 @@ deny: ## Licences, bans, sources and advisories (needs cargo-deny and its adviso
 	@cargo-deny check
 
 bench: setup ## Measure, beside the brokers that are installed (PEERS=1 installs them), and write docs/benchmarks.md.
-	@$(if $(PEERS),./setup/install peers)
+	@$(if $(PEERS),./setup/install peers && ./setup/install servers)
 	@$(if $(PEERS),$(CARGO) install --quiet --locked --root target/peers --target-dir target/peers/build rumqttd@0.20.0 rmqttd@0.24.0)
 	@$(CARGO) build --locked --release -p muster-hub -p muster-simulators
 	@$(CARGO) build --locked --profile device -p muster-edge
@@ -56,7 +56,7 @@ conformance: setup ## Write docs/conformance.md from the statements, vectors and
 	@MUSTER_WRITE_CONFORMANCE=1 $(CARGO) test --locked -p muster-tests --test conformance -- the_page_is_in_step
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
-	@for target in mqtt mqtt_session router websocket enrolment attest senml items sealed tpm_public tpm_attest tpm_signature; do \
+	@for target in mqtt mqtt_session router websocket enrolment attest senml items sealed firmware update tpm_public tpm_attest tpm_signature; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60; \
 	done
 

@@ -14,7 +14,7 @@ use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use muster_actors::{Child, Credit, Plan, SharedClock, Supervised};
 use muster_mqtt::{PacketLimits, ReasonCode};
-use muster_schemas::{Kind, Principal, TenantId, TopicFilter};
+use muster_schemas::{DeviceId, Kind, Principal, TenantId, TopicFilter, audit::Act};
 use rustls::ServerConfig;
 use tokio::{
     sync::{Notify, watch},
@@ -24,7 +24,7 @@ use tracing::debug;
 
 use crate::{
     admission::{Admitted, Gate, PasswordGate},
-    audit::Trail,
+    audit::{Trail, Who},
     connection::Surroundings,
     counters::{ListenerCounters, TenantCounters},
     directory::{Directory, Entry},
@@ -89,6 +89,7 @@ struct Served {
     settled: watch::Receiver<bool>,
     /// Ends its supervisor.
     stop: Arc<Notify>,
+    trail: Trail,
 }
 
 /// A running bus. Its arbiters end with the process.
@@ -149,6 +150,7 @@ impl Bus {
         let log_needed_from = Arc::<AtomicU64>::default();
         let settled = Arc::<watch::Sender<bool>>::default();
         let stop = Arc::<Notify>::default();
+        let trail = Trail::new(self.clock.clone());
         if tenant.is_withdrawn() {
             // A router could not begin. It does when the tenant is added after it gave its key back.
             self.withdraw_tenant(tenant.tenant());
@@ -170,6 +172,7 @@ impl Bus {
                 log_needed_from: log_needed_from.clone(),
                 settled: settled.subscribe(),
                 stop: Arc::clone(&stop),
+                trail: trail.clone(),
             });
         }
         let place = self.placed.fetch_add(1, Ordering::Relaxed);
@@ -188,7 +191,7 @@ impl Bus {
             packets: self.packets.clone(),
             counters,
             insight: Insight::new(self.started, self.sys_interval),
-            trail: Trail::new(self.clock.clone()),
+            trail,
             desk: self.desk.clone(),
             screening: self.screening.clone(),
             clock: self.clock.clone(),
@@ -197,6 +200,22 @@ impl Bus {
         let credit = Credit::new("tenant", TENANT_BATCHES_MAX, TENANT_BYTES_MAX);
         arbiter.spawn_fn(move || supervise_tenant(parts, credit, directory, stop));
         Ok(())
+    }
+
+    /// Notes in the audit trail of a tenant that somebody was not shown telemetry of it. Never waits; does nothing for a
+    /// tenant that is not served.
+    pub fn note_kept_back(
+        &self,
+        tenant: &TenantId,
+        (kind, id): (Kind, &DeviceId),
+        topic: Option<&str>,
+        reason: &str,
+    ) {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(served) = tenants.iter().find(|served| served.tenant == *tenant) {
+            let who = Who { kind, id, client: None, peer: None };
+            served.trail.note(who, (Act::View, topic), ReasonCode::NotAuthorized, reason);
+        }
     }
 
     /// Has questions answered that clients ask on topics of their own sessions; until then, and without it, they are refused

@@ -190,6 +190,7 @@ async fn run(
         sys_interval: (config.bus.sys_interval_s > 0).then(|| Duration::from_secs(config.bus.sys_interval_s)),
         clock: clock.clone(),
     }));
+    tell_denials(&known, &bus);
     let sensitive = SensitiveBoard::default();
     let registry = {
         let options = RegistryOptions {
@@ -373,6 +374,17 @@ async fn run(
         let _ = actix_rt::time::timeout(telemetry::limits::SETTLE_TIME_MAX, storing.send(settle)).await;
     }
     Ok(())
+}
+
+/// Tells tenants' audit trails what rules kept from whom.
+fn tell_denials(known: &Known, bus: &Arc<Bus>) {
+    // The bus asks the rules as well, and neither keeps the other alive.
+    let bus = Arc::downgrade(bus);
+    known.tell_denials(Box::new(move |tenant, who, topic, reason| {
+        if let Some(bus) = bus.upgrade() {
+            bus.note_kept_back(tenant, who, topic, reason);
+        }
+    }));
 }
 
 /// Closes the sessions that have lost what they rest on.

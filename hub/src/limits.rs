@@ -230,6 +230,10 @@ pub const LOG_LINES_WAITING_MAX: usize = 16_384;
 
 /// Most decisions on live telemetry that are remembered for one tenant, about 200 bytes each; then all are made anew.
 pub const LIVE_DECISIONS_MAX: usize = 65_536;
+/// How long the same denial to the same principal is not told again to the audit trail, in milliseconds.
+pub const DENIAL_QUIET_MS: i64 = 600_000;
+/// Most denials of a tenant that are remembered for that.
+pub const DENIALS_REMEMBERED_MAX: usize = 1_024;
 /// Most denials of live telemetry that are logged for one tenant between two changes of its rules.
 pub const LIVE_DENIALS_LOGGED_MAX: usize = 100;
 

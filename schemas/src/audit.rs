@@ -30,11 +30,13 @@ pub enum Act {
     Subscribe,
     /// To go on: the hub ended a session. There is no subject.
     Session,
+    /// To be shown telemetry. The subject is the topic that it came on, of the first item that was kept back.
+    View,
 }
 
 impl Act {
     /// All of them; the place is what is written, so they may be added to and never moved.
-    pub const ALL: [Self; 4] = [Self::Connect, Self::Publish, Self::Subscribe, Self::Session];
+    pub const ALL: [Self; 5] = [Self::Connect, Self::Publish, Self::Subscribe, Self::Session, Self::View];
 
     /// As people and programs read it.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +45,7 @@ impl Act {
             Self::Publish => "publish",
             Self::Subscribe => "subscribe",
             Self::Session => "session",
+            Self::View => "view",
         }
     }
 
@@ -52,6 +55,7 @@ impl Act {
             Self::Publish => 1,
             Self::Subscribe => 2,
             Self::Session => 3,
+            Self::View => 4,
         }
     }
 }

@@ -86,6 +86,14 @@ pub enum InvalidCbor {
         /// What is there.
         found: Major,
     },
+    /// Another tag than expected.
+    #[error("has the tag {found} where {expected} is expected")]
+    WrongTag {
+        /// What is there.
+        found: u64,
+        /// What was expected.
+        expected: u64,
+    },
     /// More bytes than the bound for this place.
     #[error("has a string of {found} bytes where at most {max} are allowed")]
     TooLong {

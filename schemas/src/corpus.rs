@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use crate::{
     attest::{self, Answer, Challenge, Outcome},
     enrolment::{DeviceFrame, HubFrame, frame_length, samples},
+    firmware::{self, Announcement, Block, Freshness, Get, Offer, Report},
     senml::Pack,
     trust::{SignedTrust, Trust},
 };
@@ -53,6 +54,26 @@ fn trust(input: &[u8]) -> bool {
     signed == Ok(true) || body.is_ok()
 }
 
+/// What the fuzz target `update` runs: what is read is written as it was, but for a reason that this end does not know.
+fn update(input: &[u8]) -> bool {
+    let announcement = Announcement::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let offer = Offer::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let freshness = Freshness::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let block = Block::decode(input).map(|read| assert_eq!(read.encode(), input));
+    let get = Get::decode(input).map(|read| {
+        assert_eq!(read.encode(), input);
+        assert!(read.offsets().count() <= 256);
+    });
+    let report = Report::decode(input)
+        .map(|report| assert_eq!(Report::decode(&report.encode()).as_ref(), Ok(&report)));
+    announcement.is_ok()
+        || offer.is_ok()
+        || freshness.is_ok()
+        || block.is_ok()
+        || get.is_ok()
+        || report.is_ok()
+}
+
 /// What the fuzz target `senml` runs: what is read can be written, and then means the same.
 fn senml(input: &[u8]) -> bool {
     let Ok(pack) = Pack::parse(input) else { return false };
@@ -68,6 +89,7 @@ fn the_corpus_never_panics() {
         ("attest", attest),
         ("senml", senml),
         ("trust", trust),
+        ("update", update),
     ];
     for (target, run) in targets {
         for (path, seed) in seeds(target) {
@@ -144,6 +166,14 @@ fn write_the_seeds() {
         write("trust", &format!("valid-body-{revoked}"), &signed.body);
         write("trust", &format!("truncated-{revoked}"), &signed.encode()[..900 + revoked]);
     }
+    for (place, (kind, bytes)) in firmware::samples::encoded().iter().enumerate() {
+        write("update", &format!("valid-{place:02}-{kind}"), bytes);
+        if place % 3 == 0 {
+            write("update", &format!("truncated-{place:02}-{kind}"), &bytes[..bytes.len() - 1]);
+        }
+    }
+    write("update", "huge-length", &[0xa3, 0, 0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    write("update", "indefinite", &[0xbf, 0, 1, 0xff]);
     let mut unordered = Trust::decode(&crate::trust::tests::sample(2).body).expect("a sample");
     unordered.revoked.reverse();
     write("trust", "unordered-body", &unordered.encode());

@@ -59,6 +59,8 @@ pub struct Hub {
     /// Where it listens without TLS; empty when it does not.
     plain: String,
     environment: Vec<(String, String)>,
+    /// A line of shell that it is started by; empty when it is started as it is.
+    line: String,
 }
 
 impl Hub {
@@ -76,6 +78,7 @@ impl Hub {
             https: free_address(),
             plain: String::new(),
             environment: Vec::new(),
+            line: String::new(),
         };
         let shown = folder.display().to_string();
         let root = format!("simulated={}", maker_root.display());
@@ -86,6 +89,11 @@ impl Hub {
     /// Sets one configuration value by its environment variable, from the next start on.
     pub fn set(&mut self, variable: &str, value: &str) {
         self.environment.push((variable.to_owned(), value.to_owned()));
+    }
+
+    /// Starts it by a line of shell from the next start on, such as `cd elsewhere && exec "$@"`.
+    pub fn start_by(&mut self, line: &str) {
+        line.clone_into(&mut self.line);
     }
 
     /// Prefers these addresses over any free ones.
@@ -130,7 +138,13 @@ impl Hub {
     }
 
     fn launch(&self) -> Result<Process, HubError> {
-        let mut command = Command::new(&self.program);
+        let mut command = if self.line.is_empty() {
+            Command::new(&self.program)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &self.line, "sh"]).arg(&self.program);
+            shell
+        };
         command.args(["serve", "--config"]).arg(self.folder.join("muster.toml"));
         command.env("MUSTER__LISTENERS__MQTT_TLS__BIND", &self.mqtt);
         command.env("MUSTER__LISTENERS__HTTPS__BIND", &self.https);
@@ -209,6 +223,17 @@ impl Hub {
         let stdout = self.run_plain(&all)?;
         let command = arguments.join(" ");
         serde_json::from_str(&stdout).map_err(|_| HubError::Output { command, stdout })
+    }
+
+    /// Runs the command line as `identity` and gives what it printed, whatever that is.
+    ///
+    /// # Errors
+    /// It ended with an exit code other than 0.
+    pub fn print(&self, identity: &Path, arguments: &[&str]) -> Result<String, HubError> {
+        let (shown, api) = (identity.display().to_string(), self.api());
+        let all: Vec<&str> =
+            ["--identity", &shown, "--hub", &api].into_iter().chain(arguments.iter().copied()).collect();
+        self.run_plain(&all)
     }
 
     /// Runs the command line as the operator.

@@ -12,18 +12,22 @@ use serde_json::Value;
 use crate::people::Place;
 
 /// What devices measure, and nobody but their tenant may read.
-const CANARY: &str = "canary-c0ffee-below-the-old-bridge";
+pub const CANARY: &str = "canary-c0ffee-below-the-old-bridge";
 const MEMBER: [&str; 2] = ["acme", "globex"];
 
 /// A place where each tenant has a user, and a meter that has published.
-struct Keys {
-    place: Place,
+pub struct Keys {
+    pub place: Place,
     passwords: [String; 2],
 }
 
 impl Keys {
     fn open() -> Self {
-        let mut place = Place::prepare();
+        Self::open_at(Place::prepare())
+    }
+
+    /// At a place that was prepared otherwise.
+    pub fn open_at(mut place: Place) -> Self {
         place.begin();
         let passwords = MEMBER.map(|tenant| {
             place.hub.operate(&["tenant", "legacy-passwords", "--tenant", tenant, "on"]).expect("on");
@@ -55,7 +59,7 @@ impl Keys {
         self.place.shell(&line).text
     }
 
-    fn publishes(&self, tenant: &str, number: u32) {
+    pub fn publishes(&self, tenant: &str, number: u32) {
         let said = self.publish(tenant, number);
         assert!(said.contains("received PUBACK (Mid: 1, RC:0)"), "{said}");
         let text = format!("{CANARY} {number}");
@@ -71,17 +75,17 @@ impl Keys {
         self.run(tenant, &["telemetry", "last", "--device", "meter"])
     }
 
-    fn run(&self, tenant: &str, arguments: &[&str]) -> Result<Value, HubError> {
+    pub fn run(&self, tenant: &str, arguments: &[&str]) -> Result<Value, HubError> {
         self.place.hub.run(&self.user(tenant), arguments)
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.place.hub.kill();
         self.place.hub.start().expect("the hub starts");
     }
 
     /// Files of the hub, and its log, that hold one of these.
-    fn holding(&mut self, needles: &[&[u8]]) -> Vec<String> {
+    pub fn holding(&mut self, needles: &[&[u8]]) -> Vec<String> {
         let log = self.place.hub.process().map(|process| process.all_lines().join("\n")).unwrap_or_default();
         let mut found = Vec::new();
         let mut search = |name: String, bytes: &[u8]| {

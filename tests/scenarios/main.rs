@@ -20,6 +20,7 @@ mod identity;
 mod influx;
 mod isolation;
 mod keys;
+mod memory;
 mod operation;
 mod people;
 mod retention;
@@ -27,6 +28,7 @@ mod rules;
 mod sealed;
 #[path = "../../hub/influx/tests/servers/mod.rs"]
 mod servers;
+mod sharing;
 mod telemetry;
 mod tokens;
 mod torture;

@@ -164,6 +164,8 @@ impl Handler<DeadlineReached> for Auditor {
     type Result = ();
 
     fn handle(&mut self, _: DeadlineReached, ctx: &mut Context<Self>) {
+        // This timer has gone off: without that it would stand in the way of every later one.
+        self.timer.arm(ctx, None);
         self.store(ctx);
     }
 }

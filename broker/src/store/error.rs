@@ -147,6 +147,12 @@ pub enum StoreError {
         /// Who would open it.
         borrower: TenantId,
     },
+    /// What a tenant has it has already.
+    #[error("lend the keys of tenant {tenant} to itself")]
+    LentToItself {
+        /// Whose they are.
+        tenant: String,
+    },
     /// A table name outside `a-z`, `0-9` and `-`, or too long.
     #[error("open table {0:?}: a name is 1 to 64 characters of a-z, 0-9 and '-'")]
     TableName(&'static str),
@@ -189,6 +195,12 @@ pub enum Unsealable {
     /// The tenant's own key is withdrawn. Nothing is lost: it opens again once the tenant gives it back.
     #[error("open a record: the tenant has withdrawn its key; it opens again once the tenant gives it back")]
     Withdrawn,
+    /// Somebody else's record, and the own key of whoever it was lent to is withdrawn.
+    #[error(
+        "open a record of another tenant: the one that it is lent to has withdrawn its own key; it opens again once that is \
+         given back"
+    )]
+    BorrowerWithdrawn,
     /// The tenant that lent the key took it back.
     #[error("open a record of another tenant: it no longer lends the key to it")]
     Revoked,

@@ -20,7 +20,7 @@ use super::{
     limits::EPOCHS_OPEN_MAX,
     locked,
     log::commit_blocking,
-    ring::{Epoch, Held, KeyRing, Owner, damaged, epoch_of_row, open_data_key, purpose_of_row},
+    ring::{Epoch, KeyRing, Owner, damaged, epoch_of_row, open_data_key, purpose_of_row},
     sealing::Purpose,
     table::{Row, Table, Write},
 };
@@ -87,39 +87,84 @@ pub(super) fn give(
     (table, orders): (&Table, &Orders),
 ) -> Result<usize, StoreError> {
     let (from, to) = (lender.owner(), borrower.owner());
-    // One after the other and never both: two tenants may grant to one another at the same moment.
-    let borrowing = to.held().as_ref().map(|held| held.wrapping_copy()).ok_or_else(|| withdrawn(to))?;
-    let mut held = from.held_mut();
+    if from.handle == to.handle {
+        return Err(StoreError::LentToItself { tenant: from.label.clone() });
+    }
+    // Neither key is replaced until the rows are on disk. Both locks are taken in the order of the handles: two tenants may
+    // grant to one another at the same moment.
+    let (mut held, borrowing) = if from.handle < to.handle {
+        let held = from.held_mut();
+        (held, to.held())
+    } else {
+        let borrowing = to.held();
+        (from.held_mut(), borrowing)
+    };
+    let borrowing = &borrowing.as_ref().ok_or_else(|| withdrawn(to))?.wrapping;
     let held = held.as_mut().ok_or_else(|| withdrawn(from))?;
+    let own = grant_key(OWN, &from.handle, &to.handle, purpose);
+    let own_context = context(OWN, &from.handle, &to.handle, purpose);
     let mut rows = Vec::new();
-    if !held.grants.contains_key(&(purpose, to.handle)) {
-        let key = keys::random()?;
-        for (wrapping, kind, whose, other) in [(&held.wrapping, OWN, from, to), (&borrowing, IN, to, from)] {
-            let context = context(kind, &whose.handle, &other.handle, purpose);
-            let wrapped = keys::wrap(wrapping, keys::random_nonce()?, &context, key.as_slice());
-            rows.push((grant_key(kind, &whose.handle, &other.handle, purpose), wrapped));
+    let key = match row(from, &own)? {
+        None => {
+            let key = keys::random()?;
+            rows.push((own, keys::wrap(&held.wrapping, keys::random_nonce()?, &own_context, key.as_slice())));
+            key
         }
-        let grant = Grant { lender: from.handle, borrower: to.handle, purpose, key: keys::aes(&key) };
-        held.grants.insert((purpose, to.handle), grant);
+        Some(wrapped) => keys::unwrap(&held.wrapping, &own_context, &wrapped)
+            .and_then(|key| keys::secret(&key))
+            .ok_or_else(|| damaged(from))?,
+    };
+    let in_context = context(IN, &to.handle, &from.handle, purpose);
+    let wrapped = keys::wrap(borrowing, keys::random_nonce()?, &in_context, key.as_slice());
+    rows.push((grant_key(IN, &to.handle, &from.handle, purpose), wrapped));
+    let grant = Grant { lender: from.handle, borrower: to.handle, purpose, key: keys::aes(&key) };
+    let mut lent = 0;
+    for (row, wrapped) in from.data_key_rows(Some(purpose))? {
+        let id = epoch_of_row(&row).ok_or_else(|| damaged(from))?;
+        let (epoch, key) =
+            open_data_key(&held.wrapping, &from.label, purpose, id, &wrapped).ok_or_else(|| damaged(from))?;
+        rows.push(grant.lend(&epoch, keys::random_nonce()?, &key));
+        lent += 1;
     }
-    let lent = (|| {
-        let grant = held.grants.get(&(purpose, to.handle)).ok_or_else(|| damaged(from))?;
-        let mut lent = 0;
-        for (row, wrapped) in from.data_key_rows(Some(purpose))? {
-            let id = epoch_of_row(&row).ok_or_else(|| damaged(from))?;
-            let (epoch, key) = open_data_key(&held.wrapping, &from.label, purpose, id, &wrapped)
-                .ok_or_else(|| damaged(from))?;
-            rows.push(grant.lend(&epoch, keys::random_nonce()?, &key));
-            lent += 1;
+    let put = |(key, value)| Write::Put { table: table.clone(), key, value };
+    commit_blocking(orders, rows.into_iter().map(put).collect())?;
+    // No epoch began meanwhile: that takes the lender's lock.
+    held.grants.insert((purpose, to.handle), grant);
+    Ok(lent)
+}
+
+/// Whether a grant is whole: there for both, with every data key that there is.
+pub(super) fn is_whole(lender: &KeyRing, borrower: &KeyRing, purpose: Purpose) -> Result<bool, StoreError> {
+    let (from, to) = (lender.owner(), borrower.owner());
+    let held = from.held();
+    if held.as_ref().is_some_and(|held| !held.grants.contains_key(&(purpose, to.handle))) {
+        return Ok(false);
+    }
+    for key in
+        [grant_key(OWN, &from.handle, &to.handle, purpose), grant_key(IN, &to.handle, &from.handle, purpose)]
+    {
+        if row(from, &key)?.is_none() {
+            return Ok(false);
         }
-        let put = |(key, value)| Write::Put { table: table.clone(), key, value };
-        commit_blocking(orders, rows.into_iter().map(put).collect())?;
-        Ok(lent)
-    })();
-    if lent.is_err() {
-        held.grants.remove(&(purpose, to.handle));
     }
-    lent
+    let lent = from.rows(&lent_key(&from.handle, &to.handle, purpose, None))?;
+    let is_lent = |id| lent.contains_key(&lent_key(&from.handle, &to.handle, purpose, id));
+    Ok(from.data_key_rows(Some(purpose))?.keys().all(|row| is_lent(epoch_of_row(row))))
+}
+
+/// Who lends data keys of a purpose to whom.
+pub(super) fn all(table: &Table, purpose: Purpose) -> Result<Vec<(Handle, Handle)>, StoreError> {
+    let mut found = Vec::new();
+    for row in table.prefix(&[OWN]) {
+        let (key, _) = row?;
+        let lender = key.get(1..).and_then(|key| key.first_chunk());
+        if let (Some(lender), Some((borrower, of))) = (lender, parse(&key))
+            && of == purpose
+        {
+            found.push((*lender, borrower));
+        }
+    }
+    Ok(found)
 }
 
 /// Takes a grant back. Says whether there was one.
@@ -144,6 +189,13 @@ pub(super) fn take_back(
     Ok(had)
 }
 
+/// Lends nothing more to a tenant that is no more.
+pub(super) fn forget(lender: &Owner, borrower: &Handle) {
+    if let Some(held) = lender.held_mut().as_mut() {
+        held.grants.retain(|(_, other), _| other != borrower);
+    }
+}
+
 /// What a borrower opens with.
 pub(super) struct GrantedKeys {
     lender: Arc<Owner>,
@@ -158,8 +210,7 @@ impl GrantedKeys {
     /// The keys that `lender` lent to `borrower`; none if it lent none.
     pub fn open(borrower: &KeyRing, lender: &KeyRing, purpose: Purpose) -> Result<Option<Self>, StoreError> {
         let (to, from) = (borrower.owner(), lender.owner());
-        let row = grant_key(IN, &to.handle, &from.handle, purpose);
-        let found = to.table.get(row).map_err(|error| StoreError::engine("read a grant", &error))?;
+        let found = row(to, &grant_key(IN, &to.handle, &from.handle, purpose))?;
         let Some(wrapped) = found else { return Ok(None) };
         let held = to.held();
         let held = held.as_ref().ok_or_else(|| withdrawn(to))?;
@@ -174,16 +225,20 @@ impl GrantedKeys {
         self.purpose
     }
 
-    /// The epoch that a record names, if it is lent.
-    pub fn epoch(&self, id: u32) -> Result<Arc<Epoch>, Unsealable> {
+    /// Whether it opens anything now.
+    pub fn stands(&self) -> Result<(), Unsealable> {
         if self.borrower.held().is_none() {
-            return Err(Unsealable::Withdrawn);
+            return Err(Unsealable::BorrowerWithdrawn);
         }
         let lending = self.lender.held();
         let lending = lending.as_ref().ok_or(Unsealable::Withdrawn)?;
-        if !lending.grants.contains_key(&(self.purpose, self.borrower.handle)) {
-            return Err(Unsealable::Revoked);
-        }
+        let is_lent = lending.grants.contains_key(&(self.purpose, self.borrower.handle));
+        is_lent.then_some(()).ok_or(Unsealable::Revoked)
+    }
+
+    /// The epoch that a record names, if it is lent.
+    pub fn epoch(&self, id: u32) -> Result<Arc<Epoch>, Unsealable> {
+        self.stands()?;
         if let Some(epoch) = locked(&self.opened).get(&id) {
             return Ok(Arc::clone(epoch));
         }
@@ -203,12 +258,15 @@ impl GrantedKeys {
 
 /// The rows of all grants that a tenant made or took, for when it is no more.
 pub(super) fn rows_of(owner: &Owner) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut found = Vec::new();
+    // What it lent, also to those who are no more.
+    let mut found: Vec<_> = owner.rows(&[&[LENT][..], &owner.handle].concat())?.into_keys().collect();
     for kind in [OWN, IN] {
         for row in owner.rows(&[&[kind][..], &owner.handle].concat())?.into_keys() {
             let (other, purpose) = parse(&row).ok_or_else(|| damaged(owner))?;
             let (lender, borrower) = if kind == OWN { (owner.handle, other) } else { (other, owner.handle) };
-            found.extend(owner.rows(&lent_key(&lender, &borrower, purpose, None))?.into_keys());
+            if kind == IN {
+                found.extend(owner.rows(&lent_key(&lender, &borrower, purpose, None))?.into_keys());
+            }
             found.push(grant_key(OWN, &lender, &borrower, purpose));
             found.push(grant_key(IN, &borrower, &lender, purpose));
         }
@@ -216,10 +274,10 @@ pub(super) fn rows_of(owner: &Owner) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(found)
 }
 
-impl Held {
-    fn wrapping_copy(&self) -> LessSafeKey {
-        self.secret.wrapping()
-    }
+/// A row of the key table that never waits for a batch.
+fn row(owner: &Owner, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = owner.table.get(key).map_err(|error| StoreError::engine("read a grant", &error))?;
+    Ok(row.map(|row| row.to_vec()))
 }
 
 fn withdrawn(owner: &Owner) -> StoreError {

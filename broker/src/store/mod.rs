@@ -323,6 +323,14 @@ impl Store {
         Ok(self.keys_table().get(&key)?.is_some())
     }
 
+    /// Who lends data keys of a purpose to whom, by the handles of the tenants. Grants that lack a part are among them.
+    ///
+    /// # Errors
+    /// The engine cannot read it.
+    pub fn lent(&self, purpose: Purpose) -> Result<Vec<([u8; 16], [u8; 16])>, StoreError> {
+        grants::all(&self.keys_table(), purpose)
+    }
+
     /// Seals what belongs to the platform and no tenant: rows of the registry.
     pub fn platform(&self) -> Sealer {
         self.platform_sealer(Purpose::Registry)

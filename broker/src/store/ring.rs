@@ -336,6 +336,11 @@ impl PurposeKeys {
         true
     }
 
+    /// Whether the tenant's key is there.
+    pub fn stands(&self) -> Result<(), Unsealable> {
+        self.owner.held().as_ref().map(|_| ()).ok_or(Unsealable::Withdrawn)
+    }
+
     /// The epoch that a record names.
     pub fn epoch(&self, id: u32) -> Result<Arc<Epoch>, Unsealable> {
         if let Some(epoch) = reading(&self.current).as_ref().filter(|epoch| epoch.id == id) {

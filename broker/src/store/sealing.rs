@@ -152,6 +152,17 @@ impl Sealer {
         Ok(text)
     }
 
+    /// Whether it opens anything now: to be asked before something is shown that is not sealed yet.
+    ///
+    /// # Errors
+    /// A key that it rests on is withdrawn, or was lent and taken back.
+    pub fn stands(&self) -> Result<(), Unsealable> {
+        match &self.0 {
+            Keys::Own(keys) => keys.stands(),
+            Keys::Granted(keys) => keys.stands(),
+        }
+    }
+
     fn epoch(&self, id: u32) -> Result<Arc<Epoch>, Unsealable> {
         match &self.0 {
             Keys::Own(keys) => keys.epoch(id),

@@ -78,6 +78,8 @@ impl Store {
                 let before = (!keys.is_locked()).then(|| sample.opens(&keys.sealer(sample.purpose)));
                 let destroyed = self.destroy(&keys, now_s)?;
                 tenants.remove(tenant);
+                // Nobody lends it what begins from now on.
+                tenants.values().for_each(|lender| grants::forget(lender.keys.owner(), &handle));
                 (now_s, destroyed, Some((sample, keys)), before)
             }
         };

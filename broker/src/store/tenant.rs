@@ -8,7 +8,7 @@ use muster_schemas::TenantId;
 use super::{
     KEYS_TABLE,
     committer::Orders,
-    error::StoreError,
+    error::{StoreError, Unsealable},
     field::FieldSealer,
     grants::{self, GrantedKeys},
     log::{Place, TenantLog},
@@ -91,20 +91,40 @@ impl TenantStore {
     /// # Errors
     /// The commit was refused: until the hub restarts nothing opens all the same.
     pub fn revoke(&self, from: &Self, purpose: Purpose) -> Result<bool, StoreError> {
-        grants::take_back(&self.keys, from.keys.handle(), purpose, (&self.keys_table(), &self.orders))
+        self.revoke_handle(from.keys.handle(), purpose)
+    }
+
+    /// As [`TenantStore::revoke`], from whom that handle is: a tenant that may be no more.
+    ///
+    /// # Errors
+    /// The commit was refused: until the hub restarts nothing opens all the same.
+    pub fn revoke_handle(&self, from: [u8; 16], purpose: Purpose) -> Result<bool, StoreError> {
+        grants::take_back(&self.keys, from, purpose, (&self.keys_table(), &self.orders))
+    }
+
+    /// Whether the tenant lends another one all its data keys of a purpose. What a grant lacks, [`TenantStore::grant`] adds.
+    ///
+    /// # Errors
+    /// The engine cannot read it.
+    pub fn lends(&self, to: &Self, purpose: Purpose) -> Result<bool, StoreError> {
+        grants::is_whole(&self.keys, &to.keys, purpose)
     }
 
     /// Opens what `lender` lends to this tenant. It seals nothing: what it is given to seal is refused by the store.
     ///
     /// # Errors
-    /// Nothing of this kind is lent, or this tenant's key is withdrawn.
+    /// Nothing of this kind is lent, or the key of either is withdrawn.
     pub fn granted_sealer(&self, lender: &Self, purpose: Purpose) -> Result<Sealer, StoreError> {
-        let found = GrantedKeys::open(&self.keys, &lender.keys, purpose)?;
-        let lent = found.ok_or_else(|| StoreError::NotLent {
-            lender: lender.tenant.clone(),
-            borrower: self.tenant.clone(),
-        })?;
-        Ok(Sealer(Keys::Granted(Arc::new(lent))))
+        let not_lent =
+            || StoreError::NotLent { lender: lender.tenant.clone(), borrower: self.tenant.clone() };
+        let withdrawn = |whose: &Self| StoreError::Withdrawn { tenant: whose.tenant.to_string() };
+        let lent = GrantedKeys::open(&self.keys, &lender.keys, purpose)?.ok_or_else(not_lent)?;
+        match lent.stands() {
+            Ok(()) => Ok(Sealer(Keys::Granted(Arc::new(lent)))),
+            Err(Unsealable::BorrowerWithdrawn) => Err(withdrawn(self)),
+            Err(Unsealable::Withdrawn) => Err(withdrawn(lender)),
+            Err(_) => Err(not_lent()),
+        }
     }
 
     pub(super) fn keys_table(&self) -> Table {

@@ -131,6 +131,12 @@ pub enum QueryRefusal {
     /// The tenant has withdrawn its key.
     #[error("open the tenant's data: its key was withdrawn")]
     KeyWithdrawn,
+    /// Whoever asks is of another tenant, and that one has withdrawn its own key.
+    #[error("open another tenant's data with a key that it lends: the own key of whoever asks was withdrawn")]
+    BorrowerKeyWithdrawn,
+    /// Whoever asks is of another tenant, which is lent no key, or no longer.
+    #[error("open the tenant's data: it lends no key to whoever asks")]
+    NotLent,
     /// A part of the history is damaged; the rest was shown.
     #[error("read a part of the history: {0}")]
     Damaged(String),

@@ -5,7 +5,7 @@ use muster_exports::{
     pages::{Grouping, PageSize, Windows},
 };
 use muster_items::{QueryRefusal, Selection};
-use muster_schemas::DeviceId;
+use muster_schemas::{DeviceId, TenantId};
 use serde::Deserialize;
 
 use super::error::ApiError;
@@ -15,6 +15,8 @@ use crate::history::limits::PAGE_ENTRIES;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Asked {
+    /// Whose telemetry, where no path says it: over MQTT, for what another tenant shares.
+    pub(super) tenant: Option<TenantId>,
     /// Only of this device.
     device: Option<DeviceId>,
     /// Only of streams of this name.
@@ -172,6 +174,7 @@ impl Asked {
 
     fn check(&self, verb: Verb) -> Result<(), ApiError> {
         let given = [
+            ("tenant", self.tenant.is_some()),
             ("from_ms", self.from_ms.is_some()),
             ("to_ms", self.to_ms.is_some()),
             ("limit", self.limit.is_some()),
@@ -183,7 +186,8 @@ impl Asked {
             ("layout", self.layout.is_some()),
         ];
         let refused = verb.refuses();
-        match given.into_iter().find(|(name, is_given)| *is_given && refused.contains(name)) {
+        let is_refused = |name: &str| name == "tenant" || refused.contains(&name);
+        match given.into_iter().find(|(name, is_given)| *is_given && is_refused(name)) {
             Some((name, _)) => {
                 let why = format!("`{name}` is no parameter of `{}`", verb.as_str());
                 Err(wrong(why, "leave it out; docs/api.md has those there are"))
@@ -227,6 +231,7 @@ mod tests {
         for (verb, query) in [
             (Verb::Last, "window_ms=5"),
             (Verb::Last, "from_ms=5"),
+            (Verb::Last, "tenant=acme"),
             (Verb::Range, "by=device"),
             (Verb::Downsample, "window_ms=5&layout=wide"),
             (Verb::Downsample, ""),

@@ -264,6 +264,9 @@ impl From<Refusal> for ApiError {
                 RuleRefusal::GrantLife(_) => {
                     (StatusCode::BAD_REQUEST, "grant_life", "choose a life within the bounds")
                 }
+                RuleRefusal::KeyWithdrawn(_) => {
+                    (StatusCode::LOCKED, "key_withdrawn", "share it once that tenant has given its key back")
+                }
                 RuleRefusal::FullOfDataSets | RuleRefusal::FullOfGrants => {
                     (StatusCode::INSUFFICIENT_STORAGE, "full", "remove what is not needed")
                 }

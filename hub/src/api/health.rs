@@ -75,6 +75,11 @@ pub(super) async fn metrics(api: Data<Api>, caller: Caller) -> Result<HttpRespon
     }
     let rejected = harvested.rejected.into_iter().map(|(why, value)| (format!("{{why=\"{why}\"}}"), value));
     metric(&mut text, "muster_telemetry_rejected_total", "counter", rejected);
+    let denied = api.known.denied();
+    let denied = denied.into_iter().flat_map(|(tenant, counted)| {
+        counted.map(|(what, value)| (format!("{{tenant=\"{tenant}\",what=\"{}\"}}", what.as_str()), value))
+    });
+    metric(&mut text, "muster_rules_kept_back_total", "counter", denied);
     super::influx::metrics(&mut text, &api.influx.all(), api.clock.unix_ms());
     let alarms = api.registry(CountAlarms).await.unwrap_or_default();
     let label = |kind: &AlarmKind| format!("{{kind=\"{kind}\"}}");

@@ -14,7 +14,7 @@ use muster_exports::{
     ExportError, Format, Layout, Plan, Question,
     pages::{self, PageSize},
 };
-use muster_items::{History, QueryRefusal, View};
+use muster_items::{QueryRefusal, Selection, View};
 use muster_schemas::TenantId;
 use tokio::sync::oneshot;
 
@@ -26,7 +26,10 @@ use super::{
     life::Watched,
     pieces::Pieces,
 };
-use crate::history::{Busy, Part, Pipe, limits::PAGE_BYTES_MAX};
+use crate::{
+    history::{Busy, Part, Pipe, limits::PAGE_BYTES_MAX},
+    telemetry::Archive,
+};
 
 /// How many rows a file has, told before it comes.
 const ROWS_HEADER: &str = "muster-rows";
@@ -55,44 +58,60 @@ async fn answer(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let view = api.view_within(caller, &tenant, wanted.data_set.as_deref(), api.now_ms())?;
+    let shown = api.shown_to(caller, tenant, view);
     match wanted.about {
         About::Export(format, layout) if format != Format::Ndjson => {
-            file(&api, tenant, view, wanted, (format, layout), request).await
+            file(&api, shown, wanted, (format, layout), request).await
         }
-        About::Export(..) => lines(&api, tenant, view, wanted, request).await,
-        _ if wanted.is_lines => lines(&api, tenant, view, wanted, request).await,
+        About::Export(..) => lines(&api, shown, wanted, request).await,
+        _ if wanted.is_lines => lines(&api, shown, wanted, request).await,
         _ => {
-            let json = api.page(tenant, view, wanted, PAGE_BYTES_MAX).await?;
+            let json = api.page(shown, wanted, PAGE_BYTES_MAX).await?;
             Ok(HttpResponse::Ok().content_type("application/json").body(json))
         }
     }
 }
 
-impl Api {
-    /// A page of JSON, worked out where it may block.
-    pub(super) async fn page(
-        &self,
-        tenant: TenantId,
-        view: View,
-        wanted: Wanted,
-        bytes_max: usize,
-    ) -> Result<Vec<u8>, ApiError> {
-        let history = self.archive.clone();
-        let of = tenant.clone();
-        let read = move || page_of(&history, &of, &view, &wanted, bytes_max);
-        Ok(self.readers.answer(&tenant, read).await??)
+/// What somebody may be shown, opened with the keys of his own tenant.
+pub(super) struct Shown {
+    history: Archive,
+    /// Whose question it is: it takes one of the places of this tenant, and none of those whose data it is.
+    reader: TenantId,
+    tenant: TenantId,
+    view: View,
+}
+
+impl Shown {
+    fn question<'a>(&'a self, selection: &'a Selection) -> Question<'a> {
+        let Self { history, tenant, view, .. } = self;
+        Question { history, tenant, selection, view }
     }
 }
 
-fn page_of(
-    history: &dyn History,
-    tenant: &TenantId,
-    view: &View,
-    wanted: &Wanted,
-    bytes_max: usize,
-) -> Result<Vec<u8>, QueryRefusal> {
+impl Api {
+    /// What of a tenant's history `view` shows to somebody. What is another tenant's is opened with the keys that it lends
+    /// to his.
+    pub(super) fn shown_to(&self, caller: &Caller, tenant: TenantId, view: View) -> Shown {
+        let reader = caller.principal().tenant.clone();
+        Shown { history: self.archive.read_by(&reader), reader, tenant, view }
+    }
+
+    /// A page of JSON, worked out where it may block.
+    pub(super) async fn page(
+        &self,
+        shown: Shown,
+        wanted: Wanted,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, ApiError> {
+        let reader = shown.reader.clone();
+        let read = move || page_of(&shown, &wanted, bytes_max);
+        Ok(self.readers.answer(&reader, read).await??)
+    }
+}
+
+fn page_of(shown: &Shown, wanted: &Wanted, bytes_max: usize) -> Result<Vec<u8>, QueryRefusal> {
     let Wanted { selection, about, entries, cursor, .. } = wanted;
-    let question = Question { history, tenant, selection, view };
+    let question = shown.question(selection);
     let (size, cursor) = (PageSize::new(*entries, bytes_max)?, cursor.as_deref());
     let json = match about {
         About::Last => serde_json::to_vec(&pages::last(question, size)?),
@@ -111,15 +130,14 @@ fn page_of(
 /// last line, after all that could be read.
 async fn lines(
     api: &Api,
-    tenant: TenantId,
-    view: View,
+    shown: Shown,
     wanted: Wanted,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (history, of) = (api.archive.clone(), tenant.clone());
-    let mut pieces = api.readers.write(&tenant, move |mut pipe| {
+    let reader = shown.reader.clone();
+    let mut pieces = api.readers.write(&reader, move |mut pipe| {
         let Wanted { selection, about, .. } = &wanted;
-        let question = Question { history: &history, tenant: &of, selection, view: &view };
+        let question = shown.question(selection);
         let outcome = match about {
             About::Downsample(windows) => pages::downsample_lines(question, *windows, &mut pipe),
             About::Aggregate(grouping) => pages::aggregate_lines(question, grouping, &mut pipe),
@@ -150,18 +168,17 @@ fn last_line(pipe: &mut Pipe, error: &ApiError) -> Result<(), ExportError> {
 /// A file. It is looked at before the answer begins, so that what cannot be written is a refusal and no half file.
 async fn file(
     api: &Api,
-    tenant: TenantId,
-    view: View,
+    shown: Shown,
     wanted: Wanted,
     (format, layout): (Format, Layout),
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let name = file_name(&wanted, format);
     let headers = request.headers().clone();
-    let (history, of) = (api.archive.clone(), tenant.clone());
+    let reader = shown.reader.clone();
     let (tell, told) = oneshot::channel();
-    let mut pieces = api.readers.write(&tenant, move |mut pipe| {
-        let question = Question { history: &history, tenant: &of, selection: &wanted.selection, view: &view };
+    let mut pieces = api.readers.write(&reader, move |mut pipe| {
+        let question = shown.question(&wanted.selection);
         let plan = match Plan::new(question, format, layout) {
             Ok(plan) => plan,
             Err(error) => return pipe.end(Err(error)),
@@ -291,6 +308,14 @@ impl From<QueryRefusal> for ApiError {
                 "key_withdrawn",
                 "let the tenant give its key back; until then nobody reads its data",
             ),
+            QueryRefusal::BorrowerKeyWithdrawn => (
+                StatusCode::LOCKED,
+                "key_withdrawn",
+                "give your own tenant's key back; until then it opens nothing that others share either",
+            ),
+            QueryRefusal::NotLent => {
+                (StatusCode::FORBIDDEN, "not_lent", "ask the tenant to share the data set again")
+            }
             QueryRefusal::Damaged(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "restore that part from a backup")
             }

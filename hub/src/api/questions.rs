@@ -1,4 +1,5 @@
-//! The same questions over MQTT: `$muster/query/<verb>`, a JSON object with the parameters that HTTPS has in its query.
+//! The same questions over MQTT: `$muster/query/<verb>`, a JSON object with the parameters that HTTPS has in its query, and
+//! `tenant` where it is another's telemetry that is shared with the one that asks.
 
 use std::sync::Arc;
 
@@ -42,19 +43,19 @@ impl Answers for Questions {
 impl Api {
     async fn told(&self, question: Question) -> Result<Vec<u8>, ApiError> {
         let Question { principal, about, payload } = question;
-        let tenant = principal.tenant.clone();
         let wrong =
             |why: String, next: &str| ApiError::malformed("the question was not understood", why, next);
         let verb = Verb::named(&about).ok_or_else(|| {
             let next = "ask on $muster/query/last, range, downsample or aggregate";
             wrong(format!("{about:?} is no question"), next)
         })?;
-        let asked: Asked = match payload.trim_ascii() {
+        let mut asked: Asked = match payload.trim_ascii() {
             b"" => Asked::default(),
             json => serde_json::from_slice(json).map_err(|error| {
                 wrong(error.to_string(), "send a JSON object with the parameters that docs/api.md has")
             })?,
         };
+        let tenant = asked.tenant.take().unwrap_or_else(|| principal.tenant.clone());
         let wanted = asked.of(verb)?;
         let caller = Caller::from(principal);
         let view = self.view_within(&caller, &tenant, wanted.data_set.as_deref(), self.now_ms())?;
@@ -62,6 +63,6 @@ impl Api {
             let next = "go on with the cursor, or ask over HTTPS";
             return Err(wrong("MQTT has pages only, and neither files nor lines".to_owned(), next));
         }
-        self.page(tenant, view, wanted, MQTT_PAGE_BYTES_MAX).await
+        self.page(self.shown_to(&caller, tenant, view), wanted, MQTT_PAGE_BYTES_MAX).await
     }
 }

@@ -2,10 +2,11 @@
 
 use actix_web::http::StatusCode;
 use muster_items::View;
+use muster_policy::WALL;
 use muster_schemas::{Kind, TenantId};
 
 use super::{Api, caller::Caller, error::ApiError};
-use crate::rules::NotShown;
+use crate::rules::{Denial, NotShown, What};
 
 impl Api {
     /// What `caller` may be shown of what `tenant` has, at this instant. To be asked for each question anew.
@@ -42,7 +43,13 @@ impl Api {
     ) -> Result<View, ApiError> {
         let principal = caller.principal();
         if principal.tenant == *tenant || principal.is_operator() || principal.kind == Kind::Service {
-            caller.member(tenant)?;
+            let is_member = caller.member(tenant);
+            if is_member.is_err() && principal.tenant != *tenant {
+                let (from, who) = (&principal.tenant, (principal.kind, &principal.id));
+                let (what, topic, rule) = (What::Tenant, None, WALL);
+                self.known.note(Denial { tenant, from, who, what, topic, rule, now_ms }, 1);
+            }
+            is_member?;
         }
         let view = self.known.view(principal, tenant, data_set, now_ms);
         view.map_err(|refusal| match refusal {

@@ -103,6 +103,7 @@ fn told(entry: AuditEntry, device: &DeviceId) -> Option<Told> {
             "change the topic; `muster can device/<id> publish <topic>` tells the rule"
         }
         Act::Session => "see the reason; a device comes back by itself",
+        Act::View => "`muster can` tells the rule",
     };
     let refused = Refused {
         stage: Stage::Session,

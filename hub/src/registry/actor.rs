@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{
     alarm::Alarm,
     core::{Effect, Registry},
+    lending::{self, Lending},
     life::Ended,
     limits::{CLOCK_LOOK_TIME, MAILBOX_MESSAGES_MAX},
     message::{
@@ -40,6 +41,9 @@ pub enum RegistryError {
     /// The store cannot be read.
     #[error("read the table of the registry")]
     Store(#[from] StoreError),
+    /// Keys could not be lent, or taken back.
+    #[error("lend the keys of one tenant to another, or take them back: {0}")]
+    Lending(#[source] StoreError),
     /// A row was changed on the disk, or its key is lost.
     #[error("open a row of the registry")]
     Sealed(#[from] Unsealable),
@@ -84,7 +88,7 @@ pub(super) struct Rows {
 
 /// The single writer of the registry.
 pub struct RegistryActor {
-    store: Store,
+    pub(super) store: Store,
     clock: SharedClock,
     random: Random,
     pins: Pins,
@@ -98,6 +102,8 @@ pub struct RegistryActor {
     pub(super) core: Registry,
     /// Commits on their way.
     in_flight: usize,
+    /// Who lends data keys to whom, as it was when last seen to. None if a part of it is still to be seen to.
+    pub(super) lending: Option<Lending>,
     /// A commit was refused, so the rows in memory are ahead of those on the disk: nothing is changed until the
     /// commits on their way have come back and the rows are loaded anew.
     ahead: bool,
@@ -120,6 +126,7 @@ impl RegistryActor {
             rows: None,
             core: Registry::default(),
             in_flight: 0,
+            lending: None,
             ahead: false,
         }
     }
@@ -142,6 +149,7 @@ impl RegistryActor {
         self.tell_sensitive();
         self.rows = Some(rows);
         self.ahead = false;
+        self.lending = None;
         Ok(())
     }
 
@@ -232,6 +240,12 @@ impl RegistryActor {
                     Ok(_) | Err(StoreError::TenantExists(_)) => {}
                     Err(error) => return Err(error.into()),
                 },
+                Effect::Lend(lender, borrower) => {
+                    lending::lend(&self.store, &lender, &borrower).map_err(RegistryError::Lending)?
+                }
+                Effect::Unlend(lender, borrower) => {
+                    lending::unlend(&self.store, &lender, &borrower).map_err(RegistryError::Lending)?
+                }
                 Effect::Tell(alarm) => told(&alarm),
                 // Not for the store: taken out before.
                 Effect::End(_) => {}
@@ -252,6 +266,8 @@ impl RegistryActor {
             let now_s = core.time(clock_s);
             core.forget_ended_revocations(now_s, effects);
         });
+        self.forget_ended_grants(ctx);
+        self.settle_lending();
     }
 
     /// Writes down what nobody waits for.

@@ -36,14 +36,15 @@ use super::{
 };
 
 /// What must be durable before an answer leaves.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a command has a few of them, for as long as it is carried out"
-)]
+#[expect(clippy::large_enum_variant, reason = "a command has a few of them, while it is carried out")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Give the tenant its key, unless it has one.
     CreateTenantKey(TenantId),
+    /// Lend the first tenant's data keys to the second, before anything else is stored.
+    Lend(TenantId, TenantId),
+    /// Take back what the first tenant lends to the second, before anything else is stored.
+    Unlend(TenantId, TenantId),
     /// Insert or replace a row.
     Put(Row),
     /// Remove the row of this key.

@@ -1,6 +1,8 @@
 //! Data sets, and grants of them: what one tenant shares with another, and until when. Nothing is copied for a grant, and
 //! its end is the end of what it showed.
 
+use std::future::ready;
+
 use actix::{Context, Handler, Message, ResponseFuture};
 use muster_items::Attributes;
 use muster_policy as policy;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     actor::RegistryActor,
     core::{Effect, Registry},
+    lending::{self, Lending},
     limits::{DATA_SETS_PER_TENANT_MAX, GRANT_LIFE_S_MAX, GRANTS_PER_TENANT_MAX},
     message::Refusal,
     row::Row,
@@ -174,18 +177,15 @@ impl Registry {
             return Err(RuleRefusal::GrantLife(expires_in_s).into());
         }
         let number = self.rules.grants_of(&tenant).map(|grant| grant.number).max().unwrap_or(0) + 1;
-        let ended: Vec<_> =
-            self.rules.grants_of(&tenant).filter(|grant| grant.expires_at_s <= now_s).cloned().collect();
-        for ended in ended {
-            self.rules.grants.remove(&(tenant.clone(), ended.number));
-            effects.push(Effect::Delete(ended.key()));
-        }
-        if self.rules.grants_of(&tenant).count() >= GRANTS_PER_TENANT_MAX {
+        let standing = self.rules.grants_of(&tenant).filter(|grant| grant.expires_at_s > now_s);
+        if standing.count() >= GRANTS_PER_TENANT_MAX {
             return Err(RuleRefusal::FullOfGrants.into());
         }
+        effects.push(Effect::Lend(tenant.clone(), to.clone()));
         let expires_at_s = now_s.saturating_add(expires_in_s);
         let grant = Grant { number, tenant, to, data_set, expires_at_s, given_by: by, given_at_s: now_s };
         self.put(Row::Grant(grant.clone()), effects);
+        self.end_grants(|ended| ended.tenant == grant.tenant && ended.expires_at_s <= now_s, effects);
         Ok(grant)
     }
 
@@ -198,9 +198,25 @@ impl Registry {
         TakeBack { tenant, number }: TakeBack,
         effects: &mut Vec<Effect>,
     ) -> Result<Grant, Refusal> {
-        let gone = self.rules.grants.remove(&(tenant, number)).ok_or(RuleRefusal::GrantUnknown(number))?;
-        effects.push(Effect::Delete(gone.key()));
-        Ok(gone)
+        let gone = self.end_grants(|grant| grant.tenant == tenant && grant.number == number, effects);
+        Ok(gone.into_iter().next().ok_or(RuleRefusal::GrantUnknown(number))?)
+    }
+
+    /// Ends grants. With the last one to a tenant ends what is lent to it.
+    pub(super) fn end_grants(
+        &mut self,
+        is_over: impl Fn(&Grant) -> bool,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Grant> {
+        let gone: Vec<Grant> =
+            self.rules.grants.extract_if(.., |_, grant| is_over(grant)).map(|(_, grant)| grant).collect();
+        let standing = self.rules.lending(0);
+        let between = gone.iter().map(|grant| (grant.tenant.clone(), grant.to.clone()));
+        for (lender, borrower) in between.collect::<Lending>().difference(&standing) {
+            effects.push(Effect::Unlend(lender.clone(), borrower.clone()));
+        }
+        effects.extend(gone.iter().map(|grant| Effect::Delete(grant.key())));
+        gone
     }
 }
 
@@ -232,6 +248,9 @@ impl Handler<Give> for RegistryActor {
 
     fn handle(&mut self, command: Give, ctx: &mut Context<Self>) -> Self::Result {
         let tenant = command.tenant.clone();
+        if let Err(refusal) = lending::may_lend(&self.store, [&tenant, &command.to]) {
+            return Box::pin(ready(Err(refusal)));
+        }
         let answer =
             self.change(ctx, |refusal| refusal, |core, now_s, effects| core.give(now_s, command, effects));
         self.tell_rules(&tenant);

@@ -23,6 +23,7 @@ pub mod grants;
 pub mod issued;
 pub mod keys;
 pub mod legacy;
+mod lending;
 pub mod life;
 pub mod limits;
 pub mod message;

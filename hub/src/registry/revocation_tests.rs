@@ -28,7 +28,7 @@ fn restarted(effects: &[Effect]) -> Registry {
             Effect::Delete(key) => {
                 rows.remove(key);
             }
-            Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
+            _ => {}
         }
     }
     Registry::load(rows.into_values())

@@ -74,6 +74,9 @@ pub enum RuleRefusal {
     /// There are too many.
     #[error("keep more than {GRANTS_PER_TENANT_MAX} grants of a tenant")]
     FullOfGrants,
+    /// Its keys cannot be lent, or not to this tenant.
+    #[error("lend keys of one tenant to another: {0} has withdrawn its own")]
+    KeyWithdrawn(TenantId),
 }
 
 impl From<RuleRefusal> for Refusal {

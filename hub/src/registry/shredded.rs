@@ -38,7 +38,9 @@ impl Registry {
         let tenant = Tenant { state: State::Retired, ..before.clone() };
         if tenant != *before {
             let reason = "the keys of this tenant were destroyed; it does not come back".to_owned();
-            effects.push(Effect::End(Ended { tenant: id, whom: None, reason }));
+            effects.push(Effect::End(Ended { tenant: id.clone(), whom: None, reason }));
+            // What it shares is no more, and what was shared with it has no reader.
+            self.end_grants(|grant| grant.tenant == id || grant.to == id, effects);
             self.put(Row::Tenant(tenant.clone()), effects);
         }
         Ok(tenant)
@@ -126,7 +128,10 @@ impl Handler<RetireTenant> for RegistryActor {
     type Result = ResponseFuture<Result<Tenant, Refusal>>;
 
     fn handle(&mut self, RetireTenant(tenant): RetireTenant, ctx: &mut Context<Self>) -> Self::Result {
-        self.change(ctx, |refusal| refusal, |core, _, effects| core.retire_tenant(tenant, effects))
+        let answer =
+            self.change(ctx, |refusal| refusal, |core, _, effects| core.retire_tenant(tenant, effects));
+        self.tell_all_rules();
+        answer
     }
 }
 

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use muster_items::View;
-use muster_policy::{Decision, OPEN, Reader, Tally};
+use muster_policy::{Decision, OPEN, OUTSIDE, Reader, Tally, WALL};
 use muster_schemas::{Kind, Principal, TenantId};
 use tracing::info;
 
-use super::known::{Known, OfTenant};
+use super::{
+    denials::{Denial, What},
+    known::{Known, OfTenant},
+};
 
 /// Why somebody is shown nothing at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +54,16 @@ impl Known {
             return Err(NotShown::Operator);
         }
         let of = self.tenant(tenant);
+        let deny = |what, rule: &str| {
+            let (from, who) = (&principal.tenant, (principal.kind, &principal.id));
+            self.note(Denial { tenant, from, who, what, topic: None, rule, now_ms }, 1);
+        };
         let within = match principal.tenant == *tenant {
             true => None,
-            false => Some(of.shared_with(&principal.tenant, now_ms).ok_or(NotShown::Stranger)?),
+            false => Some(of.shared_with(&principal.tenant, now_ms).ok_or_else(|| {
+                deny(What::Tenant, WALL);
+                NotShown::Stranger
+            })?),
         };
         if !matches!(principal.kind, Kind::App | Kind::User | Kind::Service) {
             return Err(NotShown::Kind);
@@ -65,7 +75,7 @@ impl Known {
             (Some(name), None) => Some(vec![name]),
             (Some(name), Some(shared)) => Some(shared.into_iter().filter(|known| *known == name).collect()),
         };
-        let tally = Arc::new(Tally::told(teller(principal, tenant)));
+        let tally = Arc::new(Tally::told(teller(self.clone(), principal, tenant, now_ms)));
         let Some(names) = names else { return Ok(of.rules.view(&reader, now_ms, None, tally)) };
         let mut sets = Vec::new();
         let mut closed = None;
@@ -78,6 +88,7 @@ impl Known {
             } else {
                 let (data_set, rule) = (name.to_owned(), opened.rule());
                 info!(target: "muster::audit", %tenant, %principal, data_set, rule, "data set denied");
+                deny(What::DataSet, &rule);
                 closed = Some(NotShown::Closed { data_set, rule });
             }
         }
@@ -111,7 +122,12 @@ impl OfTenant {
 }
 
 /// Writes one line when a question was answered that some items were kept back from.
-fn teller(principal: &Principal, tenant: &TenantId) -> impl Fn(&Tally) + Send + Sync + use<> {
+fn teller(
+    known: Known,
+    principal: &Principal,
+    tenant: &TenantId,
+    now_ms: i64,
+) -> impl Fn(&Tally) + Send + Sync + use<> {
     let (principal, tenant) = (principal.clone(), tenant.clone());
     move |tally| {
         let Some(first) = tally.first_hidden() else { return };
@@ -119,5 +135,12 @@ fn teller(principal: &Principal, tenant: &TenantId) -> impl Fn(&Tally) + Send + 
         // Topics are the tenant's own affair: the log, which operators read, tells the device and not the stream.
         let (device, rule) = (&first.stream.device, &first.rule);
         info!(target: "muster::audit", %tenant, %principal, shown, hidden, rule, %device, "items denied");
+        if rule == OUTSIDE {
+            // It was not asked for, or not shared: nobody was denied anything.
+            return;
+        }
+        let topic = format!("devices/{device}/telemetry/{}", first.stream.stream);
+        let (from, who, what) = (&principal.tenant, (principal.kind, &principal.id), What::Items);
+        known.note(Denial { tenant: &tenant, from, who, what, topic: Some(&topic), rule, now_ms }, hidden);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use arc_swap::ArcSwap;
@@ -10,6 +10,7 @@ use muster_items::Attributes;
 use muster_policy::{Reader, Rules};
 use muster_schemas::{DeviceId, Kind, TenantId};
 
+use super::denials::{Counted, Denial, Denials, Tell, What};
 use crate::registry::{
     attributes::{Described, Party},
     grants::{DataSetRow, Grant},
@@ -65,6 +66,7 @@ struct Inner {
     tenants: ArcSwap<BTreeMap<TenantId, Arc<OfTenant>>>,
     /// Locked for as long as it takes to look one up, or to put one in.
     devices: RwLock<HashMap<TenantId, HashMap<DeviceId, Arc<Attributes>>>>,
+    denials: Denials,
 }
 
 impl Known {
@@ -83,6 +85,28 @@ impl Known {
         let tenants = self.0.tenants.load();
         let all = tenants.values().flat_map(|of| &of.grants);
         all.filter(|grant| grant.tenant == *tenant || grant.to == *tenant).cloned().collect()
+    }
+
+    /// Says where denials are told, for good.
+    pub fn tell_denials(&self, tell: Tell) {
+        self.0.denials.tell_to(tell);
+    }
+
+    /// Counts that so many things were not shown, and tells of the first. A tenant that is not there has nothing to hide.
+    pub fn note(&self, denial: Denial<'_>, times: u64) {
+        if self.told(denial.tenant).is_some() {
+            self.0.denials.note(denial, times);
+        }
+    }
+
+    /// Counts live messages that were kept back.
+    pub(super) fn live_counter(&self, tenant: &TenantId) -> Arc<AtomicU64> {
+        self.0.denials.counter(tenant, What::Live)
+    }
+
+    /// How often what was kept back, by tenant.
+    pub fn denied(&self) -> Vec<(TenantId, Counted)> {
+        self.0.denials.counted()
     }
 
     /// The attributes of a device; none, for most.

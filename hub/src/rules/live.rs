@@ -1,6 +1,12 @@
 //! Who is given which telemetry as it is published: the sieves of the routers.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use muster_broker::sieve::{Sieve, Sieves};
 use muster_items::{Attributes, ItemInfo, StreamId};
@@ -8,7 +14,10 @@ use muster_policy::{Live, Reader, limits::LIVE_DECISION_MS};
 use muster_schemas::{DeviceId, Message, Publisher, TenantId};
 use tracing::info;
 
-use super::known::{Known, OfTenant};
+use super::{
+    denials::{Denial, What},
+    known::{Known, OfTenant},
+};
 use crate::limits::{LIVE_DECISIONS_MAX, LIVE_DENIALS_LOGGED_MAX};
 
 /// Sieves that go by what is known.
@@ -23,6 +32,7 @@ pub fn sieves(known: Known) -> Sieves {
             count: 0,
             logged: 0,
             now_ms: 0,
+            kept_back: known.live_counter(tenant),
         })
     })
 }
@@ -38,6 +48,7 @@ struct LiveSieve {
     count: usize,
     logged: usize,
     now_ms: i64,
+    kept_back: Arc<AtomicU64>,
 }
 
 struct Decided {
@@ -65,6 +76,16 @@ impl Sieve for LiveSieve {
     fn lets_through(&mut self, to: &Publisher, message: &Message) -> bool {
         // Telemetry is what rules speak of. For all else there are access lists.
         let Some(stream) = stream_of(message.topic.as_str()) else { return true };
+        let is_allowed = self.shows(to, stream, message.topic.as_str());
+        if !is_allowed {
+            self.kept_back.fetch_add(1, Ordering::Relaxed);
+        }
+        is_allowed
+    }
+}
+
+impl LiveSieve {
+    fn shows(&mut self, to: &Publisher, stream: StreamId, topic: &str) -> bool {
         let attributes = self.known.attributes(&self.tenant, &stream.device);
         let remembered = self.decisions.get(to).and_then(|theirs| theirs.get(&stream));
         if let Some(decided) = remembered
@@ -73,12 +94,10 @@ impl Sieve for LiveSieve {
         {
             return decided.is_allowed;
         }
-        self.decide(to, stream, attributes)
+        self.decide(to, stream, topic, attributes)
     }
-}
 
-impl LiveSieve {
-    fn decide(&mut self, to: &Publisher, stream: StreamId, attributes: Arc<Attributes>) -> bool {
+    fn decide(&mut self, to: &Publisher, stream: StreamId, topic: &str, attributes: Arc<Attributes>) -> bool {
         // Without anything told there are no rules, and nothing is asked.
         let Some(of) = &self.of else { return true };
         let reader = self.readers.entry(to.clone()).or_insert_with(|| of.reader(to.kind, &to.id));
@@ -100,6 +119,10 @@ impl LiveSieve {
             let device = &stream.device;
             let is_last = self.logged == LIVE_DENIALS_LOGGED_MAX;
             info!(target: "muster::audit", %tenant, %kind, %id, rule, %device, is_last, "live telemetry denied");
+            let (rule, now_ms) = (rule.as_str(), self.now_ms);
+            let (what, topic) = (What::Live, Some(topic));
+            // Counted above, message by message.
+            self.known.note(Denial { tenant, from: tenant, who: (kind, id), what, topic, rule, now_ms }, 0);
         }
         if self.count >= LIVE_DECISIONS_MAX {
             self.decisions.clear();

@@ -8,10 +8,12 @@
 //! ```
 
 mod asking;
+mod denials;
 mod known;
 mod live;
 
 pub use asking::NotShown;
+pub use denials::{Counted, Denial, Tell, What};
 pub use known::{Known, OfTenant};
 pub use live::sieves;
 

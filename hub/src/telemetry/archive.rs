@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, ops::ControlFlow, sync::Arc};
 
-use muster_broker::store::Store;
+use muster_broker::store::{Purpose, Sealer, Store, StoreError, TenantStore, Unsealable};
 use muster_items::{
     Column, History, LastReading, Origin, Part, QueryRefusal, Rows, Selection, StreamId, View, Visit, day,
     sensitive::Rules, weave,
@@ -25,6 +25,8 @@ pub struct Archive {
     store: Store,
     rules: RulesOf,
     live: Live,
+    /// Whose keys open what is another tenant's; if nobody is named, each tenant's own.
+    reader: Option<TenantId>,
 }
 
 /// What one question reads of a tenant.
@@ -45,7 +47,14 @@ impl Archive {
 
     /// What is in `store`.
     pub fn with_rules(store: Store, rules: RulesOf) -> Self {
-        Self { store, rules, live: Live::default() }
+        Self { store, rules, live: Live::default(), reader: None }
+    }
+
+    /// The same, as somebody of `reader` reads it: what is another tenant's is opened with what that one lends to this one,
+    /// and with nothing else.
+    #[must_use]
+    pub fn read_by(&self, reader: &TenantId) -> Self {
+        Self { reader: Some(reader.clone()), ..self.clone() }
     }
 
     /// Where the actor puts what is open.
@@ -64,7 +73,23 @@ impl Archive {
         if keys.is_withdrawn() {
             return Err(QueryRefusal::KeyWithdrawn);
         }
-        TenantRows::open(&self.store, keys, self.rules(tenant)).map_err(unavailable)
+        let sealer = match &self.reader {
+            Some(reader) if reader != tenant => self.lent(&keys, reader)?,
+            _ => keys.sealer(Purpose::Telemetry),
+        };
+        TenantRows::open(&self.store, keys, sealer, self.rules(tenant)).map_err(unavailable)
+    }
+
+    /// Opens what `lender` lends to somebody.
+    fn lent(&self, lender: &TenantStore, borrower: &TenantId) -> Result<Sealer, QueryRefusal> {
+        let borrower = self.store.tenant(borrower).map_err(unavailable)?.ok_or(QueryRefusal::NotLent)?;
+        if borrower.is_withdrawn() {
+            return Err(QueryRefusal::BorrowerKeyWithdrawn);
+        }
+        borrower.granted_sealer(lender, Purpose::Telemetry).map_err(|error| match error {
+            StoreError::NotLent { .. } => QueryRefusal::NotLent,
+            other => unavailable(other),
+        })
     }
 
     fn reader<'a>(
@@ -93,7 +118,7 @@ impl History for Archive {
         let mut reader = self.reader(tenant, selection, view)?;
         let mut last = Vec::new();
         for stream in reader.streams()? {
-            let newest = reader.newest(&stream).map_err(unavailable)?;
+            let newest = reader.newest(&stream).map_err(refused)?;
             for (place, column) in newest.columns.iter().flat_map(|column| {
                 (0..newest.times_us.len())
                     .filter(|place| column.values.is_there(*place))
@@ -125,7 +150,7 @@ impl History for Archive {
         }
         let mut reader = self.reader(tenant, selection, view)?;
         for stream in reader.streams()? {
-            if reader.scan(&stream, visit).map_err(unavailable)?.is_break() {
+            if reader.scan(&stream, visit).map_err(refused)?.is_break() {
                 return Ok(());
             }
         }
@@ -145,7 +170,7 @@ impl Reader<'_> {
         if let (Some(device), Some(stream)) = (device, stream) {
             let one = StreamId { device: device.clone(), stream: stream.clone() };
             let is_open = self.live.as_ref().is_some_and(|live| live.lock().knows(&one));
-            let is_there = is_open || self.rows.has(&one).map_err(unavailable)?;
+            let is_there = is_open || self.rows.has(&one).map_err(refused)?;
             return Ok(Vec::from_iter(is_there.then_some(one)));
         }
         if let Some(live) = &self.live {
@@ -155,7 +180,7 @@ impl Reader<'_> {
             device.as_ref().is_none_or(|device| *device == id.device)
                 && stream.as_ref().is_none_or(|name| *name == id.stream)
         };
-        let streams = self.rows.streams().map_err(unavailable)?;
+        let streams = self.rows.streams().map_err(refused)?;
         let mut streams: Vec<_> = streams.into_iter().map(|(stream, _)| stream).filter(wanted).collect();
         streams.sort();
         Ok(streams)
@@ -180,10 +205,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Passes over what is damaged; an engine that cannot be read is another matter.
+    /// Passes over what is damaged; an engine that cannot be read is another matter, and so is a key that was taken away.
     fn lost(&mut self, stream: &StreamId, stored: &Stored, why: ReadingsError) -> Result<(), ReadingsError> {
         match why {
             ReadingsError::Store(_) => Err(why),
+            why if why.is_keyless() => Err(why),
             why => {
                 let Stored { from_us, to_us, .. } = stored;
                 self.damaged(|| format!("{} is lost from {from_us} to {to_us} us: {why}", said(stream)));
@@ -263,6 +289,8 @@ impl Reader<'_> {
     }
 
     fn scan(&mut self, stream: &StreamId, visit: Visit<'_>) -> Result<ControlFlow<()>, ReadingsError> {
+        // What is open is in clear: it is shown to whom what is sealed opens, and to nobody else.
+        self.rows.sealer.stands()?;
         let (from_us, to_us) = (self.selection.from_us, self.selection.to_us);
         let mut open = self.open_parts(stream).into_iter().peekable();
         let mut blocks = self.rows.blocks(BLOCK, stream, from_us, to_us).peekable();
@@ -330,7 +358,9 @@ impl Reader<'_> {
         for count in counts {
             let (day, count) = match count {
                 Ok(count) => count,
-                Err(ReadingsError::Store(error)) => return Err(error.into()),
+                Err(error) if error.is_keyless() || matches!(error, ReadingsError::Store(_)) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     self.damaged(|| {
                         format!("how many items of {} there are on a day is lost: {error}", said(stream))
@@ -354,6 +384,7 @@ impl Reader<'_> {
 
     /// The newest value of each name that may be seen.
     fn newest(&mut self, stream: &StreamId) -> Result<Rows, ReadingsError> {
+        self.rows.sealer.stands()?;
         let mut all: Vec<(u64, Rows)> =
             self.open_parts(stream).into_iter().map(|part| (part.number, part.rows.newest())).collect();
         let known = self.known_last(stream)?;
@@ -413,6 +444,16 @@ impl Reader<'_> {
 /// A stream as it is called in an answer.
 fn said(StreamId { device, stream }: &StreamId) -> String {
     format!("stream {stream} of device {device}")
+}
+
+/// What an answer says of what went wrong.
+fn refused(error: ReadingsError) -> QueryRefusal {
+    match error {
+        ReadingsError::Sealed(Unsealable::Withdrawn) => QueryRefusal::KeyWithdrawn,
+        ReadingsError::Sealed(Unsealable::BorrowerWithdrawn) => QueryRefusal::BorrowerKeyWithdrawn,
+        ReadingsError::Sealed(Unsealable::Revoked) => QueryRefusal::NotLent,
+        error => unavailable(error),
+    }
 }
 
 pub(super) fn unavailable(error: impl fmt::Display) -> QueryRefusal {

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use muster_broker::store::{Purpose, Sealer, Store, StoreError, Table, TenantStore, Unsealable, Write};
+use muster_broker::store::{Sealer, Store, StoreError, Table, TenantStore, Unsealable, Write};
 use muster_items::{
     Origin, Rows, StreamId,
     block::{self, Block, Damaged, Misshapen},
@@ -32,9 +32,9 @@ use super::{core::Known, reading::MalformedRow};
 const TABLE: &str = "telemetry";
 pub(super) const CURSOR: u8 = b'p';
 pub(super) const STREAM: u8 = b'c';
-pub(super) const BLOCK: u8 = b'b';
+pub(crate) const BLOCK: u8 = b'b';
 pub(super) const SENSITIVE: u8 = b's';
-pub(super) const LAST: u8 = b'k';
+pub(crate) const LAST: u8 = b'k';
 pub(super) const LAST_SENSITIVE: u8 = b'j';
 pub(super) const COUNT: u8 = b'n';
 /// The layout of a stream's row that is written.
@@ -58,6 +58,14 @@ pub enum ReadingsError {
     /// An item has no form.
     #[error(transparent)]
     Item(#[from] Misshapen),
+}
+
+impl ReadingsError {
+    /// Whether nothing is damaged, and a key was taken away that it opens with.
+    pub(super) fn is_keyless(&self) -> bool {
+        use Unsealable::{BorrowerWithdrawn, Revoked, Withdrawn};
+        matches!(self, Self::Sealed(Withdrawn | BorrowerWithdrawn | Revoked))
+    }
 }
 
 /// The telemetry of one tenant on the disk.
@@ -103,12 +111,17 @@ impl Stored {
 }
 
 impl TenantRows {
-    /// The telemetry of `tenant` in `store`, where `rules` tell what is sensitive.
+    /// The telemetry of `tenant` in `store`, sealed and opened with `sealer`: its own, or one that it lends to whoever
+    /// reads. `rules` tell what is sensitive.
     ///
     /// # Errors
     /// The table cannot be opened.
-    pub fn open(store: &Store, tenant: TenantStore, rules: Arc<Rules>) -> Result<Self, ReadingsError> {
-        let sealer = tenant.sealer(Purpose::Telemetry);
+    pub fn open(
+        store: &Store,
+        tenant: TenantStore,
+        sealer: Sealer,
+        rules: Arc<Rules>,
+    ) -> Result<Self, ReadingsError> {
         Ok(Self { table: store.table(TABLE)?, sealer, tenant, rules })
     }
 
@@ -212,11 +225,13 @@ impl TenantRows {
     /// the blocks have them all.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or a key was taken away.
     pub fn last(&self, kind: u8, stream: &StreamId) -> Result<Option<Rows>, ReadingsError> {
         let block = match self.row(&self.stream_key(kind, stream)) {
-            Ok(None) | Err(ReadingsError::Sealed(_)) => None,
+            Ok(None) => None,
             Ok(Some(bytes)) => Block::open(bytes).ok(),
+            Err(error) if error.is_keyless() => return Err(error),
+            Err(ReadingsError::Sealed(_)) => None,
             Err(error) => return Err(error),
         };
         Ok(block.and_then(|block| block.read(|_| true).ok()))

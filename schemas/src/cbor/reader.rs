@@ -93,6 +93,30 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The tag with that number; what it is about follows.
+    pub fn tag(&mut self, expected: u64) -> Result<(), InvalidCbor> {
+        match self.argument(Major::Tag, "a tag")? {
+            found if found == expected => Ok(()),
+            found => Err(InvalidCbor::WrongTag { found, expected }),
+        }
+    }
+
+    /// Null.
+    pub fn null(&mut self) -> Result<(), InvalidCbor> {
+        match self.take(1)? {
+            [0xf6] => Ok(()),
+            other => Err(wrong(other, "null")),
+        }
+    }
+
+    /// What `read` gives, and the very bytes that it passed over: of what is hashed or signed as it came.
+    pub fn raw<T, E>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<(&'a [u8], T), E> {
+        let before = self.rest;
+        let value = read(self)?;
+        let length = before.len().saturating_sub(self.rest.len());
+        Ok((before.get(..length).unwrap_or_default(), value))
+    }
+
     /// True or false.
     pub fn boolean(&mut self) -> Result<bool, InvalidCbor> {
         match self.take(1)? {

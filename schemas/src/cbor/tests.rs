@@ -191,3 +191,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tags_nulls_and_the_bytes_that_were_passed_over() {
+    let mut w = Writer::default();
+    w.tag(107).array(2).null().bytes(b"ab");
+    let bytes = w.into_bytes();
+    assert_eq!(bytes, [0xd8, 0x6b, 0x82, 0xf6, 0x42, b'a', b'b']);
+    let mut r = Reader::strict(&bytes);
+    assert_eq!(r.tag(106), Err(InvalidCbor::WrongTag { found: 107, expected: 106 }));
+    let mut r = Reader::strict(&bytes);
+    r.tag(107).expect("the tag");
+    r.tuple(2).expect("an array");
+    r.null().expect("null");
+    assert_eq!(r.raw(|r| r.bytes(9)), Ok((&[0x42, b'a', b'b'][..], &b"ab"[..])));
+    assert_eq!(
+        Reader::strict(&[0xf5])
+            .null()
+            .map_err(|e| e.to_string())
+            .err()
+            .as_deref()
+            .map(|e| e.contains("null")),
+        Some(true)
+    );
+}

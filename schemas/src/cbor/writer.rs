@@ -21,6 +21,15 @@ impl enc::Write for Sink<'_> {
     }
 }
 
+/// What a tag is about, when it is written apart.
+struct Nothing;
+
+impl enc::Encode for Nothing {
+    fn encode<W: enc::Write>(&self, _writer: &mut W) -> Result<(), enc::Error<W::Error>> {
+        Ok(())
+    }
+}
+
 impl Writer {
     /// Appends to `out`.
     pub fn new(out: Vec<u8>) -> Self {
@@ -59,6 +68,16 @@ impl Writer {
     /// True or false.
     pub fn boolean(&mut self, value: bool) -> &mut Self {
         self.put(value)
+    }
+
+    /// A tag; what it is about follows.
+    pub fn tag(&mut self, number: u64) -> &mut Self {
+        self.put(types::Tag(number, Nothing))
+    }
+
+    /// Null.
+    pub fn null(&mut self) -> &mut Self {
+        self.put(types::Null)
     }
 
     /// A byte string.

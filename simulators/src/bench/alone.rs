@@ -15,10 +15,12 @@ use tokio::{
 
 use super::{
     BenchError, NEIGHBOUR, TENANT,
+    api::Access,
     fleet::{Device, Newcomer, Target, enrol_all},
     limits::{
         AGENT_READINGS, APPENDED_BYTES, DISK_WRITE_BYTES, ENROLMENTS, ENROLMENTS_AT_ONCE, LATE_STARTS,
-        MEASUREMENT_TIME_MAX, PUBLISHERS, SINGLES_PER_DEVICE, STARTS, TELEMETRY_PER_DEVICE, WINDOW,
+        MEASUREMENT_TIME_MAX, PUBLISHERS, QUESTIONS, SINGLES_PER_DEVICE, STARTS, TELEMETRY_PER_DEVICE,
+        WINDOW,
     },
     machine::{appended_log, bytes_below, durable_writes},
     page::{Section, grouped, mib, ms, rate, us_each},
@@ -26,11 +28,13 @@ use super::{
     telemetry::{self, Amount, Publisher},
 };
 use crate::{
+    app::App,
     chip::Chip,
     edge::{Edge, EdgeOptions},
     gauge::{Gauge, Memory},
     hub::Hub,
     limits::QUIET_TIME_MAX,
+    process::now,
 };
 
 type Measurement = fn(&mut Alone) -> Result<Section, BenchError>;
@@ -220,7 +224,38 @@ impl Alone {
             format!("{} bytes", grouped(bytes / self.stored.max(1))),
         );
         section.row("resident memory of the hub after that", resident(gauge.memory()?));
+        let lasts = self.lasts()?;
+        section.row_with_target(
+            format!(
+                "the last value of one series, asked {} times over HTTPS on one connection: p50 / p99",
+                lasts.count()
+            ),
+            format!("{} / {}", ms(lasts.median()), ms(lasts.quantile(990))),
+            "p50 <= 2 ms",
+        );
         Ok(section)
+    }
+
+    /// How long the hub takes to say what a device measured last, as an app sees it.
+    fn lasts(&self) -> Result<Sample, BenchError> {
+        let folder = self.folder.join("reader");
+        App::create(&self.hub, TENANT, "reader", folder.clone())?;
+        let access = Access::of(&self.hub, &folder)?;
+        self.bounded(async {
+            let mut api = access.connect().await?;
+            let mut times = Vec::with_capacity(QUESTIONS);
+            for device in self.devices.iter().cycle().take(QUESTIONS) {
+                let path =
+                    format!("/api/v1/tenants/{TENANT}/telemetry/last?device={}&stream=climate", device.id);
+                let begun = now();
+                let answer = api.get(&path).await?;
+                times.push(now() - begun);
+                if answer.get("readings").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                    return Err(BenchError::Odd(format!("{path} was answered with nothing")));
+                }
+            }
+            Ok(Sample::new(times))
+        })
     }
 
     fn agent(&mut self) -> Result<Section, BenchError> {

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -44,7 +45,14 @@ impl Access {
     /// # Errors
     /// The operator's files are not there, or the hub has said nowhere where it listens.
     pub fn operator(hub: &Hub) -> Result<Self, BenchError> {
-        let folder = hub.operator();
+        Self::of(hub, &hub.operator())
+    }
+
+    /// As whose identity is in this folder.
+    ///
+    /// # Errors
+    /// Its files are not there, or the hub has said nowhere where it listens.
+    pub fn of(hub: &Hub, folder: &Path) -> Result<Self, BenchError> {
         let files = TlsFiles {
             roots: folder.join("ca.pem"),
             identity: Some((folder.join("cert.pem"), folder.join("key.pem"))),
@@ -84,11 +92,23 @@ impl Api {
             "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let answered = timeout(ANSWER_TIME_MAX, self.exchange(&request)).await;
+        self.ask(&format!("POST {path}"), &request).await
+    }
+
+    /// Gets JSON.
+    ///
+    /// # Errors
+    /// The answer is no success, or did not come.
+    pub async fn get(&mut self, path: &str) -> Result<Value, BenchError> {
+        self.ask(&format!("GET {path}"), &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await
+    }
+
+    async fn ask(&mut self, what: &str, request: &str) -> Result<Value, BenchError> {
+        let answered = timeout(ANSWER_TIME_MAX, self.exchange(request)).await;
         let (status, body) = answered.map_err(|_| BenchError::Silent("answer of the API"))??;
         if !(200..300).contains(&status) {
             let said = String::from_utf8_lossy(&body).into_owned();
-            return Err(BenchError::Odd(format!("POST {path} was answered with {status}: {said}")));
+            return Err(BenchError::Odd(format!("{what} was answered with {status}: {said}")));
         }
         Ok(serde_json::from_slice(&body).map_err(io::Error::other)?)
     }

@@ -48,7 +48,7 @@ use crate::load::{
 };
 
 /// The name that the hub's certificate carries.
-const HUB_NAME: &str = "localhost";
+pub const HUB_NAME: &str = "localhost";
 
 /// The hub as a client sees it.
 #[derive(Debug, Clone)]
@@ -110,6 +110,11 @@ impl Device {
     /// The hub does not let it in.
     pub async fn connect(&self, target: &Target) -> Result<TlsStream<TcpStream>, BenchError> {
         connect(target.address, Ipv4Addr::LOCALHOST, Arc::clone(&self.config)).await
+    }
+
+    /// How it connects by mutual TLS.
+    pub fn session_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
     }
 
     /// Opens a session to publish in.

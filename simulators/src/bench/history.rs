@@ -15,39 +15,37 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     BenchError,
+    limits::QUESTIONS,
     page::{Section, grouped, mib, ms},
+    plant::{BEGIN_S, INTERVAL_S, device, look_at_machine, plant},
     sample::Sample,
 };
 use crate::process::now;
 
-/// When the first reading was measured: a midnight, Unix seconds.
-const BEGIN_S: f64 = 1_760_054_400.0;
-/// Between two packs of a device, in seconds.
-const INTERVAL_S: f64 = 10.0;
 /// Devices of the plant, and how many packs each of them sends.
-const PLANT: (usize, usize) = (200, 2_160);
+pub(super) const PLANT: (usize, usize) = (200, 2_160);
 /// The same where a day is asked for.
-const DAY: (usize, usize) = (16, 8_640);
+pub(super) const DAY: (usize, usize) = (16, 8_640);
 /// Devices with ten names each whose memory is looked at, and how many packs each of them sends.
 const MANY: (usize, usize) = (10_000, 3);
 /// Names of a device.
 const NAMES: usize = 10;
 /// Messages that share one commit of the log.
-const GROUP: usize = 100;
-/// Looks at the machine itself, and how long each takes.
-const LOOKS: (usize, Duration) = (2_048, Duration::from_millis(4));
-/// Questions of each kind.
-const QUESTIONS: usize = 200;
+pub(super) const GROUP: usize = 100;
 
 /// What was measured of one lot of telemetry.
-struct Lot {
-    points: usize,
+pub(super) struct Lot {
+    pub(super) points: usize,
     /// Processor time from the message to the log on the disk.
-    logged: Duration,
+    pub(super) logged: Duration,
+    /// The same by the clock.
+    pub(super) logged_clock: Duration,
     /// Processor time from there to blocks.
-    stored: Duration,
+    pub(super) stored: Duration,
     /// Bytes of all rows of the telemetry table, keys and seals included.
-    bytes: usize,
+    pub(super) bytes: usize,
+    /// Of that the keys of the rows.
+    pub(super) keys_bytes: usize,
     /// Processor time of sealing as much as was sealed, once more.
     sealing: Duration,
 }
@@ -66,12 +64,12 @@ pub fn measure(folder: &Path, out: &mut dyn Write) -> Result<Vec<Section>, Bench
     many.settle();
     section.row(
         format!(
-            "memory for {} series, {} packs each, in KiB of which the log's engine has a part",
+            "memory of a process that takes in {} series, {} packs of each device, the engine's part included",
             grouped(MANY.0 * NAMES),
             MANY.1
         ),
         format!(
-            "{} MiB more than before, {} MiB before the readings were read",
+            "{} more at most, of which {} was the log alone",
             mib(highest_kib().saturating_sub(before)),
             mib(without.saturating_sub(before))
         ),
@@ -177,14 +175,14 @@ fn questions(place: &Place, section: &mut Section) -> Result<(), BenchError> {
 }
 
 /// A store with one tenant, and its telemetry.
-struct Place {
+pub(super) struct Place {
     store: Store,
     keys: TenantStore,
-    archive: Archive,
+    pub(super) archive: Archive,
 }
 
 impl Place {
-    fn new(folder: &Path) -> Result<Self, BenchError> {
+    pub(super) fn new(folder: &Path) -> Result<Self, BenchError> {
         fs::create_dir_all(folder)?;
         let store =
             Store::open(folder, RootKey::from_bytes([7; 32]), StoreOptions::default()).map_err(odd)?;
@@ -193,8 +191,12 @@ impl Place {
     }
 
     /// Has devices send packs, one after another, and stores what they say.
-    fn lot(&self, amount: (usize, usize), pack: impl Fn(usize, usize) -> Vec<u8>) -> Result<Lot, BenchError> {
-        let (points, logged, log_bytes) = self.fill(amount, pack)?;
+    pub(super) fn lot(
+        &self,
+        amount: (usize, usize),
+        pack: impl Fn(usize, usize) -> Vec<u8>,
+    ) -> Result<Lot, BenchError> {
+        let (points, (logged, logged_clock), log_bytes) = self.fill(amount, pack)?;
         let begun = processor_time();
         self.settle();
         let stored = processor_time() - begun;
@@ -205,6 +207,7 @@ impl Place {
         let table = self.store.table("telemetry").map_err(odd)?;
         let rows = table.prefix(&self.keys.handle()).collect::<Result<Vec<_>, _>>().map_err(odd)?;
         let bytes = rows.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let keys_bytes = rows.iter().map(|(key, _)| key.len()).sum();
         let sealer = self.keys.sealer(Purpose::Telemetry);
         let bundle = vec![0x5a; log_bytes / (amount.0 * amount.1).div_ceil(GROUP).max(1)];
         let begun = processor_time();
@@ -219,18 +222,18 @@ impl Place {
         if sealed < bytes {
             return Err(BenchError::Odd("less was sealed than there is".to_owned()));
         }
-        Ok(Lot { points, logged, stored, bytes, sealing })
+        Ok(Lot { points, logged, logged_clock, stored, bytes, keys_bytes, sealing })
     }
 
     /// Appends packs to the log, as a router does. Says how many points they have, what processor time it took without the
-    /// making of packs, and how many bytes were logged.
+    /// making of packs, the same by the clock, and how many bytes were logged.
     fn fill(
         &self,
         (devices, packs): (usize, usize),
         pack: impl Fn(usize, usize) -> Vec<u8>,
-    ) -> Result<(usize, Duration, usize), BenchError> {
+    ) -> Result<(usize, (Duration, Duration), usize), BenchError> {
         let mut log = self.keys.log().map_err(odd)?;
-        let (mut points, mut bytes, mut spent) = (0, 0, Duration::ZERO);
+        let (mut points, mut bytes, mut spent, mut passed) = (0, 0, Duration::ZERO, Duration::ZERO);
         let mut group: Vec<(DeviceId, Vec<u8>)> = Vec::with_capacity(GROUP);
         let of: Vec<(DeviceId, TopicName)> = (0..devices)
             .map(|number| {
@@ -248,7 +251,7 @@ impl Place {
             if group.len() < GROUP && number + 1 < all {
                 continue;
             }
-            let begun = processor_time();
+            let (begun, clock) = (processor_time(), now());
             let mut bundle = Bundle::default();
             let mut writes = Vec::new();
             let first = number + 1 - group.len();
@@ -274,8 +277,9 @@ impl Place {
             }
             self.store.commit_blocking(writes).map_err(odd)?;
             spent += processor_time() - begun;
+            passed += now() - clock;
         }
-        Ok((points, spent, bytes))
+        Ok((points, (spent, passed), bytes))
     }
 
     fn settle(&self) {
@@ -292,7 +296,7 @@ impl Place {
     }
 
     /// How many values a selection has.
-    fn count(&self, selection: &Selection) -> Result<usize, BenchError> {
+    pub(super) fn count(&self, selection: &Selection) -> Result<usize, BenchError> {
         let mut points = 0;
         let mut visit = |chunk: &muster_items::Chunk<'_>| {
             for column in chunk.columns {
@@ -305,82 +309,12 @@ impl Place {
     }
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     super::TENANT.parse().unwrap_or_else(|_| unreachable!("the constant is an id"))
-}
-
-fn device(number: usize) -> DeviceId {
-    format!("press-{number:05}").parse().unwrap_or_else(|_| unreachable!("letters and digits are an id"))
 }
 
 fn odd(error: impl std::fmt::Display) -> BenchError {
     BenchError::Odd(format!("failed to {error}"))
-}
-
-/// What a device of the plant says: decimals as sensors write them, counters, states, and a vibration in full precision.
-fn plant(device: usize, at: usize) -> Vec<u8> {
-    let noise = |of: u64| {
-        let mut seed = (device as u64) << 40 ^ (at as u64) << 8 ^ of;
-        for _ in 0..3 {
-            seed = (seed ^ seed >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-        (seed >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    let jitter = if device % 2 == 1 { (noise(0) * 50.0).round() / 1_000.0 } else { 0.0 };
-    let (second, phase) = (at as f64 * INTERVAL_S, device as f64);
-    let wave = |period_s: f64| (second / period_s + phase).sin();
-    let decimals = |number: f64, scale: f64| (number * scale).round() / scale;
-    let id = self::device(device);
-    let mut pack = Pack::new(&format!("urn:dev:{id}:"), BEGIN_S + second + jitter);
-    pack.number("temperature", Some("Cel"), decimals(40.0 + 9.0 * wave(3_000.0) + noise(1) * 0.2, 10.0))
-        .number("humidity", Some("%RH"), decimals(45.0 + 5.0 * wave(9_000.0), 10.0))
-        .number("voltage", Some("V"), decimals(230.0 + noise(2) * 2.0 + wave(600.0), 100.0))
-        .number("current", Some("A"), decimals(2.0 + noise(3) * 0.1, 100.0))
-        .number("energy", Some("Wh"), (second * 1.3 + noise(4) * 10.0).round())
-        .number("state", None, (second / 900.0 + phase).floor() % 4.0)
-        .number("rssi", Some("dBm"), (-60.0 - noise(5) * 6.0).round())
-        .number("uptime", Some("s"), second)
-        .number("pressure", Some("hPa"), decimals(1_013.0 + 3.0 * wave(20_000.0), 10.0))
-        .number("vibration", Some("m/s2"), noise(6) * 0.02);
-    pack.encode_cbor()
-}
-
-/// Looks at the machine itself, as fast as its numbers change.
-fn look_at_machine() -> Vec<Vec<u8>> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let word = |text: &str, name: &str, at: usize| {
-        let line = text.lines().find(|line| line.trim_start().starts_with(name))?;
-        line.split_whitespace().nth(at)?.parse::<f64>().ok()
-    };
-    let mut looks = Vec::with_capacity(LOOKS.0);
-    let begun = now();
-    for look in 0..LOOKS.0 {
-        let (load, memory, cpu, disk) =
-            (read("/proc/loadavg"), read("/proc/meminfo"), read("/proc/stat"), read("/proc/vmstat"));
-        let at_ms = (now() - begun).as_millis() as f64;
-        let mut pack = Pack::new("urn:dev:machine:", BEGIN_S + at_ms / 1_000.0);
-        let mut say = |name: &str, unit: &str, number: Option<f64>| {
-            if let Some(number) = number {
-                pack.number(name, Some(unit), number);
-            }
-        };
-        say("load", "count", load.split_whitespace().next().and_then(|text| text.parse().ok()));
-        say("memory", "KiB", word(&memory, "MemAvailable", 1));
-        say("cached", "KiB", word(&memory, "Cached", 1));
-        say("dirty", "KiB", word(&memory, "Dirty", 1));
-        say("user", "count", word(&cpu, "cpu ", 1));
-        say("system", "count", word(&cpu, "cpu ", 3));
-        say("idle", "count", word(&cpu, "cpu ", 4));
-        say("switches", "count", word(&cpu, "ctxt", 1));
-        say("read", "KiB", word(&disk, "pgpgin", 1));
-        say("written", "KiB", word(&disk, "pgpgout", 1));
-        looks.push(pack.encode_cbor());
-        let next = LOOKS.1 * (look as u32 + 1);
-        while now() - begun < next {
-            std::hint::spin_loop();
-        }
-    }
-    looks
 }
 
 /// Processor time of this process so far, all threads together.
@@ -394,7 +328,7 @@ fn resident_kib() -> u64 {
 }
 
 /// The most memory that this process ever had.
-fn highest_kib() -> u64 {
+pub(super) fn highest_kib() -> u64 {
     status_kib("VmHWM:")
 }
 

@@ -20,6 +20,8 @@ pub const WINDOW: usize = 32;
 pub const TELEMETRY_PER_DEVICE: usize = 8_000;
 /// Likewise with one message at a time.
 pub const SINGLES_PER_DEVICE: usize = 1_000;
+/// Questions of each kind about history.
+pub const QUESTIONS: usize = 200;
 /// Sessions that are live while somebody is revoked.
 pub const LIVE_SESSIONS: usize = 10_000;
 /// Devices that are revoked one after another, besides the first one.
@@ -58,6 +60,11 @@ pub const DISK_WRITE_BYTES: usize = 4_096;
 pub const APPENDED_BYTES: usize = 160;
 /// How long it is appended to.
 pub const APPENDING_TIME: Duration = Duration::from_secs(1);
+
+/// Lines of one request to a store of telemetry.
+pub const STORES_LINES: usize = 10_000;
+/// How often each store is measured, in turn.
+pub const STORES_ROUNDS: usize = 3;
 
 /// Longest wait for a peer to listen.
 pub const PEER_START_TIME_MAX: Duration = Duration::from_secs(10);

@@ -18,8 +18,10 @@ mod machine;
 mod page;
 mod peer;
 mod pin;
+mod plant;
 mod revocation;
 mod sample;
+mod stores;
 mod telemetry;
 mod versus;
 
@@ -138,6 +140,7 @@ pub fn run(options: &BenchOptions, out: &mut dyn Write) -> Result<(), BenchError
     }
     if wants(Part::History) {
         sections.extend(history::measure(&folder.path().join("history"), out)?);
+        sections.push(stores::measure(&folder.path().join("history"), out)?);
     }
     if wants(Part::Revocation) {
         let revocations = Revocations::prepare(&folder.path().join("revocation"), &root, &manufacturer)?;

@@ -33,6 +33,9 @@ const SUBSCRIBERS: [(Version, Filter, Qos, u16, u32, bool); 8] = [
     (Version::V311, Filter::Publisher(1), Qos::AtLeastOnce, 0, 60, false),
 ];
 
+/// How many clients there are.
+pub const CLIENTS: usize = PUBLISHERS.len() + SUBSCRIBERS.len();
+
 /// All clients for a run with so many starts of the hub. Subscribers are entered into the ledger.
 pub fn cast(seed: u64, starts: u32, ledger: &mut Ledger) -> Vec<Client> {
     let chance = |of: usize| Chance::new(seed, 100 + of as u64);

@@ -107,6 +107,18 @@ impl Field {
         self.starts.fetch_add(u32::from(address.is_some()), Ordering::Relaxed);
     }
 
+    /// Whether the hub is there, as far as is known.
+    pub fn is_up(&self) -> bool {
+        locked(&self.hub).is_some()
+    }
+
+    /// Tells whether the client of this place has something unfinished.
+    pub fn tell(&self, place: usize, is_busy: bool) {
+        if let Some(busy) = locked(&self.busy).get_mut(place) {
+            *busy = is_busy;
+        }
+    }
+
     /// Whether no client has anything unfinished, and every subscriber has what it should get.
     pub fn is_settled(&self) -> bool {
         !locked(&self.busy).contains(&true) && self.ledger().is_complete()
@@ -277,8 +289,6 @@ impl Client {
             Part::Publish(publisher) => publisher.is_done(),
             Part::Subscribe(subscriber) => subscriber.is_done(),
         };
-        if let Some(busy) = locked(&field.busy).get_mut(self.place) {
-            *busy = !is_done;
-        }
+        field.tell(self.place, !is_done);
     }
 }

@@ -84,6 +84,10 @@ struct Subscription {
 pub struct Numbers {
     /// Messages that publishers were told are taken over, at QoS 1 and 2.
     pub acknowledged: [u64; 2],
+    /// Packs of readings that devices were told are taken over.
+    pub packs: u64,
+    /// Readings of those that the history has in the end.
+    pub readings: u64,
     /// Messages that the hub refused.
     pub refused: u64,
     /// First deliveries.

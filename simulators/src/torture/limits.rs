@@ -4,6 +4,14 @@ use std::time::Duration;
 
 /// Topics of each publisher; the even ones are published to at QoS 1, the odd ones at QoS 2.
 pub const TOPICS_PER_PUBLISHER: u8 = 4;
+/// Devices that publish telemetry.
+pub const SENSORS: usize = 3;
+/// Rows of a pack, two readings each.
+pub const PACK_ROWS: u64 = 16;
+/// Packs of a device that are on their way at once.
+pub const SENSOR_WINDOW: usize = 8;
+/// Packs that a device says in one connection, so that what is kept of all can be read in the end.
+pub const SENSOR_PACKS_PER_LIFE: u32 = 40;
 /// Largest padding of a payload, in bytes; one in eight may have so much, so that the engine moves on from one journal to
 /// the next several times in a long run.
 pub const PADDING_BYTES_MAX: u64 = 30_000;

@@ -1,5 +1,6 @@
 //! The kill test: a hub under QoS 1 and 2 load from clients with persistent sessions is killed at random moments and
-//! started again, and nothing acknowledged may be lost, doubled at QoS 2, or out of order. Not for speed.
+//! started again, and nothing acknowledged may be lost, doubled at QoS 2, or out of order. Devices publish telemetry
+//! meanwhile, and what was acknowledged of it must be in their history once. Not for speed.
 //!
 //! ```text
 //!   publishers ──▶ hub ──▶ subscribers      each with the state that a client keeps over connections
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod link;
 pub mod publisher;
 pub mod report;
+pub mod sensor;
 pub mod subscriber;
 
 use std::{
@@ -38,11 +40,13 @@ use self::{
     cut::Cuts,
     ledger::{Event, Ledger},
     limits::{
-        LIFE_TIME_MAX, LIFE_TIME_MIN, LONG_LIFE_TIME_MAX, QUIET_TIME, READ_TIME, SETTLE_TIME_MAX,
+        LIFE_TIME_MAX, LIFE_TIME_MIN, LONG_LIFE_TIME_MAX, QUIET_TIME, READ_TIME, SENSORS, SETTLE_TIME_MAX,
         STUMBLE_TIME_MAX,
     },
+    sensor::{Sensor, Sensors},
 };
 use crate::{
+    bench::BenchError,
     chip::publish_root,
     hub::{Hub, HubError},
     process::now,
@@ -83,9 +87,18 @@ pub enum TortureError {
     /// The hub listens nowhere.
     #[error("the hub listens on {0:?}")]
     Address(String),
+    /// No device could be enrolled.
+    #[error(transparent)]
+    Device(Box<BenchError>),
     /// A client of ours panicked.
     #[error("a client panicked")]
     Client,
+}
+
+impl From<BenchError> for TortureError {
+    fn from(error: BenchError) -> Self {
+        Self::Device(Box::new(error))
+    }
 }
 
 const TENANT: &str = "torture";
@@ -117,6 +130,9 @@ struct Torture<'a> {
     chance: Chance,
     log: Vec<String>,
     history: Vec<String>,
+    /// The devices, until they run.
+    cast: Vec<Sensor>,
+    sensors: Sensors,
     restarts: Vec<Duration>,
     /// Torn batches that the hub cut off its journal.
     torn: u64,
@@ -124,10 +140,13 @@ struct Torture<'a> {
 
 impl<'a> Torture<'a> {
     fn prepare(options: &'a TortureOptions, folder: &TempDir) -> Result<Self, TortureError> {
-        let root = publish_root(&SimulatedManufacturer::well_known()?, folder.path())?;
+        let manufacturer = SimulatedManufacturer::well_known()?;
+        let root = publish_root(&manufacturer, folder.path())?;
         let mut hub = Hub::init(&folder.path().join("hub"), &root)?;
         hub.start()?;
         hub.operate(&["tenant", "create", TENANT, "--accept-simulated-tpms"])?;
+        let (sensors, cast) =
+            Sensors::enrol(SENSORS, cast::CLIENTS, options.seed, &hub, folder.path(), &manufacturer)?;
         hub.stop();
         hub.open_plain(TENANT);
         let chance = Chance::new(options.seed, 1);
@@ -135,14 +154,15 @@ impl<'a> Torture<'a> {
             .then(|| Cuts::prepare(hub.folder(), folder.path(), options.disk_lies))
             .transpose()?;
         let (log, history, restarts) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { options, hub, cuts, chance, log, history, restarts, torn: 0 })
+        Ok(Self { options, hub, cuts, chance, log, history, cast, sensors, restarts, torn: 0 })
     }
 
     fn run(&mut self, out: &mut dyn Write) -> Result<Report, TortureError> {
         let rounds = self.options.kills + self.options.cuts;
         let mut first = Ledger::default();
         let clients = cast::cast(self.options.seed, rounds, &mut first);
-        let field = Field::new(clients.len());
+        let field = Field::new(clients.len() + self.cast.len());
+        let sensors = std::mem::take(&mut self.cast);
         *field.ledger() = first;
         self.start(&field)?;
         self.restarts.clear();
@@ -154,14 +174,30 @@ impl<'a> Torture<'a> {
                     scope.spawn(move || client.run(field))
                 })
                 .collect();
+            let sensing: Vec<_> = sensors
+                .into_iter()
+                .map(|sensor| {
+                    let field = &field;
+                    scope.spawn(move || sensor.run(field))
+                })
+                .collect();
             let outcome = self.rounds(rounds, &field, out);
             field.enter(Phase::Over);
             let ended: Option<Vec<Client>> = running.into_iter().map(|thread| thread.join().ok()).collect();
-            outcome.and_then(|()| ended.ok_or(TortureError::Client))
+            let sensed: Option<Vec<Sensor>> = sensing.into_iter().map(|thread| thread.join().ok()).collect();
+            outcome.and_then(|()| ended.zip(sensed).ok_or(TortureError::Client))
         });
         let mut ledger = field.ledger();
         self.history = ledger.history().collect();
-        for client in outcome? {
+        let (clients, sensors) = outcome?;
+        for sensor in sensors {
+            if sensor.unfinished() > 0 {
+                let (id, count) = (sensor.id(), sensor.unfinished());
+                ledger.violated(format!("{id} never came to the end of {count} packs"));
+            }
+            ledger.numbers.readings += self.sensors.judge(&sensor, &self.hub, &mut ledger)?;
+        }
+        for client in clients {
             let unfinished = client.unfinished();
             if !unfinished.is_empty() {
                 ledger.violated(format!("{} never came to the end of {unfinished:?}", client.name));

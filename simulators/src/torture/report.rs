@@ -57,7 +57,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Numbers { acknowledged: [qos_1, qos_2], delivered, .. } = self.numbers;
+        let Numbers { acknowledged: [qos_1, qos_2], delivered, packs, readings, .. } = self.numbers;
         let Numbers { duplicates_qos_1, repeated_qos_2, refused, turned_away, violations, .. } = self.numbers;
         let (median, longest) = self.restart;
         let Self { seed, kills, cuts, unsynced: (unsynced, lost), torn, .. } = self;
@@ -75,6 +75,10 @@ impl fmt::Display for Report {
             f,
             "  delivered: {delivered}; again: {duplicates_qos_1} at QoS 1 (allowed), {repeated_qos_2} at QoS 2 \
              before PUBREL (recognised)"
+        )?;
+        writeln!(
+            f,
+            "  telemetry: {packs} packs acknowledged, {readings} readings of them in the history, once each"
         )?;
         write!(f, "  violations: {violations}")?;
         for violation in &self.violations {

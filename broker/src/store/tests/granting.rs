@@ -71,15 +71,94 @@ fn nothing_lent_opens_while_the_key_of_either_is_withdrawn() {
     lender.grant(&borrower, Purpose::Telemetry).unwrap();
     let lent = borrower.granted_sealer(&lender, Purpose::Telemetry).unwrap();
     assert_eq!(lent.open(b"here", &row).unwrap(), b"text");
-    for tenant in [acme(), other()] {
+    for (tenant, why) in [(acme(), Unsealable::Withdrawn), (other(), Unsealable::BorrowerWithdrawn)] {
         let key = || zeroize::Zeroizing::new([5; 32]);
         store.bring_key(&tenant, key(), true, 1).unwrap();
         store.withdraw_key(&tenant).unwrap();
-        assert_eq!(lent.open(b"here", &row), Err(Unsealable::Withdrawn), "{tenant}");
+        assert_eq!(lent.open(b"here", &row), Err(why.clone()), "{tenant}");
+        assert_eq!(lent.stands(), Err(why), "{tenant}");
+        let refused = borrower.granted_sealer(&lender, Purpose::Telemetry);
+        assert!(matches!(refused, Err(StoreError::Withdrawn { tenant: whose }) if whose == tenant.as_str()));
         assert!(lender.grant(&borrower, Purpose::Audit).is_err());
         store.bring_key(&tenant, key(), true, 1).unwrap();
         assert_eq!(lent.open(b"here", &row).unwrap(), b"text");
     }
+}
+
+/// The rows of grants, as they lie on the disk.
+fn lent_rows(store: &Store) -> Vec<Vec<u8>> {
+    let rows = store.keys_table().prefix(b"").map(|row| row.unwrap().0);
+    rows.filter(|key| b"oil".contains(&key[0])).collect()
+}
+
+#[test]
+fn a_grant_that_lacks_a_part_is_told_from_a_whole_one_and_made_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (lender, borrower) = (store.create_tenant(&acme()).unwrap(), store.create_tenant(&other()).unwrap());
+    let row = stored(&store, &lender, b"text");
+    assert!(!lender.lends(&borrower, Purpose::Telemetry).unwrap());
+    lender.grant(&borrower, Purpose::Telemetry).unwrap();
+    assert_eq!(store.lent(Purpose::Telemetry).unwrap(), [(lender.handle(), borrower.handle())]);
+    assert!(store.lent(Purpose::Audit).unwrap().is_empty());
+    let rows = lent_rows(&store);
+    assert_eq!(rows.len(), 3);
+    for key in rows.into_iter().filter(|key| key[0] != b'o') {
+        assert!(lender.lends(&borrower, Purpose::Telemetry).unwrap());
+        store.commit_blocking(vec![Write::Delete { table: store.keys_table(), key: key.clone() }]).unwrap();
+        assert!(!lender.lends(&borrower, Purpose::Telemetry).unwrap(), "without {:?}", key[0] as char);
+        assert_eq!(lender.grant(&borrower, Purpose::Telemetry).unwrap(), 1);
+        let lent = borrower.granted_sealer(&lender, Purpose::Telemetry).unwrap();
+        assert_eq!(lent.open(b"here", &row).unwrap(), b"text");
+    }
+    // A key that begins later is lent as it begins.
+    store.rotate_data_keys(&acme()).unwrap();
+    stored(&store, &lender, b"later");
+    assert!(lender.lends(&borrower, Purpose::Telemetry).unwrap());
+    assert_eq!(lent_rows(&store).len(), 4);
+    assert!(matches!(lender.grant(&lender, Purpose::Telemetry), Err(StoreError::LentToItself { .. })));
+    assert!(lender.revoke_handle(borrower.handle(), Purpose::Telemetry).unwrap());
+    assert!(lent_rows(&store).is_empty() && store.lent(Purpose::Telemetry).unwrap().is_empty());
+}
+
+#[test]
+fn two_tenants_lend_to_one_another_while_their_keys_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let names = [acme(), other()];
+    let tenants = names.clone().map(|name| store.create_tenant(&name).unwrap());
+    let rows = tenants.clone().map(|tenant| stored(&store, &tenant, b"text"));
+    std::thread::scope(|scope| {
+        for (mine, theirs) in [(0, 1), (1, 0)] {
+            let (store, tenants, names) = (&store, &tenants, &names);
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    tenants[mine].grant(&tenants[theirs], Purpose::Telemetry).unwrap();
+                    store.rotate_tenant_key(&names[mine], 1).unwrap();
+                }
+            });
+        }
+    });
+    for (lender, borrower) in [(0, 1), (1, 0)] {
+        let lent = tenants[borrower].granted_sealer(&tenants[lender], Purpose::Telemetry).unwrap();
+        assert_eq!(lent.open(b"here", &rows[lender]).unwrap(), b"text");
+    }
+}
+
+#[test]
+fn nothing_is_lent_to_who_is_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (lender, borrower) = (store.create_tenant(&acme()).unwrap(), store.create_tenant(&other()).unwrap());
+    let row = stored(&store, &lender, b"text");
+    lender.grant(&borrower, Purpose::Telemetry).unwrap();
+    let lent = borrower.granted_sealer(&lender, Purpose::Telemetry).unwrap();
+    store.shred_tenant(&other(), 1).unwrap();
+    assert_eq!(lent.open(b"here", &row), Err(Unsealable::BorrowerWithdrawn));
+    store.rotate_data_keys(&acme()).unwrap();
+    stored(&store, &lender, b"later");
+    assert!(lent_rows(&store).is_empty());
+    assert!(store.lent(Purpose::Telemetry).unwrap().is_empty());
 }
 
 #[test]

@@ -214,7 +214,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
+                _ => {}
             }
         }
         let stored = rows.values().map(|row| Row::decode(&row.encode().expect("encodes")).expect("decodes"));

@@ -142,7 +142,7 @@ impl Story {
                 Effect::Delete(key) => {
                     rows.remove(key);
                 }
-                Effect::CreateTenantKey(_) | Effect::Tell(_) | Effect::End(_) => {}
+                _ => {}
             }
         }
         Registry::load(rows.into_values()).of(id("muster.example"))

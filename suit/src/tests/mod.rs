@@ -1,0 +1,7 @@
+mod corpus;
+mod envelopes;
+mod judging;
+mod others;
+mod properties;
+mod roots;
+mod world;
