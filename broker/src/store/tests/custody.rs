@@ -1,10 +1,16 @@
 //! Stories about rotating keys, and about tenants that bring their own key and take it back.
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroizing;
 
-use super::{super::carried, *};
+use super::{
+    super::{carried, purge::Needle},
+    *,
+};
 
 const OWN: [u8; 32] = [3; 32];
+const NOWHERE: [PathBuf; 0] = [];
 
 fn own(byte: u8) -> Zeroizing<[u8; 32]> {
     Zeroizing::new([byte; 32])
@@ -273,41 +279,24 @@ fn of_wrapped_keys_that_were_replaced_or_removed_no_file_keeps_a_copy() {
     let store = open(dir.path());
     let tenant = store.create_tenant(&acme()).unwrap();
     sealed(&store, &tenant, b"1");
-    let in_files = |needles: &std::collections::BTreeSet<crate::store::purge::Needle>| {
-        let mut found = Vec::new();
-        for path in files(dir.path()) {
-            let bytes = std::fs::read(&path).unwrap_or_default();
-            if bytes.windows(12).any(|window| needles.iter().any(|needle| needle == window)) {
-                found.push(path);
-            }
-        }
-        found
-    };
     let now = || store.needles_of(tenant.keys.owner()).unwrap();
-    let gone = |before: &std::collections::BTreeSet<_>| before.difference(&now()).copied().collect();
+    let gone = |before: &BTreeSet<Needle>| -> Vec<Needle> { before.difference(&now()).copied().collect() };
+    let left_of = |before: &BTreeSet<Needle>| holding(dir.path(), gone(before));
     // Without the tenant's own key; with it; with the tenant key anew; under another root key; withdrawn.
     let mut last = now();
     store.bring_key(&acme(), own(OWN[0]), true, 1).unwrap();
-    assert_eq!(
-        in_files(&gone(&last)),
-        Vec::<std::path::PathBuf>::new(),
-        "the tenant key without its own around it"
-    );
+    assert_eq!(left_of(&last), NOWHERE, "the tenant key without its own around it");
     last = now();
-    assert!(!in_files(&last).is_empty(), "this could see them");
+    assert!(!holding(dir.path(), last.clone()).is_empty(), "this could see them");
     store.rotate_tenant_key(&acme(), 2).unwrap();
-    assert_eq!(in_files(&gone(&last)), Vec::<std::path::PathBuf>::new(), "the tenant key of before");
+    assert_eq!(left_of(&last), NOWHERE, "the tenant key of before");
     last = now();
     store.rotate_root_key(&RootKey::from_bytes([8; 32]), &[acme()], 3).unwrap();
-    assert_eq!(
-        in_files(&gone(&last)),
-        Vec::<std::path::PathBuf>::new(),
-        "what the root key of before wrapped"
-    );
+    assert_eq!(left_of(&last), NOWHERE, "what the root key of before wrapped");
     last = now();
     store.withdraw_key(&acme()).unwrap();
     assert_eq!(gone(&last).len(), 1);
-    assert_eq!(in_files(&gone(&last)), Vec::<std::path::PathBuf>::new(), "the tenant's own key");
+    assert_eq!(left_of(&last), NOWHERE, "the tenant's own key");
 }
 
 #[test]
