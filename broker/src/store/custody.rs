@@ -127,7 +127,7 @@ impl Store {
     pub fn bring_key(
         &self,
         tenant: &TenantId,
-        key: Zeroizing<[u8; KEY_BYTES]>,
+        key: SecretKey,
         keep: bool,
         now_s: u64,
     ) -> Result<KeyStatus, StoreError> {
@@ -277,7 +277,7 @@ impl Store {
                 None => return Ok(None),
                 Some(row) => {
                     let guard = root.unwrap(&guard_context(&handle), &row).ok_or_else(lost)?;
-                    Some(keys::secret(&guard).ok_or_else(lost)?)
+                    Some(SecretKey::copy_of(&guard).ok_or_else(lost)?)
                 }
             },
         };

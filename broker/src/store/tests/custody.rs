@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use zeroize::Zeroizing;
-
 use super::{
     super::{carried, purge::Needle},
     *,
@@ -12,8 +10,8 @@ use super::{
 const OWN: [u8; 32] = [3; 32];
 const NOWHERE: [PathBuf; 0] = [];
 
-fn own(byte: u8) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([byte; 32])
+fn own(byte: u8) -> SecretKey {
+    SecretKey::from([byte; 32])
 }
 
 fn open_with(dir: &Path, byte: u8) -> Result<Store, StoreError> {

@@ -98,7 +98,7 @@ fn read_all(reader: &mut LogReader) -> Result<Vec<u64>, LogDamage> {
 }
 
 /// Every file below `dir`.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

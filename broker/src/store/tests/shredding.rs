@@ -84,7 +84,7 @@ fn a_shredding_that_was_refused_can_be_repeated_nobody_reads_meanwhile_and_no_ow
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (tenant, row) = tenant_with_rows(&store, &acme());
-    let own = || zeroize::Zeroizing::new([5; 32]);
+    let own = || SecretKey::from([5; 32]);
     store.bring_key(&acme(), own(), true, 1).unwrap();
     store.withdraw_key(&acme()).unwrap();
     store.set_disk_free_bytes_min(u64::MAX);
