@@ -169,8 +169,8 @@ mod tests {
                     "state": "active" }),
                 json!({ "row": "claim", "sha256": hash(byte), "tenant": tenant, "model": null, "expires_at_s": 9,
                     "used_by": null }),
-                json!({ "row": "data_set", "tenant": tenant, "set": { "name": "roads" } }),
-                json!({ "row": "sensitive", "tenant": tenant, "off": [], "patterns": ["driver"] }),
+                json!({ "row": "dataset", "tenant": tenant, "set": { "name": "roads" } }),
+                json!({ "row": "sensitive", "tenant": tenant, "off": ["place"] }),
             ]
             .into_iter()
             .filter_map(|row| match serde_json::from_value(row.clone()) {
