@@ -67,7 +67,7 @@ fn what_was_shredded_does_not_open_for_anybody_and_its_keys_are_in_no_file() {
         store.0.shared.keys.rotate_memtable_and_wait().unwrap();
     }
     let needles = keys.iter().map(|key| *key[key.len().saturating_sub(60)..].first_chunk().unwrap());
-    assert_eq!(holding(dir.path(), needles), [PathBuf::new(); 0]);
+    assert_eq!(holding(dir.path(), needles), Vec::<PathBuf>::new());
     let store = open(dir.path());
     assert!(store.is_shredded(&acme()).unwrap() && store.tenant(&acme()).unwrap().is_none());
     assert!(store.table("rows").unwrap().prefix(&handle).next().is_none());
