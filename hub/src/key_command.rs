@@ -12,6 +12,7 @@ use std::{
 };
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use muster_broker::store::SecretKey;
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ use crate::limits::{KEY_COMMAND_COMPLAINT_BYTES_MAX, KEY_COMMAND_OUTPUT_BYTES_MA
 pub const KEY_BYTES: usize = 32;
 
 /// A key that erases itself.
-pub type Key = Zeroizing<[u8; KEY_BYTES]>;
+pub type Key = SecretKey;
 
 /// A program that prints a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,13 +146,13 @@ impl KeyCommand {
 
 /// A key as 32 bytes, as 64 hexadecimal digits or as base64.
 pub fn parse_key(text: &[u8]) -> Option<Key> {
-    if let Ok(key) = text.try_into() {
-        return Some(Zeroizing::new(key));
+    if let Some(key) = Key::copy_of(text) {
+        return Some(key);
     }
     let text = text.trim_ascii();
     let decoded = HEXLOWER_PERMISSIVE.decode(text).or_else(|_| BASE64.decode(text)).ok();
     let decoded = Zeroizing::new(decoded?);
-    Some(Zeroizing::new(decoded.as_slice().try_into().ok()?))
+    Key::copy_of(&decoded)
 }
 
 /// What is heard of a program.

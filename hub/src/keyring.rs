@@ -7,6 +7,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+use muster_broker::store::SecretKey;
 use muster_schemas::{Kind, Principal, TrustDomain};
 use muster_trust::limits::GENERATIONS_MAX;
 
@@ -190,13 +191,9 @@ pub(crate) fn put_storage_key(
 }
 
 /// The storage root key.
-pub(crate) fn open_storage_key(
-    layout: &Layout,
-    vault: &Vault,
-) -> Result<Zeroizing<[u8; STORAGE_KEY_BYTES]>, KeyringError> {
+pub(crate) fn open_storage_key(layout: &Layout, vault: &Vault) -> Result<SecretKey, KeyringError> {
     let stored = vault.read_secret(&layout.storage_key(), STORAGE_KEY_NAME)?;
-    let key = stored.as_array::<STORAGE_KEY_BYTES>().ok_or(KeyringError::StorageKey)?;
-    Ok(Zeroizing::new(*key))
+    SecretKey::copy_of(&stored).ok_or(KeyringError::StorageKey)
 }
 
 /// Writes the storage root key that is about to take the present one's place.
@@ -209,13 +206,9 @@ pub(crate) fn create_next_storage_key(
 }
 
 /// What [`create_next_storage_key`] wrote.
-pub(crate) fn open_next_storage_key(
-    layout: &Layout,
-    vault: &Vault,
-) -> Result<Zeroizing<[u8; STORAGE_KEY_BYTES]>, KeyringError> {
+pub(crate) fn open_next_storage_key(layout: &Layout, vault: &Vault) -> Result<SecretKey, KeyringError> {
     let stored = vault.read_secret(&layout.next_storage_key(), STORAGE_KEY_NAME)?;
-    let key = stored.as_array::<STORAGE_KEY_BYTES>().ok_or(KeyringError::StorageKey)?;
-    Ok(Zeroizing::new(*key))
+    SecretKey::copy_of(&stored).ok_or(KeyringError::StorageKey)
 }
 
 /// A new key and certificate for the hub, with the server authority's certificate behind it.

@@ -11,7 +11,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use muster_broker::store::{RootKey, RootStatus, Store, StoreError, StoreKeys, StoreOptions};
+use muster_broker::store::{RootKey, RootStatus, SecretKey, Store, StoreError, StoreKeys, StoreOptions};
 use muster_schemas::TenantId;
 
 use crate::{
@@ -92,15 +92,15 @@ impl RootSource {
     /// # Errors
     /// There is no key, or it is another one.
     pub fn keys(&self) -> Result<StoreKeys, RootKeyError> {
-        let of = |key: [u8; 32]| StoreKeys::read(&self.layout.store(), RootKey::from_bytes(key));
+        let of = |key: SecretKey| StoreKeys::read(&self.layout.store(), RootKey::from(key));
         if let (Some(command), false) = (&self.commands.storage_key, self.layout.storage_key().exists()) {
-            return Ok(of(*command.run()?)?);
+            return Ok(of(command.run()?)?);
         }
         let vault = self.vault()?;
-        match of(*keyring::open_storage_key(&self.layout, &vault)?) {
+        match of(keyring::open_storage_key(&self.layout, &vault)?) {
             // The hub was stopped while it was replaced.
             Err(StoreError::WrongRootKey) if self.layout.next_storage_key().exists() => {
-                Ok(of(*keyring::open_next_storage_key(&self.layout, &vault)?)?)
+                Ok(of(keyring::open_next_storage_key(&self.layout, &vault)?)?)
             }
             keys => Ok(keys?),
         }
@@ -151,14 +151,14 @@ impl RootSource {
         let vault = self.vault()?;
         let next = self.layout.next_storage_key();
         let present = keyring::open_storage_key(&self.layout, &vault)?;
-        match self.store(*present) {
+        match self.store(present) {
             Ok(store) => {
                 self.remove(next)?;
                 Ok(store)
             }
             Err(StoreError::WrongRootKey) if next.exists() => {
                 let key = keyring::open_next_storage_key(&self.layout, &vault)?;
-                let store = self.store(*key)?;
+                let store = self.store(key)?;
                 let present = self.layout.storage_key();
                 fs::rename(&next, present).map_err(|source| RootKeyError::Remove { path: next, source })?;
                 tracing::info!("the storage root key that was being replaced is replaced");
@@ -178,17 +178,17 @@ impl RootSource {
             None => None,
         };
         if let Some(previous) = previous {
-            match self.store(*previous) {
-                Ok(store) => return Ok(Opened { store, next: Some(RootKey::from_bytes(*key)) }),
+            match self.store(previous) {
+                Ok(store) => return Ok(Opened { store, next: Some(RootKey::from(key)) }),
                 Err(StoreError::WrongRootKey) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Opened { store: self.store(*key)?, next: None })
+        Ok(Opened { store: self.store(key)?, next: None })
     }
 
-    fn store(&self, key: [u8; 32]) -> Result<Store, StoreError> {
-        Store::open(&self.layout.store(), RootKey::from_bytes(key), StoreOptions::default())
+    fn store(&self, key: SecretKey) -> Result<Store, StoreError> {
+        Store::open(&self.layout.store(), RootKey::from(key), StoreOptions::default())
     }
 
     fn vault(&self) -> Result<Vault, RootKeyError> {

@@ -242,7 +242,12 @@ fn a_shredded_tenant_is_proved_to_be_gone_and_its_neighbour_is_as_before() {
     for kind in ["tenant", "log", "telemetry"] {
         assert!(destroyed.iter().any(|key| key["kind"] == kind), "{kind} of {report}");
     }
+    assert!(report["registry_rows_removed"].as_u64() > Some(0), "{report}");
     for _ in 0..2 {
+        for list in [["user", "list"], ["app", "list"], ["claim", "list"]] {
+            let listed = keys.place.hub.ask(&[&list[..], &["--tenant", "acme"]].concat()).expect("an answer");
+            assert_eq!(listed, Value::Array(Vec::new()), "{list:?}");
+        }
         assert!(keys.read("acme").is_err(), "its user is let in no more");
         assert!(!keys.publish("acme", 9).contains("PUBACK (Mid: 1, RC:0)"));
         keys.publishes("globex", 2);

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     error::StoreError,
-    keys::{self, KEY_BYTES, Lasting, RootKey, RootKeys},
+    keys::{self, KEY_BYTES, Lasting, RootKey, RootKeys, SecretKey},
 };
 
 const FILE: &str = "carried";
@@ -88,7 +88,7 @@ impl StoreKeys {
     /// What [`StoreKeys::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let (root, lasting) = bytes.split_at_checked(KEY_BYTES)?;
-        let root = RootKey::from_bytes(root.try_into().ok()?);
+        let root = RootKey::from(SecretKey::copy_of(root)?);
         let keys = RootKeys::derive(&root).with_lasting(lasting_of(lasting)?);
         Some(Self { root, keys })
     }
@@ -114,7 +114,7 @@ impl StoreKeys {
 
     /// The root key.
     pub fn root(&self) -> RootKey {
-        RootKey::from_bytes(*self.root.to_bytes())
+        RootKey::from(self.root.to_bytes())
     }
 
     /// What a tenant's rows begin with.
@@ -123,7 +123,7 @@ impl StoreKeys {
     }
 
     /// What the key that signs backups is made of. It is the same after the root key was replaced.
-    pub fn backup_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+    pub fn backup_seed(&self) -> SecretKey {
         self.keys.lasting().backup()
     }
 }
@@ -153,7 +153,7 @@ fn bytes_of(lasting: &Lasting) -> Zeroizing<[u8; 2 * KEY_BYTES]> {
 
 fn lasting_of(plain: &[u8]) -> Option<Lasting> {
     let (index, witness) = plain.split_at_checked(KEY_BYTES)?;
-    Some(Lasting { index: keys::secret(index)?, witness: keys::secret(witness)? })
+    Some(Lasting { index: SecretKey::copy_of(index)?, witness: SecretKey::copy_of(witness)? })
 }
 
 #[cfg(test)]

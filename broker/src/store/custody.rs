@@ -92,8 +92,13 @@ impl Store {
     pub fn rotate_tenant_key(&self, tenant: &TenantId, now_s: u64) -> Result<KeyStatus, StoreError> {
         let mut tenants = locked(&self.0.tenants);
         let store = self.known(tenant, &mut tenants)?;
+        let before = self.needles_of(store.keys.owner())?;
         self.rekey(&store.keys, now_s, None)?;
-        self.status_of(&store.keys)
+        let after = self.needles_of(store.keys.owner())?;
+        let status = self.status_of(&store.keys);
+        drop(tenants);
+        self.leave_nothing_of("tenant key", &before, &after);
+        status
     }
 
     /// Ends the data keys of a tenant: each purpose begins another with its next record, and the earlier ones only open.
@@ -122,7 +127,7 @@ impl Store {
     pub fn bring_key(
         &self,
         tenant: &TenantId,
-        key: Zeroizing<[u8; KEY_BYTES]>,
+        key: SecretKey,
         keep: bool,
         now_s: u64,
     ) -> Result<KeyStatus, StoreError> {
@@ -131,6 +136,7 @@ impl Store {
         let ring = &store.keys;
         let (head, wrapped) = self.secret_of(ring.owner())?;
         let is_same = head.commitment == *commitment(&key);
+        let before = self.needles_of(ring.owner())?;
         if ring.is_locked() {
             if !is_same {
                 return Err(StoreError::OtherOwnKey(tenant.clone()));
@@ -146,7 +152,14 @@ impl Store {
         } else {
             self.rekey(ring, now_s, Some((&key, keep)))?;
         }
-        self.status_of(ring)
+        let after = self.needles_of(ring.owner())?;
+        let status = self.status_of(ring);
+        drop(tenants);
+        if !is_same || !keep {
+            // Before, the tenant key was wrapped without the tenant's own, or with another one.
+            self.leave_nothing_of("own key", &before, &after);
+        }
+        status
     }
 
     /// Forgets a tenant's own key, and with it everything that it opens. Nothing of the tenant is read or written until the
@@ -162,9 +175,14 @@ impl Store {
         if !head.is_own {
             return Err(StoreError::NotOwnKey(tenant.clone()));
         }
+        let before = self.needles_of(store.keys.owner())?;
         store.keys.lock();
         self.keep_guard(store.keys.owner(), None)?;
-        self.status_of(&store.keys)
+        let after = self.needles_of(store.keys.owner())?;
+        let status = self.status_of(&store.keys);
+        drop(tenants);
+        self.leave_nothing_of("withdrawn key", &before, &after);
+        status
     }
 
     /// What may be told of the root key.
@@ -188,7 +206,8 @@ impl Store {
         tenants: &[TenantId],
         now_s: u64,
     ) -> Result<RootStatus, StoreError> {
-        let _tenants = locked(&self.0.tenants);
+        let tenants_held = locked(&self.0.tenants);
+        let before = self.needles_of_root()?;
         let mut root = writing(&self.0.root);
         let next = RootKeys::derive(new).with_lasting(root.lasting().clone());
         let directory = &self.0.shared.directory;
@@ -222,6 +241,8 @@ impl Store {
         *root = next;
         // From here on the old key is good for nothing.
         carried::store(directory, &[&*root])?;
+        drop((root, tenants_held));
+        self.leave_nothing_of("root key", &before, &self.needles_of_root()?);
         Ok(status)
     }
 
@@ -256,7 +277,7 @@ impl Store {
                 None => return Ok(None),
                 Some(row) => {
                     let guard = root.unwrap(&guard_context(&handle), &row).ok_or_else(lost)?;
-                    Some(keys::secret(&guard).ok_or_else(lost)?)
+                    Some(SecretKey::copy_of(&guard).ok_or_else(lost)?)
                 }
             },
         };

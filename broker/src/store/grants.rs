@@ -55,7 +55,7 @@ pub(super) fn grants_of(owner: &Owner, wrapping: &LessSafeKey) -> Result<Grants,
     for (row, wrapped) in owner.rows(&[&[OWN][..], &owner.handle].concat())? {
         let (borrower, purpose) = parse(&row).ok_or_else(|| damaged(owner))?;
         let key = keys::unwrap(wrapping, &context(OWN, &owner.handle, &borrower, purpose), &wrapped);
-        let key = key.and_then(|key| keys::secret(&key)).ok_or_else(|| damaged(owner))?;
+        let key = key.and_then(|key| SecretKey::copy_of(&key)).ok_or_else(|| damaged(owner))?;
         let grant = Grant { lender: owner.handle, borrower, purpose, key: keys::aes(&key) };
         grants.insert((purpose, borrower), grant);
     }
@@ -114,7 +114,7 @@ pub(super) fn give(
             key
         }
         Some(wrapped) => keys::unwrap(&held.wrapping, &own_context, &wrapped)
-            .and_then(|key| keys::secret(&key))
+            .and_then(|key| SecretKey::copy_of(&key))
             .ok_or_else(|| damaged(from))?,
     };
     let in_context = context(IN, &to.handle, &from.handle, purpose);
@@ -218,7 +218,7 @@ impl GrantedKeys {
         let held = to.held();
         let held = held.as_ref().ok_or_else(|| withdrawn(to))?;
         let context = context(IN, &to.handle, &from.handle, purpose);
-        let key = keys::unwrap(&held.wrapping, &context, &wrapped).and_then(|key| keys::secret(&key));
+        let key = keys::unwrap(&held.wrapping, &context, &wrapped).and_then(|key| SecretKey::copy_of(&key));
         let key = keys::aes(&key.ok_or_else(|| damaged(to))?);
         let (lender, borrower) = (Arc::clone(from), Arc::clone(to));
         Ok(Some(Self { lender, borrower, purpose, key, opened: Mutex::default() }))

@@ -6,13 +6,16 @@
 //!               └─ and between the two, where the tenant brought one, its own key
 //! ```
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     hmac,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::StoreError;
 
@@ -22,16 +25,71 @@ pub(super) const KEY_BYTES: usize = 32;
 pub(super) const SECRET_BYTES: usize = 2 * KEY_BYTES;
 /// A tenant's rows begin with this: sixteen bytes that only the root key connects with the tenant's name.
 pub(super) type Handle = [u8; 16];
-/// A key that erases itself.
-pub(super) type SecretKey = Zeroizing<[u8; KEY_BYTES]>;
+
+/// A key that erases itself. It stays in one place: what is moved about is where it is, so that no copy of it stays behind.
+#[derive(PartialEq, Eq)]
+pub struct SecretKey(Box<Zeroizing<[u8; KEY_BYTES]>>);
+
+impl SecretKey {
+    /// Zeros, to be written over.
+    fn zeros() -> Self {
+        Self(Box::new(Zeroizing::new([0; KEY_BYTES])))
+    }
+
+    /// A copy of `bytes`; none if they are not 32.
+    pub fn copy_of(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; KEY_BYTES] = bytes.try_into().ok()?;
+        let mut key = Self::zeros();
+        key.copy_from_slice(bytes);
+        Some(key)
+    }
+}
+
+impl From<[u8; KEY_BYTES]> for SecretKey {
+    /// Erases what it was given. What the caller has kept is the caller's.
+    fn from(mut bytes: [u8; KEY_BYTES]) -> Self {
+        let mut key = Self::zeros();
+        key.copy_from_slice(&bytes);
+        bytes.zeroize();
+        key
+    }
+}
+
+impl Clone for SecretKey {
+    fn clone(&self) -> Self {
+        let mut key = Self::zeros();
+        key.copy_from_slice(self.as_slice());
+        key
+    }
+}
+
+impl Deref for SecretKey {
+    type Target = [u8; KEY_BYTES];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for SecretKey {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
 
 /// The key at the top. It is never stored; whoever has the directory and not this key has nothing.
 pub struct RootKey(SecretKey);
 
 impl RootKey {
-    /// Takes 32 bytes from wherever the root key lives: a TPM, a file, a person.
+    /// As [`SecretKey::from`].
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(SecretKey::from(bytes))
     }
 
     /// A key from the system's random numbers.
@@ -43,8 +101,15 @@ impl RootKey {
     }
 
     /// The key, for whoever wraps it. The copy erases itself.
-    pub fn to_bytes(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+    pub fn to_bytes(&self) -> SecretKey {
         self.0.clone()
+    }
+}
+
+impl From<SecretKey> for RootKey {
+    /// From wherever the root key lives: a TPM, a file, a person.
+    fn from(key: SecretKey) -> Self {
+        Self(key)
     }
 }
 
@@ -170,7 +235,7 @@ impl TenantSecret {
     /// What [`TenantSecret::to_bytes`] gave.
     pub fn from_bytes(plain: &[u8]) -> Option<Self> {
         let (wrapping, index) = plain.split_at_checked(KEY_BYTES)?;
-        Some(Self { wrapping: secret(wrapping)?, index: secret(index)? })
+        Some(Self { wrapping: SecretKey::copy_of(wrapping)?, index: SecretKey::copy_of(index)? })
     }
 }
 
@@ -188,7 +253,7 @@ pub(super) fn random_nonce() -> Result<[u8; NONCE_LEN], StoreError> {
 
 /// A fresh key.
 pub(super) fn random() -> Result<SecretKey, StoreError> {
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    let mut key = SecretKey::zeros();
     getrandom::fill(key.as_mut_slice()).map_err(|_| StoreError::Randomness)?;
     Ok(key)
 }
@@ -201,7 +266,7 @@ pub(super) fn derive(key: &hmac::Key, parts: &[&[u8]]) -> SecretKey {
         context.update(part);
     }
     let tag = context.sign();
-    let mut out = Zeroizing::new([0; KEY_BYTES]);
+    let mut out = SecretKey::zeros();
     out.iter_mut().zip(tag.as_ref()).for_each(|(out, byte)| *out = *byte);
     out
 }
@@ -229,7 +294,9 @@ pub(super) fn mac(key: &SecretKey) -> hmac::Key {
 
 /// Nonce, ciphertext and tag of `plain`. The caller sees to it that no nonce serves twice under `key`.
 pub(super) fn wrap(key: &LessSafeKey, nonce: [u8; NONCE_LEN], context: &[u8], plain: &[u8]) -> Vec<u8> {
-    let mut text = plain.to_vec();
+    // With room for the tag: a text that has to move for it would leave a key behind.
+    let mut text = Vec::with_capacity(plain.len() + key.algorithm().tag_len());
+    text.extend_from_slice(plain);
     let sealed =
         key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut text);
     if sealed.is_err() {
@@ -246,11 +313,6 @@ pub(super) fn unwrap(key: &LessSafeKey, context: &[u8], wrapped: &[u8]) -> Optio
     let length = key.open_in_place(nonce, Aad::from(context), &mut text).ok()?.len();
     text.truncate(length);
     Some(text)
-}
-
-/// 32 bytes as a key.
-pub(super) fn secret(bytes: &[u8]) -> Option<SecretKey> {
-    Some(Zeroizing::new(bytes.try_into().ok()?))
 }
 
 /// Binds a wrapped secret of the first format to its tenant.
@@ -280,14 +342,15 @@ mod tests {
 
     #[test]
     fn a_blind_index_tells_parts_apart_by_their_bounds() {
-        let key = mac(&Zeroizing::new([7; KEY_BYTES]));
+        let key = mac(&SecretKey::from([7; KEY_BYTES]));
         assert_eq!(blind(&key, &[b"ab", b"c"]), blind(&key, &[b"ab", b"c"]));
         assert_ne!(blind(&key, &[b"ab", b"c"]), blind(&key, &[b"a", b"bc"]));
         assert_ne!(blind(&key, &[b"abc"]), blind(&key, &[b"abc", b""]));
     }
 
     #[test]
-    fn a_root_key_does_not_print_itself() {
+    fn a_key_does_not_print_itself() {
         assert_eq!(format!("{:?}", RootKey::from_bytes([65; KEY_BYTES])), "RootKey(..)");
+        assert_eq!(format!("{:?}", SecretKey::from([65; KEY_BYTES])), "SecretKey(..)");
     }
 }

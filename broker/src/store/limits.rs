@@ -57,6 +57,8 @@ pub const FILLER_WRITES: usize = 9;
 pub const FLUSHES_MAX: usize = 50;
 /// See [`FLUSHES_MAX`].
 pub const FLUSH_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// How often the engine is asked to remove files that nobody reads any more, with the same pause in between.
+pub const RELEASES_MAX: usize = 10;
 /// Bytes that are read at a time when files are searched.
 pub const SEARCH_BUFFER_BYTES: usize = 1024 * 1024;
 /// Rows of a tenant that one commit removes when the tenant is shredded.

@@ -64,7 +64,7 @@ pub use custody::{KeyOrigin, KeyStatus, RootStatus};
 pub use error::{CommitError, DamageKind, LogDamage, StoreError, Unsealable};
 pub use field::{FieldSealer, UnsealableField};
 pub use grants::Lent;
-pub use keys::RootKey;
+pub use keys::{RootKey, SecretKey};
 pub use log::{LogReader, TenantLog};
 pub use purge::Purged;
 pub use restoration::Restoration;

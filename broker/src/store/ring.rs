@@ -419,7 +419,7 @@ pub(super) fn open_data_key(
 ) -> Option<(Epoch, SecretKey)> {
     let (fingerprint, wrapped) = row.split_first_chunk::<KEY_BYTES>()?;
     let context = context(label, purpose, id, fingerprint);
-    let key = keys::secret(&keys::unwrap(wrapping, &context, wrapped)?)?;
+    let key = SecretKey::copy_of(&keys::unwrap(wrapping, &context, wrapped)?)?;
     let epoch = Epoch::new(label, purpose, id, &key);
     // A tenant that brings its own wrapping key could make one row that opens to two data keys; the fingerprint
     // commits to one.

@@ -12,10 +12,10 @@ use super::{
     custody::{GONE, GUARD, SECRET, row_key},
     error::StoreError,
     grants,
-    keys::{self, Handle, KEY_BYTES},
+    keys::{self, Handle},
     limits::SHRED_ROWS_MAX,
     locked, log, open_table,
-    purge::NEEDLE_BYTES,
+    purge::{NEEDLE_BYTES, Needle, needle_of},
     reading,
     ring::{KeyRing, epoch_of_row, purpose_of_row},
     sealing::{Purpose, Sealer},
@@ -84,7 +84,7 @@ impl Store {
             }
         };
         drop(tenants);
-        let needles: Vec<[u8; NEEDLE_BYTES]> = destroyed.iter().map(|gone| gone.needle).collect();
+        let needles: Vec<Needle> = destroyed.iter().map(|gone| gone.needle).collect();
         let purged = self.purge(&needles)?;
         let rows_removed = self.remove_rows(&handle)?;
         // With what a router or a reader still has in its hands.
@@ -202,20 +202,15 @@ struct Gone {
     purpose: u8,
     epoch: u32,
     id: [u8; 8],
-    needle: [u8; NEEDLE_BYTES],
+    needle: Needle,
 }
 
 impl Gone {
     fn of(key: &[u8], value: &[u8]) -> Option<Self> {
         let row = *key.first()?;
         let is_data_key = matches!(row, b'd' | b'l');
-        let wrapped = match row {
-            b'd' | b'l' => value.get(KEY_BYTES..)?,
-            SECRET => custody::wrapped_of(value),
-            _ => value,
-        };
-        let needle: [u8; NEEDLE_BYTES] = *wrapped.first_chunk()?;
-        let mut id = *wrapped.first_chunk::<8>()?;
+        let needle = needle_of(key, value)?;
+        let mut id = *needle.first_chunk::<8>()?;
         if is_data_key {
             id = *value.first_chunk()?;
         }

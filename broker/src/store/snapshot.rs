@@ -4,12 +4,11 @@ use std::fmt;
 
 use fjall::{Database, Readable as _, Snapshot};
 use muster_schemas::TenantId;
-use zeroize::Zeroizing;
 
 use super::{
     KEYS_TABLE, MARKS_TABLE, Scan, Store, StoreError,
     committer::MARK_NUMBER,
-    keys::{Handle, KEY_BYTES},
+    keys::{Handle, SecretKey},
     log, open_table, reading,
 };
 
@@ -39,7 +38,7 @@ impl Store {
     }
 
     /// What the key that signs backups is made of, as in [`super::StoreKeys::backup_seed`].
-    pub fn backup_seed(&self) -> Zeroizing<[u8; KEY_BYTES]> {
+    pub fn backup_seed(&self) -> SecretKey {
         reading(&self.0.root).lasting().backup()
     }
 

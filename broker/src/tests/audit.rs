@@ -78,6 +78,20 @@ fn a_trail_goes_on_after_a_restart_where_it_was() {
 }
 
 #[test]
+fn what_is_refused_after_a_pause_is_written_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    story(async {
+        let site = Site::open(dir.path(), &["acme"]);
+        let mut device = site.device("acme", "pump-1").connected().await;
+        for (count, filter) in (1..).zip(["a", "b", "c"]) {
+            device.subscribes(&[filter]).await;
+            // The auditor has written all that there is, and rests.
+            until("it is on disk", || site.audited("acme").len() == count).await;
+        }
+    });
+}
+
+#[test]
 fn an_entry_that_was_taken_out_or_moved_is_seen() {
     let dir = tempfile::tempdir().unwrap();
     story(async {

@@ -2,15 +2,14 @@
 
 use muster_mqtt::ReasonCode;
 use muster_schemas::{Message, Qos, stored::StoredMessage};
-use zeroize::Zeroizing;
 
 use super::*;
-use crate::store::CommitError;
+use crate::store::{CommitError, SecretKey};
 
 const TELEMETRY: &str = "devices/pump-1/telemetry/flow";
 
-fn own() -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([5; 32])
+fn own() -> SecretKey {
+    SecretKey::from([5; 32])
 }
 
 #[test]

@@ -262,6 +262,18 @@ mod tests {
         assert_eq!(with(vec![bounds(2.0, 1.0)]), Err(InvalidRules::Bounds { rule: 0 }));
         assert_eq!(with(vec![bounds(f64::NAN, 1.0)]), Err(InvalidRules::Bounds { rule: 0 }));
         assert_eq!(with(vec![rule("a"); RULES_MAX + 1]), Err(InvalidRules::TooMany { found: RULES_MAX + 1 }));
+        let long = || "m".repeat(RULE_TEXT_BYTES_MAX + 1);
+        for stream in [String::new(), long()] {
+            let of = ReadingRule { stream: Some(stream), ..rule("a") };
+            assert_eq!(with(vec![of]), Err(InvalidRules::Text { rule: 0 }));
+        }
+        let in_unit = ReadingRule { unit: Some(long()), ..rule("a") };
+        assert_eq!(with(vec![in_unit]), Err(InvalidRules::Text { rule: 0 }));
+        for units in [vec!["m".to_owned(); OWN_UNITS_MAX + 1], vec![long()]] {
+            let found = units.len();
+            let own = TelemetrySchema { units, ..TelemetrySchema::default() };
+            assert_eq!(Rules::new(own, 1).map(drop), Err(InvalidRules::TooManyUnits { found }));
+        }
         let ahead = TelemetrySchema { ahead_s: Some(86_401), ..TelemetrySchema::default() };
         assert_eq!(Rules::new(ahead, 1).map(drop), Err(InvalidRules::Ahead { found: 86_401 }));
     }

@@ -29,6 +29,23 @@ fn names(outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
+fn a_reading_of_a_series_that_is_known_is_judged_as_the_first_was() {
+    let warm = ReadingRule {
+        stream: None,
+        name: "a".into(),
+        unit: Some("Cel".into()),
+        kind: None,
+        min: Some(0.0),
+        max: Some(9.0),
+    };
+    let rules = rules(TelemetrySchema { readings: vec![warm], ..TelemetrySchema::default() });
+    let mut series = Series::default();
+    let mut of = |payload: &[u8]| screen(&rules, &mut series, "climate", payload, NOW_S, (0, within(1_000)));
+    assert!(matches!(of(br#"[{"n":"a","u":"Cel","v":1}]"#), Outcome::Fit));
+    assert!(matches!(of(br#"[{"n":"a","u":"Cel","v":10}]"#), Outcome::Unfit { .. }));
+}
+
+#[test]
 fn each_case_is_refused_with_its_name_and_in_words() {
     let temperature = ReadingRule {
         stream: None,

@@ -16,7 +16,7 @@ use crate::{
     authority::{Authority, AuthorityError, PublicKey, Role},
     keyring::pem,
     limits::YEAR_S,
-    registry::shredded::RetireTenant,
+    registry::shredded::{ForgetTenant, RetireTenant},
 };
 
 /// What every report says it is.
@@ -47,7 +47,15 @@ pub(super) async fn shred(
     let shredding = on_store(&api, &tenant, move |store, tenant| store.shred_tenant(tenant, now_s)).await?;
     let software =
         api.signers.of(Role::Software).ok_or_else(|| ApiError::unavailable("the software authority"))?;
-    let report = report(&api, shredding, now_s);
+    // What breaks off here is done when it is asked for again.
+    let mut forgotten = 0;
+    loop {
+        match api.registry(ForgetTenant(tenant.clone())).await?? {
+            0 => break,
+            rows => forgotten += rows as u64,
+        }
+    }
+    let report = report(&api, shredding, forgotten, now_s);
     tracing::warn!(%tenant, by = %caller.principal(), keys = report.destroyed.len(), proved = report.proved,
         "ALARM: the keys of a tenant were destroyed");
     let signed = sign(software, &report, now_s).map_err(|error| {
@@ -57,7 +65,7 @@ pub(super) async fn shred(
     Ok(Json(signed))
 }
 
-fn report(api: &Api, shredding: Shredding, now_s: u64) -> ShredReport {
+fn report(api: &Api, shredding: Shredding, registry_rows_removed: u64, now_s: u64) -> ShredReport {
     let proved = shredding.is_proved();
     let Shredding { tenant, at_s, destroyed, purged, rows_removed, sample_opened_before, sample_opens } =
         shredding;
@@ -78,6 +86,7 @@ fn report(api: &Api, shredding: Shredding, now_s: u64) -> ShredReport {
         files_removed: shown(purged.removed),
         still_found_in: shown(purged.found_in),
         rows_removed,
+        registry_rows_removed,
         sample_opened_before,
         sample_opens,
         proved,

@@ -270,10 +270,12 @@ pub(super) fn shred(command: ShredTenant, call: &mut Call<'_>) -> Result<Exit, C
         table::write(call.out, ["DESTROYED", "NUMBER", "KEY"], &rows, "no keys")?;
         writeln!(
             call.out,
-            "searched {} files, {} bytes; sealed rows removed: {}; a sealed record opens: {}",
+            "searched {} files, {} bytes; sealed rows removed: {}; rows of the registry removed: {}; a sealed record \
+             opens: {}",
             report.files_searched,
             report.bytes_searched,
             report.rows_removed,
+            report.registry_rows_removed,
             if report.sample_opens { "YES" } else { "no" }
         )?;
     }

@@ -223,7 +223,7 @@ fn what_a_server_never_stores_is_told_and_the_rest_goes_on() {
 #[test]
 fn while_the_tenant_s_key_is_withdrawn_nothing_leaves_and_nothing_is_lost() {
     let mut world = World::new();
-    let own = || zeroize::Zeroizing::new([9; 32]);
+    let own = || muster_broker::store::SecretKey::from([9; 32]);
     world.store.bring_key(&acme(), own(), false, 1).expect("brought");
     let mut feed = world.feed(&Quotas::default());
     world.publish((0..5).map(reading));

@@ -165,7 +165,7 @@ fn a_guest_opens_what_is_shared_with_its_own_key_and_no_byte_is_copied() {
 fn a_withdrawn_key_ends_reading_on_both_sides() {
     let directory = TempDir::new().expect("directory");
     let store = open(&directory);
-    let own = || zeroize::Zeroizing::new([9; 32]);
+    let own = || muster_broker::store::SecretKey::from([9; 32]);
     actix::System::new().block_on(async {
         let running = start(&store);
         let registry = running.address().expect("runs");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Rows of a shredded tenant that are removed in one commit: a tenant may have hundreds of thousands.
+pub const FORGET_ROWS_MAX: usize = 4_096;
 /// Most tenants of one hub.
 pub const TENANTS_MAX: usize = muster_broker::limits::TENANTS_MAX;
 /// Most devices of one hub; a row takes about one kilobyte of memory.

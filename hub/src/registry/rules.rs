@@ -15,6 +15,8 @@ use super::{
     limits::{DATA_SETS_PER_TENANT_MAX, GRANT_LIFE_S_MAX, GRANTS_PER_TENANT_MAX},
     message::Refusal,
     policies::PolicyVersion,
+    row::Row,
+    shredded::take,
 };
 use crate::rules::OfTenant;
 
@@ -100,6 +102,23 @@ impl RuleRows {
                 self.grants.insert((row.tenant.clone(), row.number), row);
             }
         }
+    }
+
+    /// Takes rows of a tenant out, at most so many; policies last, since without them members are shown all.
+    pub(super) fn take_of(&mut self, tenant: &TenantId, most: usize) -> Vec<Row> {
+        let mut rows: Vec<Row> =
+            take(&mut self.grants, most, |row| row.tenant == *tenant).into_iter().map(Row::Grant).collect();
+        let sets = take(&mut self.sets, most.saturating_sub(rows.len()), |row| row.tenant == *tenant);
+        rows.extend(sets.into_iter().map(Row::DataSet));
+        for ((of, _), described) in &mut self.described {
+            if of == tenant {
+                let theirs = take(described, most.saturating_sub(rows.len()), |_| true);
+                rows.extend(theirs.into_iter().map(Row::Described));
+            }
+        }
+        let versions = take(&mut self.versions, most.saturating_sub(rows.len()), |row| row.tenant == *tenant);
+        rows.extend(versions.into_iter().map(Row::Policies));
+        rows
     }
 
     pub(super) fn versions_of(&self, tenant: &TenantId) -> impl DoubleEndedIterator<Item = &PolicyVersion> {

@@ -406,7 +406,7 @@ fn a_sealed_payload_is_kept_as_it_is() {
 #[test]
 fn a_tenant_that_withdraws_its_key_loses_nothing_and_is_read_on_when_it_gives_it_back() {
     let hub = Hub::new();
-    let own = || zeroize::Zeroizing::new([9; 32]);
+    let own = || muster_broker::store::SecretKey::from([9; 32]);
     hub.store.bring_key(&id("acme"), own(), false, 1).expect("brought");
     let payloads = |range: std::ops::Range<i32>| -> Vec<_> {
         range.map(|n| pack(NOW_S + f64::from(n), f64::from(n))).collect()

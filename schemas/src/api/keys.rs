@@ -127,6 +127,9 @@ pub struct ShredReport {
     pub still_found_in: Vec<String>,
     /// The tenant's sealed rows that were removed.
     pub rows_removed: u64,
+    /// Rows about the tenant that were removed from the registry this time: people, apps, claims, rules, names.
+    #[serde(default)]
+    pub registry_rows_removed: u64,
     /// Whether a sealed record opened before; null if the key was withdrawn, or all this was done earlier.
     pub sample_opened_before: Option<bool>,
     /// Whether it opens now.

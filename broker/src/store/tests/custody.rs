@@ -1,13 +1,17 @@
 //! Stories about rotating keys, and about tenants that bring their own key and take it back.
 
-use zeroize::Zeroizing;
+use std::collections::BTreeSet;
 
-use super::{super::carried, *};
+use super::{
+    super::{carried, purge::Needle},
+    *,
+};
 
 const OWN: [u8; 32] = [3; 32];
+const NOWHERE: [PathBuf; 0] = [];
 
-fn own(byte: u8) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new([byte; 32])
+fn own(byte: u8) -> SecretKey {
+    SecretKey::from([byte; 32])
 }
 
 fn open_with(dir: &Path, byte: u8) -> Result<Store, StoreError> {
@@ -265,6 +269,32 @@ fn a_key_of_the_hubs_own_is_not_withdrawn() {
     store.create_tenant(&acme()).unwrap();
     assert!(matches!(store.withdraw_key(&acme()), Err(StoreError::NotOwnKey(_))));
     assert!(matches!(store.withdraw_key(&"other".parse().unwrap()), Err(StoreError::TenantUnknown(_))));
+}
+
+#[test]
+fn of_wrapped_keys_that_were_replaced_or_removed_no_file_keeps_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tenant = store.create_tenant(&acme()).unwrap();
+    sealed(&store, &tenant, b"1");
+    let now = || store.needles_of(tenant.keys.owner()).unwrap();
+    let gone = |before: &BTreeSet<Needle>| -> Vec<Needle> { before.difference(&now()).copied().collect() };
+    let left_of = |before: &BTreeSet<Needle>| holding(dir.path(), gone(before));
+    // Without the tenant's own key; with it; with the tenant key anew; under another root key; withdrawn.
+    let mut last = now();
+    store.bring_key(&acme(), own(OWN[0]), true, 1).unwrap();
+    assert_eq!(left_of(&last), NOWHERE, "the tenant key without its own around it");
+    last = now();
+    assert!(!holding(dir.path(), last.clone()).is_empty(), "this could see them");
+    store.rotate_tenant_key(&acme(), 2).unwrap();
+    assert_eq!(left_of(&last), NOWHERE, "the tenant key of before");
+    last = now();
+    store.rotate_root_key(&RootKey::from_bytes([8; 32]), &[acme()], 3).unwrap();
+    assert_eq!(left_of(&last), NOWHERE, "what the root key of before wrapped");
+    last = now();
+    store.withdraw_key(&acme()).unwrap();
+    assert_eq!(gone(&last).len(), 1);
+    assert_eq!(left_of(&last), NOWHERE, "the tenant's own key");
 }
 
 #[test]

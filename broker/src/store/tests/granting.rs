@@ -72,7 +72,7 @@ fn nothing_lent_opens_while_the_key_of_either_is_withdrawn() {
     let lent = borrower.granted_sealer(&lender, Purpose::Telemetry).unwrap();
     assert_eq!(lent.open(b"here", &row).unwrap(), b"text");
     for (tenant, why) in [(acme(), Unsealable::Withdrawn), (other(), Unsealable::BorrowerWithdrawn)] {
-        let key = || zeroize::Zeroizing::new([5; 32]);
+        let key = || SecretKey::from([5; 32]);
         store.bring_key(&tenant, key(), true, 1).unwrap();
         store.withdraw_key(&tenant).unwrap();
         assert_eq!(lent.open(b"here", &row), Err(why.clone()), "{tenant}");
@@ -193,7 +193,7 @@ fn a_field_opens_at_its_tenant_stream_and_name_only() {
     let store = open(dir.path());
     let tenant = store.tenant(&acme()).unwrap().unwrap();
     assert_eq!(tenant.field_sealer("climate").open("gps-lat", &text).unwrap(), b"48.137");
-    store.bring_key(&acme(), zeroize::Zeroizing::new([5; 32]), true, 1).unwrap();
+    store.bring_key(&acme(), SecretKey::from([5; 32]), true, 1).unwrap();
     store.withdraw_key(&acme()).unwrap();
     assert!(tenant.field_sealer("climate").seal("gps-lat", b"48.137").is_err());
     let withdrawn = UnsealableField::Record(Unsealable::Withdrawn);

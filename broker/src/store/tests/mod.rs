@@ -10,11 +10,17 @@ mod secrets;
 mod shredding;
 mod tears;
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::{
+    path::PathBuf,
+    sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+};
 
 use muster_schemas::TenantId;
 
-use super::*;
+use super::{
+    purge::{Needle, search},
+    *,
+};
 
 fn root() -> RootKey {
     RootKey::from_bytes([7; 32])
@@ -92,11 +98,18 @@ fn read_all(reader: &mut LogReader) -> Result<Vec<u64>, LogDamage> {
 }
 
 /// Every file below `dir`.
-fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found
+}
+
+/// The files in which one of these begins of wrapped keys stands.
+fn holding(dir: &Path, needles: impl IntoIterator<Item = Needle>) -> Vec<PathBuf> {
+    let needles = needles.into_iter().collect();
+    // The engine may remove one meanwhile.
+    files(dir).into_iter().filter(|path| search(path, &needles).is_ok_and(|(found, _)| found)).collect()
 }

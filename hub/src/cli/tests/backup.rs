@@ -222,7 +222,7 @@ impl Story {
         let vault = Vault::open(&layout.vault(), &passphrase).expect("vault");
         let root = crate::keyring::open_storage_key(&layout, &vault).expect("root key");
         let options = StoreOptions { disk_free_bytes_min: 0 };
-        Store::open(&layout.store(), RootKey::from_bytes(*root), options).expect("store")
+        Store::open(&layout.store(), RootKey::from(root), options).expect("store")
     }
 
     /// A tenant that is registered and has keys.

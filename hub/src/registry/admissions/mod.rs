@@ -23,7 +23,7 @@ use muster_schemas::{DeviceId, TenantId};
 use muster_tpm::verifier::device_id;
 
 use self::row::{Accepted, ChipName, Held, Identity, Listed, Profile};
-use super::{message::FindOwner, row::Row};
+use super::{message::FindOwner, row::Row, shredded::take};
 
 /// The rows, by what identifies them, and what follows from them.
 #[derive(Debug, Default)]
@@ -128,6 +128,27 @@ impl Admissions {
             }
         }
         Some(row)
+    }
+
+    /// Takes rows of a tenant out, at most so many; none when there is none any more.
+    pub(super) fn take_of(&mut self, tenant: &TenantId, most: usize) -> Vec<AdmissionRow> {
+        let mut rows: Vec<AdmissionRow> = Vec::new();
+        let chips = self.lists.get(tenant).into_iter().flatten().take(most).cloned();
+        for chip in chips.collect::<Vec<_>>() {
+            rows.extend(self.remove_listed(&chip).map(AdmissionRow::Listed));
+        }
+        let held =
+            self.queues.get(tenant).into_iter().flatten().take(most.saturating_sub(rows.len())).cloned();
+        for device in held.collect::<Vec<_>>() {
+            rows.extend(self.remove_held(&device).map(AdmissionRow::Held));
+        }
+        let theirs = self.profiles.values().filter(|row| row.tenant == *tenant).map(|row| row.device.clone());
+        for device in theirs.take(most.saturating_sub(rows.len())).collect::<Vec<_>>() {
+            rows.extend(self.remove_profile(&device).map(AdmissionRow::Profile));
+        }
+        let accepted = take(&mut self.accepted, most.saturating_sub(rows.len()), |row| row.tenant == *tenant);
+        rows.extend(accepted.into_iter().map(AdmissionRow::Accepted));
+        rows
     }
 
     /// The device of this id that is held, of whichever tenant.
