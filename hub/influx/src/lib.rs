@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The crate `influxdb2` is not used: a text that a device sends can end one of its points and begin another one, of
-//! whatever series it likes (`tests/forgery.rs` shows it), and its requests do not show when a server wants to be left alone.
+//! whatever series it likes (`tests/forgery.rs` shows it), and it does not show when a server wants to be left alone.
 //!
 //! ```
 //! use muster_influx::line::{Point, Value, encode};
