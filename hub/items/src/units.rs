@@ -1,8 +1,8 @@
 //! The units of SenML: what a number means, told in words that all devices share.
 //!
 //! They are those of RFC 8428 §12.1, of RFC 8798 §2 with the secondary units of its §3, and what the registry
-//! (<https://www.iana.org/assignments/senml>) had taken in besides by March 2021. In its text of 2025-03-27 the beginning was
-//! compared, and not all of it. A tenant's schema may name others.
+//! (<https://www.iana.org/assignments/senml>) had taken in besides by March 2021. Of its text of 2025-03-27 the beginning
+//! was compared, and not all of it. A tenant's schema may name others.
 
 /// By their bytes, so that they can be searched.
 const REGISTERED: &[&str] = &[
