@@ -1,6 +1,6 @@
-//! The judgement: may this device install what it is offered? One function, without a clock, a file or a socket, so that
-//! device, tests and fuzzers ask the same. Whatever is missing, expired, not yet valid, foreign, older or not what another
-//! part says is refused, with the part's name.
+//! The judgement: may this device install what it is offered? One function, without a clock, a file or a socket, so
+//! that device, tests and fuzzers ask the same. Whatever is missing, expired, not yet valid, foreign, older or not
+//! what another part says is refused, with the part's name.
 //!
 //! ```text
 //!   root ──── who may sign ────┬─────────────────────┬──────────────────┐
@@ -38,7 +38,8 @@ pub struct Device {
     pub slot_bytes: u64,
 }
 
-/// What a device keeps beside its slots, and raises when an image has proven itself; the number also in its TPM, if it has one.
+/// What a device keeps beside its slots, and raises when an image has proven itself; the number also in its TPM, if
+/// it has one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// The highest number of a manifest that was installed.
@@ -434,8 +435,8 @@ fn check_offer(device: &Device, offer: &Offer, clock: Clock, now_s: u64) -> Resu
     refuse(Part::Offer, fault)
 }
 
-/// Ways to the image that this device can go: in full, packed, or as a patch on what it runs. An offer without any leaves it
-/// to the addresses in the manifest.
+/// Ways to the image that this device can go: in full, packed, or as a patch on what it runs. An offer without any
+/// leaves it to the addresses in the manifest.
 fn usable(device: &Device, offer: &Offer, image: &Image) -> Result<Vec<Transfer>, Refusal> {
     let full = offer.transfers.iter().filter(|transfer| transfer.encoding == Encoding::Full);
     for transfer in full {

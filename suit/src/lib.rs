@@ -1,6 +1,6 @@
-//! Which firmware may run on a device: envelopes that a tenant signs offline, the root that says with which keys, offers
-//! that a hub signs online, and the one judgement over all of them. Not for transfers, slots or campaigns, and without any
-//! I/O: what is here runs the same on a device, in a hub, in `muster-sign` and under a fuzzer.
+//! Which firmware may run on a device: envelopes that a tenant signs offline, the root that says with which keys,
+//! offers that a hub signs online, and the one judgement over all of them. Not for transfers, slots or campaigns, and
+//! without any I/O: what is here runs the same on a device, in a hub, in `muster-sign` and under a fuzzer.
 //!
 //! ```
 //! use muster_schemas::firmware::{Digest, Sequence};
