@@ -322,7 +322,7 @@ fn payloads_have_names_of_their_own() {
     let envelope = Envelope::open(&two).expect("an envelope");
     assert_eq!(envelope.payloads(), [("#a", &b"1"[..]), ("#b", &b"2"[..])]);
     // They stay where they are when somebody signs.
-    let signed = super::world::signed(&two, &[&key()]);
+    let signed = signed(&two, &[&key()]);
     assert_eq!(Envelope::open(&signed).expect("an envelope").payloads().len(), 2);
     assert_eq!(Envelope::open(&with(&[("a", b"1")])).expect_err("no name"), InvalidEnvelope::PayloadName);
     let twice = with(&[("#a", b"1"), ("#a", b"2")]);
@@ -372,8 +372,7 @@ fn several_components_are_read_and_no_device_with_slots_installs_them() {
     let pieces = manifest().with(3, bytes(&two.encode())).with(7, bytes(&validate));
     assert_eq!(carried(&pieces).map(|images| images.len()), Ok(2));
     let world = World::new();
-    let envelope =
-        super::world::signed(&unsigned(&pieces.encode()), &world.firmware_keys.iter().collect::<Vec<_>>());
+    let envelope = signed(&unsigned(&pieces.encode()), &world.firmware_keys.iter().collect::<Vec<_>>());
     let mut world = world;
     let digest = Envelope::open(&envelope).expect("an envelope").digest();
     (world.offer.manifest, world.freshness.manifest) = (digest, digest);
@@ -413,14 +412,14 @@ fn envelopes_have_one_form_and_an_end() {
 fn signatures_add_up_and_change_nothing_else() {
     let keys = [key(), key(), key()];
     let plain = World::new().manifest.envelope();
-    let signed = signed(&plain, &keys.iter().collect::<Vec<_>>());
-    let envelope = Envelope::open(&signed).expect("an envelope");
+    let whole = signed(&plain, &keys.iter().collect::<Vec<_>>());
+    let envelope = Envelope::open(&whole).expect("an envelope");
     let all: Vec<_> = keys.iter().map(Signer::public).collect();
     assert_eq!((envelope.signatures(), envelope.signers(&all)), (3, all.clone()));
     assert!(envelope.signers(&[key().public()]).is_empty());
     assert_eq!(envelope.digest(), Envelope::open(&plain).expect("an envelope").digest());
     assert_eq!(envelope.manifest().map(|manifest| manifest.sequence), Ok(Sequence(12)));
     // One key that signs twice is one signer.
-    let twice = super::world::signed(&plain, &[&keys[0], &keys[0]]);
+    let twice = signed(&plain, &[&keys[0], &keys[0]]);
     assert_eq!(Envelope::open(&twice).expect("an envelope").signers(&all).len(), 1);
 }
