@@ -36,6 +36,7 @@ mod manifest;
 mod offer;
 mod procedure;
 mod root;
+mod state;
 mod uuid;
 mod version;
 
@@ -44,7 +45,7 @@ mod tests;
 
 pub use cose::InvalidCose;
 pub use envelope::{Envelope, InvalidEnvelope};
-pub use judge::{Accepted, Clock, Device, Fault, Part, Parts, Refusal, State, follow, judge};
+pub use judge::{Accepted, Clock, Device, Fault, Part, Parts, Refusal, follow, judge};
 pub use key::{
     InvalidKey, KeyId, POINT_BYTES, PublicKey, SIGNATURE_BYTES, SignFailure, Signature, Signer, SoftKey,
 };
@@ -52,5 +53,6 @@ pub use manifest::{Manifest, NewManifest};
 pub use offer::{InvalidStatement, read_freshness, read_offer, sign_freshness, sign_offer};
 pub use procedure::{Facts, Image, Unfit, carry_out};
 pub use root::{InvalidRoot, Role, Root, RootDraft, Unfollowed};
+pub use state::State;
 pub use uuid::{class_id, vendor_id};
 pub use version::{Comparison, InvalidVersion, Version};
