@@ -5,7 +5,7 @@ use muster_schemas::{
     firmware::{Digest, Sequence},
 };
 
-use crate::Accepted;
+use crate::{Accepted, PublicKey, Root};
 
 /// What a device keeps beside its slots, and raises when an image has proven itself; the number also in its TPM, if
 /// it has one. Beside it the tenant's root is kept as it came: [`crate::Root::first`] reads it again.
@@ -35,6 +35,17 @@ impl State {
     pub fn after_installing(&self, sequence: Sequence, manifest: Digest) -> Self {
         let (sequence, newest) = (self.sequence.max(sequence), self.newest.max(sequence));
         Self { sequence, newest, manifest: Some(manifest), ..self.clone() }
+    }
+
+    /// What is kept when a root follows on another. Where a hub's key was taken away, what hubs said of time and of
+    /// the newest number counts no more: a thief may have put both far ahead (TUF §5.3.11, fast-forward). What was
+    /// installed counts on, since the tenant signed it.
+    pub fn after_following(&self, before: &Root, after: &Root) -> Self {
+        let stays = |key: &PublicKey| after.hub.keys.contains(key);
+        match before.hub.keys.iter().all(stays) {
+            true => self.clone(),
+            false => Self { newest: self.sequence, seen_s: 0, ..self.clone() },
+        }
     }
 
     /// As it is kept: whoever keeps it sees to it that it is whole.
