@@ -269,6 +269,8 @@ fn what_was_accepted_is_remembered_before_it_is_installed() {
     let accepted = world.judged().expect("in order");
     world.state = world.state.after_accepting(&accepted);
     assert!(world.judged().is_ok(), "the same again, after a power cut");
+    world.freshness.time_s -= 1;
+    assert!(matches!(refused(&world), (Part::Freshness, Fault::Older { .. })), "what the hub said before");
     // An older offer that has not expired yet comes out of a drawer.
     let older = World {
         state: State { sequence: Sequence(10), ..world.state },
