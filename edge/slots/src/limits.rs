@@ -1,0 +1,42 @@
+//! Every bound of this crate.
+
+/// Starts that a new image gets before the device goes back to the old one.
+pub const TRIES_MAX: u8 = 3;
+
+/// How long the text of a version is at most.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// One record of the boot pointer or the journal: a sector, which most media write whole.
+pub const RECORD_BYTES: usize = 512;
+
+/// How much arrives between two marks of the journal. A power cut costs at most so much of the transfer.
+pub const MARK_BYTES: u64 = 1024 * 1024;
+
+/// One read or write while an image is copied, unpacked or hashed.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The largest image that a slot takes. What a device has room for is asked of its file system.
+pub const IMAGE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+
+/// The window of a packed image, as a power of two: 8 MiB, which is what zstd uses up to its level 19.
+pub const WINDOW_LOG_MAX: u32 = 23;
+
+/// The old image that a patch of zstd refers to, which is in memory while the patch is applied. A larger one is refused, and
+/// the next transfer of the offer is tried.
+pub const PATCH_OLD_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The new image that a patch of zstd makes, which is its window.
+pub const PATCH_NEW_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The window of a patch of zstd, as a power of two: the two above.
+pub const PATCH_WINDOW_LOG_MAX: u32 = 27;
+
+/// One block of a list of block hashes.
+pub const LISTED_BLOCK_BYTES: u64 = 64 * 1024;
+
+const _: () =
+    assert!(MARK_BYTES.is_multiple_of(LISTED_BLOCK_BYTES), "what is marked ends where a listed block ends");
+const _: () = assert!(
+    PATCH_OLD_BYTES_MAX + PATCH_NEW_BYTES_MAX <= 1 << PATCH_WINDOW_LOG_MAX,
+    "a patch of zstd reaches over the old image and the new one"
+);

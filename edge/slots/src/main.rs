@@ -1,0 +1,2 @@
+//! The boot loader's part, as a program.
+fn main() {}

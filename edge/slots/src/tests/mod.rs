@@ -1,0 +1,3 @@
+mod power;
+mod records;
+mod stage;
