@@ -30,6 +30,10 @@ pub enum Phase {
 pub struct Journal {
     /// Whom to tell how it ends.
     pub execution: ExecutionId,
+    /// Which try of it.
+    pub attempt: u32,
+    /// The first number that no report of it has had.
+    pub reserved: u32,
     /// What is to run in the end.
     pub image: Image,
     /// The digest of what is transferred.
@@ -45,6 +49,8 @@ impl Journal {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(192);
         out.extend_from_slice(&self.execution.number().to_le_bytes());
+        out.extend_from_slice(&self.attempt.to_le_bytes());
+        out.extend_from_slice(&self.reserved.to_le_bytes());
         put_image(&mut out, &self.image);
         out.extend_from_slice(self.artifact.as_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
@@ -62,6 +68,7 @@ impl Journal {
     pub fn decode(body: &[u8]) -> Option<Self> {
         let mut fields = Fields(body);
         let execution = ExecutionId::new(fields.u32()?)?;
+        let (attempt, reserved) = (fields.u32()?, fields.u32()?);
         let image = fields.image()?;
         let (artifact, size) = (fields.digest()?, fields.u64()?);
         let phase = match fields.u8()? {
@@ -70,7 +77,7 @@ impl Journal {
             _ => return None,
         };
         fields.end()?;
-        Some(Self { execution, image, artifact, size, phase })
+        Some(Self { execution, attempt, reserved, image, artifact, size, phase })
     }
 }
 

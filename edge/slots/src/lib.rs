@@ -12,6 +12,7 @@
 //!                                     loader::choose ───────────┘  (muster-boot, or a boot loader)
 //! ```
 
+pub mod carrier;
 mod decode;
 pub mod floor;
 pub mod fs;
@@ -22,6 +23,7 @@ pub mod pointer;
 pub mod record;
 pub mod slot;
 pub mod slots;
+pub mod updater;
 mod wire;
 
 #[cfg(test)]

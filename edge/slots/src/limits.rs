@@ -6,6 +6,9 @@ pub const TRIES_MAX: u8 = 3;
 /// How long the text of a version is at most.
 pub const VERSION_BYTES_MAX: usize = 64;
 
+/// What is remembered of why an image was given up.
+pub const REASON_BYTES_MAX: usize = 80;
+
 /// One record of the boot pointer or the journal: a sector, which most media write whole.
 pub const RECORD_BYTES: usize = 512;
 
@@ -31,8 +34,35 @@ pub const PATCH_NEW_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The window of a patch of zstd, as a power of two: the two above.
 pub const PATCH_WINDOW_LOG_MAX: u32 = 27;
 
+/// Steps of a patch of bsdiff that make nothing.
+pub const JUMPS_MAX: u32 = 65_536;
+
 /// One block of a list of block hashes.
 pub const LISTED_BLOCK_BYTES: u64 = 64 * 1024;
+
+/// One window: what is asked for at a time, and what of it waits in memory. As large as a listed block.
+pub const WINDOW_BYTES: u64 = LISTED_BLOCK_BYTES;
+
+/// How long nothing of a window comes before what is missing is asked for again; twice as long each time, up to the next.
+pub const ASK_AGAIN_MS: u64 = 5_000;
+
+/// The longest time between two askings.
+pub const ASK_AGAIN_MS_MAX: u64 = 60_000;
+
+/// How often a window may arrive otherwise than its list says before the transfer is given up.
+pub const WRONG_WINDOWS_MAX: u32 = 3;
+
+/// How many reports there are between two marks of the journal, at most; and of all starts on trial together.
+pub const REPORTS_RESERVED: u32 = 256;
+
+/// How many reports one start on trial makes, at most.
+pub const REPORTS_ON_TRIAL_MAX: u32 = 16;
+
+/// Progress is reported so many times for one transfer, at most; it is reported no more often than it is marked.
+pub const PROGRESS_REPORTS_MAX: u64 = 20;
+
+/// How long a commit that could not be written waits for its next try.
+pub const COMMIT_AGAIN_MS: u64 = 1_000;
 
 const _: () =
     assert!(MARK_BYTES.is_multiple_of(LISTED_BLOCK_BYTES), "what is marked ends where a listed block ends");

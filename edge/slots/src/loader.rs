@@ -1,9 +1,8 @@
 //! What a boot loader does with the pointer before it starts anything: spends a try, looks at the image, and falls back.
 
-use muster_schemas::firmware::FailureCode;
-
 use crate::{
     fs::Fs,
+    pointer::Reason,
     slot::{Image, Slot},
     slots::{Fault, Slots},
 };
@@ -35,18 +34,22 @@ pub fn choose<F: Fs>(slots: &Slots<F>) -> Result<Chosen, Unbootable> {
     let mut pointer = slots.pointer().map_err(Unbootable)?;
     let boot = pointer.boot();
     if let (Some(next), Some(tries)) = (&boot.write, boot.trial) {
-        if slots.put_next(next).is_ok() {
+        if slots.put_pointer(next).is_ok() {
             match look(slots, boot.slot, next.image(boot.slot), Some(tries)) {
                 Ok(chosen) => return Ok(chosen),
-                Err(_) => pointer = next.faulted(FailureCode::DigestMismatch, true).unwrap_or(pointer),
+                Err(fault) => {
+                    let reason =
+                        Reason::new(fault.code(), "the image in the slot is not the one that was installed");
+                    pointer = next.faulted(reason, true).unwrap_or(pointer);
+                }
             }
             if let Some(over) = pointer.boot().write {
                 // If it is not written, the tries left end the trial at some later start.
-                let _ = slots.put_next(&over);
+                let _ = slots.put_pointer(&over);
             }
         }
     } else if let Some(over) = &boot.write {
-        let _ = slots.put_next(over);
+        let _ = slots.put_pointer(over);
     }
     let active = look(slots, pointer.active, pointer.image(pointer.active), None);
     active.or_else(|fault| {

@@ -1,13 +1,13 @@
 //! The boot pointer: which slot boots, whether the other one is on trial, and what became of the last trial. It is the one
 //! thing that a switch changes, in one write.
 
-use std::{io, path::Path};
+use std::{fmt, io, path::Path};
 
 use muster_schemas::firmware::{FailureCode, Sequence};
 
 use crate::{
     fs::Fs,
-    limits::TRIES_MAX,
+    limits::{REASON_BYTES_MAX, TRIES_MAX},
     record::Pair,
     slot::{Image, Slot},
     wire::{Fields, put_image, put_optional, put_slot},
@@ -15,13 +15,54 @@ use crate::{
 
 const MAGIC: [u8; 4] = *b"MBP1";
 
+/// What is wrong with an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The word for it that hub and operator know.
+    pub code: FailureCode,
+    /// For people, at most 80 bytes.
+    why: String,
+}
+
+impl Reason {
+    /// What is too long is cut.
+    pub fn new(code: FailureCode, why: &str) -> Self {
+        let end = why.floor_char_boundary(REASON_BYTES_MAX);
+        Self { code, why: why.get(..end).unwrap_or_default().to_owned() }
+    }
+
+    /// For people.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    fn put(out: &mut Vec<u8>, reason: &Self) {
+        out.push(reason.code.number());
+        // At most 80 bytes.
+        out.push(u8::try_from(reason.why.len()).unwrap_or(0));
+        out.extend_from_slice(reason.why.as_bytes());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let code = FailureCode::from_number(fields.u8()?)?;
+        let why = fields.text(REASON_BYTES_MAX)?.to_owned();
+        Some(Self { code, why })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.why)
+    }
+}
+
 /// A new image that has yet to show that it is well. It is in the slot that is not active.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trial {
     /// How many more times it is started.
     pub tries: u8,
     /// What was last found to be wrong with it.
-    pub fault: Option<FailureCode>,
+    pub fault: Option<Reason>,
 }
 
 /// A trial that ended with the old image, kept until somebody has been told.
@@ -30,7 +71,7 @@ pub struct RolledBack {
     /// The image that was tried.
     pub image: Image,
     /// Why the device went back.
-    pub code: FailureCode,
+    pub reason: Reason,
 }
 
 /// What the boot loader reads, and the agent writes.
@@ -92,7 +133,12 @@ impl BootPointer {
             Some(Trial { tries: 0, fault }) => {
                 next.rolled_back = self.trial_image().map(|image| RolledBack {
                     image: image.clone(),
-                    code: fault.unwrap_or(FailureCode::BootFailed),
+                    reason: fault.unwrap_or_else(|| {
+                        Reason::new(
+                            FailureCode::BootFailed,
+                            "it did not say that it is well in any of its tries",
+                        )
+                    }),
                 });
                 Boot { slot: self.active, trial: None, write: Some(next) }
             }
@@ -138,10 +184,10 @@ impl BootPointer {
     }
 
     /// Something is wrong with the image on trial; with `for_good` it is not started again. None if none is on trial.
-    pub fn faulted(&self, code: FailureCode, for_good: bool) -> Option<Self> {
+    pub fn faulted(&self, reason: Reason, for_good: bool) -> Option<Self> {
         let mut next = self.clone();
         let trial = next.trial.as_mut()?;
-        trial.fault = Some(code);
+        trial.fault = Some(reason);
         if for_good {
             trial.tries = 0;
         }
@@ -160,14 +206,14 @@ impl BootPointer {
         put_slot(&mut out, self.active);
         put_optional(&mut out, self.trial.as_ref(), |out, trial| {
             out.push(trial.tries);
-            put_optional(out, trial.fault, |out, code| out.push(code.number()));
+            put_optional(out, trial.fault.as_ref(), Reason::put);
         });
         put_optional(&mut out, self.a.as_ref(), put_image);
         put_optional(&mut out, self.b.as_ref(), put_image);
         out.extend_from_slice(&self.floor.0.to_le_bytes());
         put_optional(&mut out, self.rolled_back.as_ref(), |out, back| {
             put_image(out, &back.image);
-            out.push(back.code.number());
+            Reason::put(out, &back.reason);
         });
         out
     }
@@ -178,13 +224,12 @@ impl BootPointer {
         let active = fields.slot()?;
         let trial = fields.optional(|fields| {
             let tries = fields.u8().filter(|tries| *tries <= TRIES_MAX)?;
-            Some(Trial { tries, fault: fields.optional(|f| FailureCode::from_number(f.u8()?))? })
+            Some(Trial { tries, fault: fields.optional(Reason::read)? })
         })?;
         let (a, b) = (fields.optional(Fields::image)?, fields.optional(Fields::image)?);
         let floor = Sequence(fields.u64()?);
-        let rolled_back = fields.optional(|fields| {
-            Some(RolledBack { image: fields.image()?, code: FailureCode::from_number(fields.u8()?)? })
-        })?;
+        let rolled_back = fields
+            .optional(|fields| Some(RolledBack { image: fields.image()?, reason: Reason::read(fields)? }))?;
         fields.end()?;
         let read = Self { active, trial, a, b, floor, rolled_back };
         // What is on trial is there.

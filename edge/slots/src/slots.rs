@@ -21,7 +21,7 @@ use crate::{
     fs::Fs,
     journal::{Journal, JournalFile, Phase},
     limits::{CHUNK_BYTES, IMAGE_BYTES_MAX},
-    pointer::{BootPointer, PointerFile},
+    pointer::{BootPointer, PointerFile, Reason},
     slot::{Image, Layout, Place, Slot},
 };
 
@@ -99,6 +99,10 @@ impl Fault {
 pub struct Plan {
     /// For whom.
     pub execution: ExecutionId,
+    /// Which try of it.
+    pub attempt: u32,
+    /// Reports of this update may have had numbers below this one: after a loss of power it goes on from here.
+    pub reserved: u32,
     /// The image, from its signed manifest.
     pub image: Image,
     /// What is transferred for it, from the offer.
@@ -318,11 +322,31 @@ impl<F: Fs> Slots<F> {
     ///
     /// # Errors
     /// The pointer could not be written; the tries end the trial then.
-    pub fn roll_back(&self, code: FailureCode) -> Result<(), Fault> {
-        match self.pointer()?.faulted(code, true) {
+    pub fn roll_back(&self, reason: Reason) -> Result<(), Fault> {
+        match self.pointer()?.faulted(reason, true) {
             Some(faulted) => self.put_pointer(&faulted),
             None => Ok(()),
         }
+    }
+
+    /// Something is wrong with the image on trial, which has tries left: it is remembered in case they do not help.
+    ///
+    /// # Errors
+    /// The pointer could not be written.
+    pub fn suspect(&self, reason: Reason) -> Result<(), Fault> {
+        match self.pointer()?.faulted(reason, false) {
+            Some(faulted) => self.put_pointer(&faulted),
+            None => Ok(()),
+        }
+    }
+
+    /// The old image runs although the new one has tries left: its trial is over.
+    ///
+    /// # Errors
+    /// The pointer could not be written.
+    pub fn give_up(&self, reason: Reason) -> Result<(), Fault> {
+        let over = self.pointer()?.faulted(reason, true).and_then(|faulted| faulted.boot().write);
+        over.map_or(Ok(()), |over| self.put_pointer(&over))
     }
 
     /// The update is over, and somebody has been told how it ended.
@@ -437,14 +461,10 @@ impl<F: Fs> Slots<F> {
         self.fs.unlink(path).map_err(io_fault("remove", path))
     }
 
-    fn put_pointer(&self, pointer: &BootPointer) -> Result<(), Fault> {
+    pub(crate) fn put_pointer(&self, pointer: &BootPointer) -> Result<(), Fault> {
         self.pointer
             .write(&self.fs, pointer)
             .map_err(io_fault("write the boot pointer in", &self.layout.state))
-    }
-
-    pub(crate) fn put_next(&self, pointer: &BootPointer) -> Result<(), Fault> {
-        self.put_pointer(pointer)
     }
 
     fn put_journal(&self, journal: Option<&Journal>) -> Result<(), Fault> {
@@ -475,6 +495,8 @@ impl Plan {
     fn journal(&self, phase: Phase) -> Journal {
         Journal {
             execution: self.execution,
+            attempt: self.attempt,
+            reserved: self.reserved,
             image: self.image.clone(),
             artifact: self.transfer.digest,
             size: self.transfer.size,

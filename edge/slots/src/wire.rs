@@ -2,7 +2,10 @@
 
 use muster_schemas::firmware::{Digest, Sequence};
 
-use crate::slot::{Image, Slot, Version};
+use crate::{
+    limits::VERSION_BYTES_MAX,
+    slot::{Image, Slot, Version},
+};
 
 /// Reads fields from the front of a body. Each is none if the body ends before it, or if it is none that we write.
 pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
@@ -49,11 +52,15 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn image(&mut self) -> Option<Image> {
         let (digest, size, sequence) = (self.digest()?, self.u64()?, Sequence(self.u64()?));
-        let length = usize::from(self.u8()?);
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        let version: Version = str::from_utf8(text).ok()?.parse().ok()?;
+        let version: Version = self.text(VERSION_BYTES_MAX)?.parse().ok()?;
         Some(Image { digest, size, sequence, version })
+    }
+
+    pub(crate) fn text(&mut self, bytes_max: usize) -> Option<&'a str> {
+        let length = usize::from(self.u8()?);
+        let (text, rest) = self.0.split_at_checked(length).filter(|_| length <= bytes_max)?;
+        self.0 = rest;
+        str::from_utf8(text).ok()
     }
 
     /// That nothing follows.

@@ -14,7 +14,10 @@ use std::{
 use bzip2::read::BzDecoder;
 
 use super::{Old, Reader};
-use crate::{fs::Fs, limits::CHUNK_BYTES};
+use crate::{
+    fs::Fs,
+    limits::{CHUNK_BYTES, JUMPS_MAX},
+};
 
 const MAGIC: &[u8; 8] = b"BSDIFF40";
 const HEAD_BYTES: u64 = 32;
@@ -40,12 +43,18 @@ pub(super) fn patch<F: Fs>(
     let mut diff = BzDecoder::new(Reader::new(fs, path, control_end, diff_end));
     let mut extra = BzDecoder::new(Reader::new(fs, path, diff_end, size));
     let mut at: i64 = 0;
+    let mut jumps: u32 = 0;
     while left > 0 {
         let [add, insert, jump] = [number(&mut control)?, number(&mut control)?, number(&mut control)?];
         let (add, insert) = (of(add)?, of(insert)?);
-        // Each step makes something, so that a patch of nothings does not keep us forever.
-        let made = add.checked_add(insert).filter(|made| (1..=left).contains(made));
-        left -= made.ok_or_else(|| malformed("a step makes nothing, or more than is left"))?;
+        let made = add.checked_add(insert).filter(|made| *made <= left);
+        let made = made.ok_or_else(|| malformed("a step makes more than is left"))?;
+        left -= made;
+        // A step that only jumps is right, and a patch of nothing else would keep us forever.
+        jumps += u32::from(made == 0);
+        if jumps > JUMPS_MAX {
+            return Err(malformed("it jumps about and makes nothing"));
+        }
         summed(fs, old, at, add, &mut diff, out)?;
         copied(&mut extra, insert, out)?;
         let after = i64::try_from(add).ok().and_then(|add| at.checked_add(add)?.checked_add(jump));

@@ -116,7 +116,6 @@ impl Recorder {
         self.0.borrow_mut().left_out = Some(number);
     }
 
-    #[expect(dead_code, reason = "the next test wants it")]
     pub(crate) fn with_space(&self, space: u64) {
         self.0.borrow_mut().space = Some(space);
     }

@@ -1,3 +1,5 @@
+mod decoding;
 mod power;
 mod records;
 mod stage;
+mod stories;

@@ -9,7 +9,7 @@ use crate::{
     fs::recorder::Recorder,
     journal::Journal,
     limits::TRIES_MAX,
-    pointer::{BootPointer, RolledBack},
+    pointer::{BootPointer, Reason, RolledBack},
     record::{BODY_BYTES_MAX, Framed, Pair},
 };
 use muster_schemas::firmware::FailureCode;
@@ -80,8 +80,8 @@ fn a_record_that_changed_in_one_bit_is_none() {
 fn the_longest_pointer_fits_into_a_sector() {
     let long = image(b"x", u64::MAX, &"v".repeat(64));
     let mut pointer = BootPointer::new(long.clone()).switched(long.clone()).expect("no trial");
-    pointer.rolled_back = Some(RolledBack { image: long, code: FailureCode::Other });
-    pointer = pointer.faulted(FailureCode::Other, false).expect("a trial");
+    pointer.rolled_back = Some(RolledBack { image: long, reason: Reason::new(FailureCode::Other, "short") });
+    pointer = pointer.faulted(Reason::new(FailureCode::Other, &"w".repeat(100)), false).expect("a trial");
     let body = pointer.encode();
     assert!(body.len() <= BODY_BYTES_MAX, "{} bytes", body.len());
     assert_eq!(BootPointer::decode(&body), Some(pointer));
@@ -100,8 +100,8 @@ fn a_trial_has_three_tries_and_then_the_old_image_boots() {
     let boot = pointer.boot();
     assert_eq!((boot.trial, pointer.image(boot.slot)), (None, Some(&old)));
     let pointer = boot.write.expect("the trial is over");
-    let told = RolledBack { image: new, code: FailureCode::BootFailed };
-    assert_eq!((pointer.trial.as_ref(), pointer.rolled_back.as_ref()), (None, Some(&told)));
+    let back = pointer.rolled_back.expect("it is remembered");
+    assert_eq!((pointer.trial, back.image, back.reason.code), (None, new, FailureCode::BootFailed));
     assert_eq!(pointer.floor.0, 1, "an image that was never well raises nothing");
 }
 

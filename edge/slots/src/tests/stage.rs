@@ -32,6 +32,8 @@ pub(super) fn firmware(seed: u8, length: usize) -> Vec<u8> {
 pub(super) fn plan(new: &[u8], encoding: Encoding, artifact: &[u8], old: Option<&[u8]>) -> Plan {
     Plan {
         execution: ExecutionId::new(7).expect("a number"),
+        attempt: 1,
+        reserved: 0,
         image: image(new, 2, "1.1"),
         transfer: Transfer {
             encoding,
