@@ -13,7 +13,9 @@
 //! ```
 
 pub mod carrier;
+pub mod confine;
 mod decode;
+pub mod emulator;
 pub mod floor;
 pub mod fs;
 pub mod journal;
@@ -29,4 +31,4 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use decode::DecodeError;
+pub use decode::{DecodeError, unpack};

@@ -64,6 +64,27 @@ pub const PROGRESS_REPORTS_MAX: u64 = 20;
 /// How long a commit that could not be written waits for its next try.
 pub const COMMIT_AGAIN_MS: u64 = 1_000;
 
+/// Starts of the played boot loader until something has to be well.
+pub const STARTS_MAX: u32 = 1_000;
+
+/// Lines of a console that wait to be read; then the program waits.
+pub const CONSOLE_LINES_MAX: usize = 64;
+
+/// One line of a console.
+pub const CONSOLE_LINE_BYTES_MAX: u64 = 4_096;
+
+/// Files that the command of an image has open.
+pub const PAYLOAD_FILES_MAX: u64 = 256;
+
+/// Processes of the user that it runs as.
+pub const PAYLOAD_PROCESSES_MAX: u64 = 64;
+
+/// The longest file that it writes.
+pub const PAYLOAD_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Its memory.
+pub const PAYLOAD_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 const _: () =
     assert!(MARK_BYTES.is_multiple_of(LISTED_BLOCK_BYTES), "what is marked ends where a listed block ends");
 const _: () = assert!(

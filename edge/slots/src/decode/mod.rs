@@ -5,12 +5,12 @@ mod bsdiff;
 mod stream;
 mod zst;
 
-use std::{io, path::Path};
+use std::{cell::RefCell, io, path::Path};
 
 use muster_schemas::firmware::Encoding;
 
 use crate::{
-    fs::Fs,
+    fs::{Fs, Memory},
     limits::{PATCH_NEW_BYTES_MAX, PATCH_OLD_BYTES_MAX},
 };
 pub(crate) use stream::{Reader, Writer};
@@ -94,6 +94,20 @@ pub(crate) fn decode<F: Fs>(
         Err(error) if out.has_failed() => Err(DecodeError::Io(error)),
         Err(why) => Err(DecodeError::Malformed { encoding: name, why }),
     }
+}
+
+/// Unpacks in memory, as a device would on its slots: to see, before it is offered, that a patch makes the `signed` bytes of the
+/// image. Whether they are the right ones their digest says.
+///
+/// # Errors
+/// It does not, or wants more memory than devices give it.
+pub fn unpack(encoding: Encoding, packed: &[u8], old: &[u8], signed: u64) -> Result<Vec<u8>, DecodeError> {
+    let files = vec![("packed", packed.to_vec()), ("old", old.to_vec()), ("image", Vec::new())];
+    let fs = Memory(RefCell::new(files));
+    let from = encoding.is_patch().then(|| Old { path: Path::new("old"), size: old.len() as u64 });
+    let packed = (Path::new("packed"), packed.len() as u64);
+    decode(&fs, encoding, packed, from, (Path::new("image"), signed))?;
+    Ok(fs.0.into_inner().pop().map(|(_, image)| image).unwrap_or_default())
 }
 
 fn name(encoding: Encoding) -> &'static str {

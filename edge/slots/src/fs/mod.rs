@@ -1,12 +1,14 @@
 //! What this crate asks of a file system, so that tests can stand in one that loses power between any two calls.
 
 mod disk;
+mod memory;
 #[cfg(test)]
 pub(crate) mod recorder;
 
 use std::{io, path::Path};
 
 pub use disk::Disk;
+pub(crate) use memory::Memory;
 
 /// A file system that keeps only what was synced. Nothing else in this crate touches files of slots or records.
 ///

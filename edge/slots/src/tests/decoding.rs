@@ -24,7 +24,7 @@ fn builds() -> (Vec<u8>, Vec<u8>) {
     (old, new)
 }
 
-fn packed(encoding: Encoding, old: &[u8], new: &[u8]) -> Vec<u8> {
+pub(super) fn packed(encoding: Encoding, old: &[u8], new: &[u8]) -> Vec<u8> {
     match encoding {
         Encoding::Full => new.to_vec(),
         Encoding::Zstd => zstd::encode_all(new, 19).expect("packs"),
