@@ -1,5 +1,5 @@
-//! What arrives for an image, as it is unpacked: streams of zstd, patches of bsdiff and of zstd. Whatever it is, it ends, and never
-//! makes more than was signed.
+//! What arrives for an image, as it is unpacked: streams of zstd, patches of bsdiff and of zstd. Whatever it is, it
+//! ends, and never makes more than was signed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! The records of a device's slots, as a boot loader and an agent read them after anything has happened to the medium, and a
-//! list of block hashes as it arrives.
+//! The records of a device's slots, as a boot loader and an agent read them after anything has happened to the
+//! medium, and a list of block hashes as it arrives.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

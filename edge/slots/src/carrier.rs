@@ -1,5 +1,5 @@
-//! Carries out what an [`Updater`](crate::updater::Updater) wants of the slots, and brings back what became of it. What it wants
-//! of the network, of the machine and of the health check is left to the agent.
+//! Carries out what an [`Updater`](crate::updater::Updater) wants of the slots, and brings back what became of it.
+//! What it wants of the network, of the machine and of the health check is left to the agent.
 
 use std::error::Error;
 

@@ -1,8 +1,9 @@
-//! What the command of an image may do when it runs after an install: work in a folder of its own, as a user of its own, without
-//! any privilege, for a while. It cannot write where the agent, its slots and its records lie, nor send the agent a signal.
+//! What the command of an image may do when it runs after an install: work in a folder of its own, as a user of its
+//! own, without any privilege, for a while. It cannot write where the agent, its slots and its records lie, nor send
+//! the agent a signal.
 //!
-//! The agent runs `muster-boot confined …` (or itself, with the same arguments), which calls [`enter`] while it has one thread, and
-//! then becomes the command. Nothing here is undone: it holds for the command and all that it starts.
+//! The agent runs `muster-boot confined …` (or itself, with the same arguments), which calls [`enter`] while it has
+//! one thread, and then becomes the command. Nothing here is undone: it holds for the command and all that it starts.
 
 use std::{
     fs, io,
@@ -63,9 +64,9 @@ pub enum Unconfined {
 }
 
 impl Confinement {
-    /// The command as it is started: `wrapper` is the program that calls [`enter`]. It has no terminal, and of the environment
-    /// nothing but a path and its folder; its output goes where the caller says. It is a process group of its own, so that the
-    /// caller can end all of it.
+    /// The command as it is started: `wrapper` is the program that calls [`enter`]. It has no terminal, and of the
+    /// environment nothing but a path and its folder; its output goes where the caller says. It is a process group of
+    /// its own, so that the caller can end all of it.
     ///
     /// # Errors
     /// What must stay out of its reach is not.
@@ -118,7 +119,8 @@ impl Confinement {
             .map_err(system("give it its folder"))
     }
 
-    /// That the user can neither write a path nor take it away: neither it nor any folder above is theirs, or anybody's.
+    /// That the user can neither write a path nor take it away: neither it nor any folder above is theirs, or
+    /// anybody's.
     fn cannot_write(&self, path: &Path) -> Result<(), Unconfined> {
         let system = |source| Unconfined::System { step: "look at what must be out of its reach", source };
         let path = fs::canonicalize(path).map_err(system)?;

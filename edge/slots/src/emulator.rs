@@ -1,6 +1,6 @@
-//! A boot loader and its watchdog, played by a program: it chooses a slot, starts what is in it, and goes back if that is not well
-//! in time. Devices without a boot loader of their own, the demo and tests use it; a device with U-Boot or GRUB lets that one do
-//! the same with the same pointer.
+//! A boot loader and its watchdog, played by a program: it chooses a slot, starts what is in it, and goes back if
+//! that is not well in time. Devices without a boot loader of their own, the demo and tests use it; a device with
+//! U-Boot or GRUB lets that one do the same with the same pointer.
 //!
 //! What is started is a console: lines that begin with `muster: ` are for the loader, all others go to its output.
 //!
@@ -195,7 +195,8 @@ fn watch<F: Fs>(
     console: &mut dyn Write,
 ) -> Result<Ended, EmulatorError> {
     let began = clock();
-    // An image that is not on trial has shown already that it is well: it is only listened to until it says what it is.
+    // An image that is not on trial has shown already that it is well: it is only listened to until it says what it
+    // is.
     let listened = Health { needs_connection: false, needs_command: false, ..options.health };
     let health = if chosen.trial.is_some() { options.health } else { listened };
     let mut trial = Trial::new(chosen.image.version.as_str(), health, 0);
@@ -305,8 +306,8 @@ fn copy<F: Fs>(fs: &F, from: &Path, size: u64, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Two threads that end with the program: one reads what it says, one waits for its end. A program that says more than is
-/// listened to waits.
+/// Two threads that end with the program: one reads what it says, one waits for its end. A program that says more
+/// than is listened to waits.
 fn listen(mut child: Child, heard: SyncSender<Heard>) {
     if let Some(out) = child.stdout.take() {
         let heard = heard.clone();

@@ -4,8 +4,8 @@ use std::io;
 
 use muster_schemas::firmware::Sequence;
 
-/// A number that only grows. Where there is none, the boot pointer alone remembers, and whoever can write its folder can take
-/// a device back.
+/// A number that only grows. Where there is none, the boot pointer alone remembers, and whoever can write its folder
+/// can take a device back.
 pub trait FloorCounter {
     /// Where it stands; zero if it never moved.
     ///

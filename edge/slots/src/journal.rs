@@ -1,4 +1,5 @@
-//! What a device remembers of an update across a loss of power: which one, how much of it is on the medium, and how far it is.
+//! What a device remembers of an update across a loss of power: which one, how much of it is on the medium, and how
+//! far it is.
 
 use std::{io, path::Path};
 

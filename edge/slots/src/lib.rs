@@ -1,6 +1,7 @@
-//! Two slots for firmware, and what brings an image into one of them so that, whenever power goes, one of them boots: the old
-//! image or the new one, whole. Not for judging whether an image may be installed, which is `muster-suit`'s, and not for
-//! fetching it: [`Updater`](updater::Updater) says which blocks it wants, and whoever drives it has the network.
+//! Two slots for firmware, and what brings an image into one of them so that, whenever power goes, one of them boots:
+//! the old image or the new one, whole. Not for judging whether an image may be installed, which is `muster-suit`'s,
+//! and not for fetching it: [`Updater`](updater::Updater) says which blocks it wants, and whoever drives it has the
+//! network.
 //!
 //! ```text
 //!                    events                    actions

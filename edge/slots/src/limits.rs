@@ -24,8 +24,8 @@ pub const IMAGE_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// The window of a packed image, as a power of two: 8 MiB, which is what zstd uses up to its level 19.
 pub const WINDOW_LOG_MAX: u32 = 23;
 
-/// The old image that a patch of zstd refers to, which is in memory while the patch is applied. A larger one is refused, and
-/// the next transfer of the offer is tried.
+/// The old image that a patch of zstd refers to, which is in memory while the patch is applied. A larger one is
+/// refused, and the next transfer of the offer is tried.
 pub const PATCH_OLD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The new image that a patch of zstd makes, which is its window.
@@ -43,7 +43,8 @@ pub const LISTED_BLOCK_BYTES: u64 = 64 * 1024;
 /// One window: what is asked for at a time, and what of it waits in memory. As large as a listed block.
 pub const WINDOW_BYTES: u64 = LISTED_BLOCK_BYTES;
 
-/// How long nothing of a window comes before what is missing is asked for again; twice as long each time, up to the next.
+/// How long nothing of a window comes before what is missing is asked for again; twice as long each time, up to the
+/// next.
 pub const ASK_AGAIN_MS: u64 = 5_000;
 
 /// The longest time between two askings.

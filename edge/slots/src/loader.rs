@@ -1,4 +1,5 @@
-//! What a boot loader does with the pointer before it starts anything: spends a try, looks at the image, and falls back.
+//! What a boot loader does with the pointer before it starts anything: spends a try, looks at the image, and falls
+//! back.
 
 use crate::{
     fs::Fs,
@@ -25,8 +26,8 @@ pub struct Chosen {
 #[error("boot: neither slot holds the image that the pointer says; write one with `muster-boot init`")]
 pub struct Unbootable(#[source] pub Fault);
 
-/// Chooses what to start. What it costs is on the medium when this returns: a machine that goes down with the new image has spent
-/// a try. If that cannot be written, the old image is started, which needs no try.
+/// Chooses what to start. What it costs is on the medium when this returns: a machine that goes down with the new
+/// image has spent a try. If that cannot be written, the old image is started, which needs no try.
 ///
 /// # Errors
 /// There is nothing that could be started.

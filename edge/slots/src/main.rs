@@ -1,4 +1,5 @@
-//! The command line of the boot loader that is played: makes slots, runs what is in them, and writes an image into one by hand.
+//! The command line of the boot loader that is played: makes slots, runs what is in them, and writes an image into
+//! one by hand.
 
 use std::{
     error::Error,
@@ -25,7 +26,8 @@ use muster_slots::{
     updater::Health,
 };
 
-/// Starts what the boot pointer says, and goes back if it is not well: a boot loader for devices that have none, and for tests.
+/// Starts what the boot pointer says, and goes back if it is not well: a boot loader for devices that have none, and
+/// for tests.
 #[derive(Debug, Parser)]
 #[command(name = "muster-boot", version)]
 struct Arguments {

@@ -1,5 +1,5 @@
-//! The boot pointer: which slot boots, whether the other one is on trial, and what became of the last trial. It is the one
-//! thing that a switch changes, in one write.
+//! The boot pointer: which slot boots, whether the other one is on trial, and what became of the last trial. It is
+//! the one thing that a switch changes, in one write.
 
 use std::{fmt, io, path::Path};
 
@@ -124,8 +124,8 @@ impl BootPointer {
         }
     }
 
-    /// What this start boots. A trial costs a try before it begins, so that an image that takes the machine down has cost
-    /// one as well; without tries left the old image boots, and the trial is over.
+    /// What this start boots. A trial costs a try before it begins, so that an image that takes the machine down has
+    /// cost one as well; without tries left the old image boots, and the trial is over.
     pub fn boot(&self) -> Boot {
         let mut next = self.clone();
         match next.trial.take() {
@@ -155,8 +155,8 @@ impl BootPointer {
         self.trial.as_ref().and_then(|_| self.image(self.active.other()))
     }
 
-    /// Before the slot that is not active is written: from here on nobody may take what is in it for an image. None during a
-    /// trial, whose image it holds.
+    /// Before the slot that is not active is written: from here on nobody may take what is in it for an image. None
+    /// during a trial, whose image it holds.
     pub fn cleared(&self) -> Option<Self> {
         let mut next = self.clone();
         *next.image_mut(self.active.other()) = None;

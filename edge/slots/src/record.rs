@@ -1,9 +1,9 @@
-//! One small record in two copies: the boot pointer, and the journal. Each change overwrites the copy that is older, so that
-//! a write that power cuts short leaves the other one, as boot loaders keep their environment. It needs no rename, and
-//! works on two sectors of a bare device as well as on two files.
+//! One small record in two copies: the boot pointer, and the journal. Each change overwrites the copy that is older,
+//! so that a write that power cuts short leaves the other one, as boot loaders keep their environment. It needs no
+//! rename, and works on two sectors of a bare device as well as on two files.
 //!
 //! ```text
-//! magic:4 | generation:u64 | length:u16 | body:length | zeros … | first 16 bytes of SHA-256 over all before   (512 bytes)
+//! magic:4 | generation:u64 | length:u16 | body:length | zeros … | first 16 bytes of SHA-256 over it   (512 bytes)
 //! ```
 
 use std::{
@@ -86,14 +86,13 @@ impl Pair {
 
     /// Puts a body in place of the older copy. When this returns, it is the one that is read, whatever happens.
     ///
-    /// # Errors
-    /// The body is too long, or it could not be written or synced. What is read later may be either, and what was there
-    /// before is still whole.
+    /// # Errors The body is too long, or it could not be written or synced. What is read later may be either, and
+    /// what was there before is still whole.
     pub fn write<F: Fs>(&self, fs: &F, body: &[u8]) -> io::Result<()> {
         let newest = self.newest(fs)?;
         let (index, generation) = match &newest {
-            // Whoever wrote the newest copy may have died before it was synced. If the other one, which may be the only one
-            // on the medium, were overwritten now, a power cut could take both.
+            // Whoever wrote the newest copy may have died before it was synced. If the other one, which may be the
+            // only one on the medium, were overwritten now, a power cut could take both.
             Some((index, framed)) => {
                 fs.sync(self.copy(*index))?;
                 (1 - index, framed.generation.saturating_add(1))

@@ -75,8 +75,8 @@ impl fmt::Display for Version {
     }
 }
 
-/// An image as its signed manifest describes it. Everything that is trusted of an image comes from there, and nothing from the
-/// transfer that brought it.
+/// An image as its signed manifest describes it. Everything that is trusted of an image comes from there, and nothing
+/// from the transfer that brought it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// SHA-256 of all of its bytes.

@@ -1,5 +1,5 @@
-//! Carries an update out on the device's media, step by step. Each step may be repeated, and may be the last one before power
-//! goes: what is on the medium then boots the old image or the new one.
+//! Carries an update out on the device's media, step by step. Each step may be repeated, and may be the last one
+//! before power goes: what is on the medium then boots the old image or the new one.
 //!
 //! ```text
 //! begin: pointer forgets the other slot ─▶ journal     keep, mark: write ─▶ fsync ─▶ journal, each MiB
@@ -109,7 +109,8 @@ pub struct Plan {
     pub transfer: Transfer,
 }
 
-/// The slots of one component, and its records. Only one process writes them at a time: the boot loader, then the agent.
+/// The slots of one component, and its records. Only one process writes them at a time: the boot loader, then the
+/// agent.
 #[derive(Debug, Clone)]
 pub struct Slots<F> {
     fs: F,
@@ -168,8 +169,8 @@ impl<F: Fs> Slots<F> {
         Ok(pointer)
     }
 
-    /// Makes the other slot ready to be written, or finds how far the same update was. Blocks are wanted from the returned
-    /// offset on.
+    /// Makes the other slot ready to be written, or finds how far the same update was. Blocks are wanted from the
+    /// returned offset on.
     ///
     /// # Errors
     /// An image is on trial, there is no room, or a file could not be written. The active slot is as it was.
@@ -227,11 +228,11 @@ impl<F: Fs> Slots<F> {
         self.put_journal(Some(&plan.journal(Phase::Receiving { verified })))
     }
 
-    /// Makes the image from what arrived, and verifies it: what is then in the other slot is what was signed, and on the medium.
+    /// Makes the image from what arrived, and verifies it: what is then in the other slot is what was signed, and on
+    /// the medium.
     ///
-    /// # Errors
-    /// What arrived is not what the offer names, does not unpack, or does not make the signed image. The update then begins
-    /// from its front; the active slot is as it was.
+    /// # Errors What arrived is not what the offer names, does not unpack, or does not make the signed image. The
+    /// update then begins from its front; the active slot is as it was.
     pub fn install(&self, plan: &Plan) -> Result<(), Fault> {
         let done = self.unpack(plan);
         if let Err(Fault::Digest { .. } | Fault::Decode(_)) = &done {
@@ -286,12 +287,11 @@ impl<F: Fs> Slots<F> {
         self.put_pointer(&pointer.switched(plan.image.clone()).ok_or(Fault::OnTrial)?)
     }
 
-    /// The image on trial is well, and is the one that boots from now on. Nothing up to its sequence is installed any more.
-    /// Without a trial nothing is done.
+    /// The image on trial is well, and is the one that boots from now on. Nothing up to its sequence is installed any
+    /// more. Without a trial nothing is done.
     ///
-    /// # Errors
-    /// The pointer could not be written, and the trial goes on; or the counter could not be raised, which is made up for at
-    /// the next start.
+    /// # Errors The pointer could not be written, and the trial goes on; or the counter could not be raised, which is
+    /// made up for at the next start.
     pub fn commit<C: FloorCounter>(&self, counter: &mut C) -> Result<(), Fault> {
         if let Some(committed) = self.pointer()?.committed() {
             self.put_pointer(&committed)?;

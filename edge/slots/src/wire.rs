@@ -1,4 +1,5 @@
-//! Fields of a record, one behind another: numbers little-endian, texts and optional fields with what says how much follows.
+//! Fields of a record, one behind another: numbers little-endian, texts and optional fields with what says how much
+//! follows.
 
 use muster_schemas::firmware::{Digest, Sequence};
 

@@ -1,5 +1,5 @@
-//! The installer is killed at each of its calls that touch the disk. That tests the logic of going on; what was not synced is
-//! still there, and what a loss of power takes is tested by the recorder and, by hand, by `power_cut.rs`.
+//! The installer is killed at each of its calls that touch the disk. That tests the logic of going on; what was not
+//! synced is still there, and what a loss of power takes is tested by the recorder and, by hand, by `power_cut.rs`.
 
 mod stage;
 

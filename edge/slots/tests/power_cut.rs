@@ -1,5 +1,5 @@
-//! Power is cut under a real ext4: the installer is killed at one of its calls, and what the file system had sent to its medium by
-//! then is copied, mounted, and booted. Needs root and loop devices, and takes minutes; run it by hand:
+//! Power is cut under a real ext4: the installer is killed at one of its calls, and what the file system had sent to
+//! its medium by then is copied, mounted, and booted. Needs root and loop devices, and takes minutes; run it by hand:
 //! `cargo test -p muster-slots --test power_cut -- --ignored --nocapture`.
 #![expect(clippy::print_stdout, reason = "what was found is written into docs/firmware.md by hand")]
 #![expect(clippy::expect_used, reason = "the whole file is a test")]
@@ -20,9 +20,12 @@ use muster_slots::{
 };
 use stage::{BOOT, INSTALL, good, padded};
 
-const CALLS: &[&str] = &["openat", "pwrite64", "ftruncate", "fsync", "rename", "unlink"];
-/// Calls of the boot loader: it spends a try.
-const BOOT_CALLS: &[&str] = &["pwrite64", "fsync"];
+/// Calls of the installer, and how many of each are passed over between two cuts: between those that change something,
+/// each is one; of those that only open files there are hundreds.
+const CALLS: &[(&str, usize)] =
+    &[("openat", 6), ("pwrite64", 1), ("ftruncate", 1), ("fsync", 1), ("rename", 1), ("unlink", 1)];
+/// Calls of the boot loader: it spends a try, and commits.
+const BOOT_CALLS: &[(&str, usize)] = &[("pwrite64", 1), ("fsync", 1)];
 
 fn run(program: &str, arguments: &[&str]) {
     let done = Command::new(program).args(arguments).output().expect("it runs");
@@ -120,11 +123,12 @@ fn a_device_boots_whenever_power_was_cut() {
     let mut found = Found::default();
     for options in ["rw", "noauto_da_alloc"] {
         for cut in [Cut::AtOnce, Cut::AfterForeignCommit] {
+            println!("{} cuts so far; now {options}, {cut:?}", found.cuts);
             for (from, arguments, calls) in
                 [(&factory, INSTALL.as_slice(), CALLS), (&installed, run_once.as_slice(), BOOT_CALLS)]
             {
-                for call in calls {
-                    for when in 1.. {
+                for (call, step) in calls {
+                    for when in (1..).step_by(*step) {
                         let (medium, left) = (at("medium"), at("left"));
                         fs::copy(from, &medium).expect("copied");
                         let mounted = Mounted::new(&medium, &at("mount"), options);

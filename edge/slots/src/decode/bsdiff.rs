@@ -1,9 +1,9 @@
-//! Patches of bsdiff 4 (`BSDIFF40`): three streams of bzip2 that say, in turn, how many bytes to take from the old image and add
-//! to, how many to insert, and how far to jump in the old image. The old image is read where it lies: memory is three decoders
-//! of bzip2, some 4 MB each, whatever the size of the images.
+//! Patches of bsdiff 4 (`BSDIFF40`): three streams of bzip2 that say, in turn, how many bytes to take from the old
+//! image and add to, how many to insert, and how far to jump in the old image. The old image is read where it lies:
+//! memory is three decoders of bzip2, some 4 MB each, whatever the size of the images.
 //!
 //! ```text
-//! "BSDIFF40" | control:i64 | diff:i64 | new:i64 | control… | diff… | extra…     (numbers: magnitude, sign in the highest bit)
+//! "BSDIFF40" | control:i64 | diff:i64 | new:i64 | control… | diff… | extra…   (numbers: magnitude, sign in the top bit)
 //! ```
 
 use std::{
@@ -63,7 +63,8 @@ pub(super) fn patch<F: Fs>(
     Ok(())
 }
 
-/// The next bytes of the old image, each with the difference added. Before its front and behind its end there are zeros.
+/// The next bytes of the old image, each with the difference added. Before its front and behind its end there are
+/// zeros.
 fn summed<F: Fs>(
     fs: &F,
     old: Old<'_>,

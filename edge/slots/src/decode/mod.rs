@@ -1,5 +1,6 @@
-//! From what was transferred to an image: as it is, packed, or as a patch of the old one. Output goes to the slot as it is made
-//! and never beyond the size that was signed, so that nothing that arrives can fill a device's memory or its slot.
+//! From what was transferred to an image: as it is, packed, or as a patch of the old one. Output goes to the slot as
+//! it is made and never beyond the size that was signed, so that nothing that arrives can fill a device's memory or
+//! its slot.
 
 mod bsdiff;
 mod stream;
@@ -96,8 +97,8 @@ pub(crate) fn decode<F: Fs>(
     }
 }
 
-/// Unpacks in memory, as a device would on its slots: to see, before it is offered, that a patch makes the `signed` bytes of the
-/// image. Whether they are the right ones their digest says.
+/// Unpacks in memory, as a device would on its slots: to see, before it is offered, that a patch makes the `signed`
+/// bytes of the image. Whether they are the right ones their digest says.
 ///
 /// # Errors
 /// It does not, or wants more memory than devices give it.

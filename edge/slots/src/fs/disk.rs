@@ -12,8 +12,8 @@ use super::Fs;
 /// Who may read what this makes: its owner alone.
 const MODE: u32 = 0o600;
 
-/// The file system of the machine. Files are opened for each call: a call moves 64 KiB, beside which that is nothing, and
-/// there is no handle that could outlive its name.
+/// The file system of the machine. Files are opened for each call: a call moves 64 KiB, beside which that is nothing,
+/// and there is no handle that could outlive its name.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 

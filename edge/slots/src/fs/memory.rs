@@ -1,5 +1,5 @@
-//! Three files in memory, for unpacking where there are no slots: the hub tries a patch before it offers it, and a fuzz target
-//! tries anything.
+//! Three files in memory, for unpacking where there are no slots: the hub tries a patch before it offers it, and a
+//! fuzz target tries anything.
 
 use std::{cell::RefCell, io, path::Path};
 

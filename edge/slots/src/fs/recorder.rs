@@ -1,5 +1,5 @@
-//! A file system in memory that remembers every call, and can say what a medium may hold if power went after any of them:
-//! what was not synced is there, lost or torn, and names that were not synced are old or new, in any order.
+//! A file system in memory that remembers every call, and can say what a medium may hold if power went after any of
+//! them: what was not synced is there, lost or torn, and names that were not synced are old or new, in any order.
 
 use std::{
     cell::RefCell,
@@ -11,8 +11,8 @@ use std::{
 
 use super::Fs;
 
-/// How many ways of what a power cut leaves are looked at exhaustively, for one point in time. Beyond it: all, none, each
-/// call alone, each call missing, and each front of the calls.
+/// How many ways of what a power cut leaves are looked at exhaustively, for one point in time. Beyond it: all, none,
+/// each call alone, each call missing, and each front of the calls.
 const EXHAUSTIVE_MAX: usize = 512;
 
 /// What a medium holds: names, and files without their names.

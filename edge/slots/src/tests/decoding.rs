@@ -143,7 +143,10 @@ fn a_stream_that_wants_a_larger_window_than_a_device_has_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn whatever_is_called_a_patch_ends(mut bytes in proptest::collection::vec(any::<u8>(), 32..400), which in 0..3_usize) {
+    fn whatever_is_called_a_patch_ends(
+        mut bytes in proptest::collection::vec(any::<u8>(), 32..400),
+        which in 0..3_usize,
+    ) {
         if which == 0 {
             bytes[..8].copy_from_slice(b"BSDIFF40");
         }

@@ -1,4 +1,5 @@
-//! Power goes after every call that changes something, and every state that the medium may be in is booted and updated again.
+//! Power goes after every call that changes something, and every state that the medium may be in is booted and
+//! updated again.
 #![expect(clippy::print_stdout, reason = "how many media were looked at is worth reading, with --nocapture")]
 
 use std::collections::BTreeSet;
@@ -182,8 +183,8 @@ fn power_may_go_after_the_agent_was_killed_and_started_again() {
     }
 }
 
-/// Proof that the judge is not blind: each sync left out, one at a time. Those that nobody misses are synced once more before
-/// it matters, or cost only what would be asked for again.
+/// Proof that the judge is not blind: each sync left out, one at a time. Those that nobody misses are synced once
+/// more before it matters, or cost only what would be asked for again.
 #[test]
 fn a_sync_that_is_left_out_is_found() {
     let stories = [(folders(), Encoding::Full), (devices(), Encoding::Full), (devices(), Encoding::Zstd)];

@@ -1,5 +1,5 @@
-//! An update from the accepted offer to its end, as a core: inputs in, actions out. It reads no file, no socket and no clock;
-//! whoever drives it carries actions out in their order and brings back what became of them.
+//! An update from the accepted offer to its end, as a core: inputs in, actions out. It reads no file, no socket and
+//! no clock; whoever drives it carries actions out in their order and brings back what became of them.
 //!
 //! ```text
 //! idle ─offer─▶ beginning ─▶ receiving ─▶ installing ─▶ switching ─▶ rebooting ═▶ trial ─▶ ending ─heard─▶ idle
@@ -7,8 +7,8 @@
 //!                               └─────────── failed, cancelled, superseded ─────────┴▶ rolled back, told by the old image
 //! ```
 //!
-//! Saying the same twice changes nothing. A cancellation holds until the image is being installed; afterwards it is a request,
-//! and how the update ends is what is reported.
+//! Saying the same twice changes nothing. A cancellation holds until the image is being installed; afterwards it is a
+//! request, and how the update ends is what is reported.
 
 mod order;
 mod receiving;
@@ -260,8 +260,8 @@ impl Updater {
         self.state = State::Idle;
         let pointer = &woken.pointer;
         self.telling = woken.journal.as_ref().map(|journal| {
-            // Each start has numbers of its own, so that what an image said before it was given up is not taken for what
-            // the next one says.
+            // Each start has numbers of its own, so that what an image said before it was given up is not taken for
+            // what the next one says.
             let starts = match &pointer.trial {
                 Some(trial) => u32::from(TRIES_MAX.saturating_sub(trial.tries)),
                 None => u32::from(TRIES_MAX) + 1,
