@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::stage::{devices, factory, firmware, folders, held, plan, update};
 use crate::{
+    floor::NoCounter,
     fs::recorder::Recorder,
     limits::CHUNK_BYTES,
     loader::choose,
@@ -100,6 +101,39 @@ fn what_was_cut_short_or_changed_installs_nothing() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn what_arrived_otherwise_than_it_was_offered_is_not_even_unpacked() {
+    let (old, new) = builds();
+    for encoding in [Encoding::Zstd, Encoding::Bsdiff] {
+        let mut artifact = packed(encoding, &old, &new);
+        let layout = folders();
+        let fs = factory(&layout, &old, 0);
+        let slots = Slots::new(fs.clone(), layout.clone());
+        let plan = plan(&new, encoding, &artifact, encoding.is_patch().then_some(old.as_slice()));
+        // The last byte: a decoder that has all it wants does not look at it.
+        *artifact.last_mut().expect("some") ^= 1;
+        let fault = update(&slots, &plan, &artifact, CHUNK_BYTES).expect_err("it is another one");
+        assert!(matches!(fault, Fault::Digest { what: "what was transferred", .. }), "{fault:?}");
+        assert_eq!(fs.now().read(&layout.b.part()), None);
+        assert_eq!(slots.begin(&plan).expect("it begins"), 0, "all of it is asked for again");
+    }
+}
+
+#[test]
+fn the_pointer_forgets_a_slot_before_it_is_written() {
+    let (old, new) = builds();
+    for layout in [folders(), devices()] {
+        let fs = factory(&layout, &old, 400_000);
+        let slots = Slots::new(fs, layout);
+        update(&slots, &plan(&new, Encoding::Full, &new, None), &new, CHUNK_BYTES).expect("it is installed");
+        slots.commit(&mut NoCounter).expect("it stays");
+        assert!(slots.pointer().expect("there").a.is_some(), "the way back, until the next update");
+        slots.begin(&plan(&old, Encoding::Full, &old, None)).expect("it begins");
+        let pointer = slots.pointer().expect("there");
+        assert_eq!((pointer.active, pointer.a), (Slot::B, None));
     }
 }
 
