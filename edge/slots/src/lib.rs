@@ -12,6 +12,24 @@
 //!                                                               ▲
 //!                                     loader::choose ───────────┘  (muster-boot, or a boot loader)
 //! ```
+//!
+//! ```
+//! use muster_schemas::firmware::{Digest, Sequence};
+//! use muster_slots::{pointer::BootPointer, slot::{Image, Slot}};
+//!
+//! let image = |digest, sequence, version: &str| -> Result<Image, muster_slots::slot::InvalidVersion> {
+//!     let (digest, sequence) = (Digest([digest; 32]), Sequence(sequence));
+//!     Ok(Image { digest, size: 4_096, sequence, version: version.parse()? })
+//! };
+//! let factory = BootPointer::new(image(1, 1, "1.0")?);
+//! let installed = factory.switched(image(2, 2, "1.1")?).ok_or("an image is on trial")?;
+//! let boot = installed.boot();
+//! assert_eq!((boot.slot, boot.trial), (Slot::B, Some(2)));
+//! // What it costs is written before anything is started.
+//! let trying = boot.write.ok_or("nothing is written")?;
+//! assert_eq!(trying.committed().map(|pointer| pointer.active), Some(Slot::B));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod carrier;
 pub mod confine;

@@ -12,11 +12,14 @@ use std::{
     process::Command,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+use muster_schemas::firmware::{Digest, Encoding, ExecutionId, Sequence, Transfer};
 use muster_slots::{
-    fs::Disk,
+    floor::NoCounter,
+    fs::{Disk, Fs as _},
     loader::choose,
-    slot::{Layout, Slot},
-    slots::Slots,
+    slot::{Image, Layout, Place, Slot},
+    slots::{Fault, Plan, Slots},
 };
 use stage::{BOOT, INSTALL, good, padded};
 
@@ -164,4 +167,61 @@ fn a_device_boots_whenever_power_was_cut() {
     }
     println!("{} cuts: {} booted the old image, {} the new one", found.cuts, found.old, found.new);
     assert!(found.unbootable.is_empty(), "{:#?}", found.unbootable);
+}
+
+/// A block device over a file, while this lives.
+struct Loop(PathBuf);
+
+impl Loop {
+    fn new(file: &Path) -> Self {
+        File::create(file).expect("made").set_len(4 << 20).expect("long enough");
+        let done = Command::new("losetup").args(["--find", "--show"]).arg(file).output().expect("it runs");
+        assert!(done.status.success(), "{done:?}");
+        Self(PathBuf::from(String::from_utf8_lossy(&done.stdout).trim()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        run("losetup", &["--detach", &self.0.display().to_string()]);
+    }
+}
+
+#[test]
+#[ignore = "needs root and loop devices"]
+fn slots_may_be_block_devices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [a, b] = ["a", "b"].map(|name| Loop::new(&folder.path().join(name)));
+    let (old, new) = (vec![7; 300_000], vec![9; 3_000_001]);
+    let write = |device: &Path, bytes: &[u8]| Disk.write_at(device, 0, bytes).expect("written");
+    write(&a.0, &old);
+    let (a, b) = (Place::Device(a.0.clone()), Place::Device(b.0.clone()));
+    let slots = Slots::new(Disk, Layout { state: folder.path().to_owned(), a, b });
+    let image = |bytes: &[u8], sequence, version: &str| Image {
+        digest: Digest(digest(&SHA256, bytes).as_ref().try_into().expect("32 bytes")),
+        size: bytes.len() as u64,
+        sequence: Sequence(sequence),
+        version: version.parse().expect("a version"),
+    };
+    slots.provision(image(&old, 1, "1.0")).expect("provisioned");
+    let signed = image(&new, 2, "1.1");
+    let (size, artifact) = (signed.size, signed.digest);
+    let transfer =
+        Transfer { encoding: Encoding::Full, from: None, size, digest: artifact, uris: Vec::new() };
+    let mut plan = Plan { execution: ExecutionId::MIN, attempt: 1, reserved: 0, image: signed, transfer };
+    assert_eq!(slots.begin(&plan).expect("begun"), 0);
+    slots.keep(&plan, 0, &new[..1 << 20]).expect("kept");
+    slots.mark(&plan, 1 << 20).expect("marked");
+    assert_eq!(slots.begin(&plan).expect("begun"), 1 << 20);
+    slots.keep(&plan, 1 << 20, &new[1 << 20..]).expect("kept");
+    slots.mark(&plan, size).expect("marked");
+    slots.install(&plan).expect("installed");
+    slots.switch(&plan).expect("switched");
+    let chosen = choose(&slots).expect("boots");
+    assert_eq!((chosen.slot, chosen.trial), (Slot::B, Some(2)));
+    slots.commit(&mut NoCounter).expect("stays");
+
+    plan.image.size = 5 << 20;
+    plan.transfer.size = 5 << 20;
+    assert!(matches!(slots.begin(&plan), Err(Fault::NoSpace { .. })), "it is longer than the device");
 }
