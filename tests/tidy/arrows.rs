@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
+    ("muster-slots", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -53,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-tpm",
             "muster-trust",
             "muster-seal",
+            "muster-slots",
             "muster-broker",
         ],
     ),
@@ -67,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-trust",
             "muster-seal",
             "muster-items",
+            "muster-slots",
             "muster-broker",
             "muster-hub",
             "muster-edge",
@@ -86,6 +89,7 @@ const PURE: &[&str] = &[
     "muster-items",
     "muster-policy",
     "muster-screen",
+    "muster-slots",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.
