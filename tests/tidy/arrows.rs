@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
+    ("muster-campaign", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -83,6 +84,7 @@ const PURE: &[&str] = &[
     "muster-items",
     "muster-policy",
     "muster-screen",
+    "muster-campaign",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.
