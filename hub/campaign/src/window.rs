@@ -180,6 +180,12 @@ impl Zone {
         &self.0
     }
 
+    /// One that was looked up when it was written. That a database of another year knows it is not asked again.
+    pub(crate) fn stored(name: &str) -> Option<Self> {
+        let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+        (is_name && name.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(name.to_owned()))
+    }
+
     fn rules(&self) -> Option<TimeZone> {
         TimeZoneDatabase::bundled().get(&self.0).ok()
     }
