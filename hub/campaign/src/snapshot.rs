@@ -107,13 +107,16 @@ impl Campaign {
     fn read_devices(&mut self, r: &mut Reader<'_>) -> Read<()> {
         let count = r.count("devices", DEVICES_MAX)?;
         let sorted: u32 = r.number("devices")?;
+        if usize::try_from(sorted).is_ok_and(|sorted| sorted > count) {
+            return Err(Malformed::Number { what: "devices" });
+        }
         self.cells.reserve_exact(count);
         for device in 0..u32::try_from(count).unwrap_or(0) {
             let name = r.text("a device", NAME_BYTES_MAX)?;
             let is_late = device >= sorted;
             let out_of_order = !is_late && self.names.last().is_some_and(|last| last >= name);
-            if name.is_empty() || out_of_order {
-                return damaged("list of devices", "not ascending");
+            if name.is_empty() || out_of_order || is_late && self.names.find(name).is_some() {
+                return damaged("list of devices", "not ascending, or with one twice");
             }
             self.names.push(name, is_late);
             self.cells.push(read_cell(r)?);
@@ -146,7 +149,15 @@ impl Campaign {
             let span = r.option("a window", |r| {
                 Ok(Span { from_ms: r.number("a window")?, to_ms: r.number("a window")? })
             })?;
-            let parked = r.list("who waits for a window", devices, |r| r.number("a device"))?;
+            let parked = r.list("who waits for a window", devices, |r| {
+                let device: u32 = r.number("a device")?;
+                let is_there = usize::try_from(device).is_ok_and(|device| device < devices);
+                if is_there {
+                    Ok(device)
+                } else {
+                    damaged("list of who waits", "of devices that are not there")
+                }
+            })?;
             Ok(crate::engine::zone_now(zone, span, parked))
         })?;
         Ok(())

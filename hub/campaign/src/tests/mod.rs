@@ -3,6 +3,8 @@
 mod approval;
 mod deadlines;
 mod devices;
+mod fleet;
+mod measured;
 mod offers;
 mod repeat;
 mod thresholds;
