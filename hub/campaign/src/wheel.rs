@@ -174,7 +174,8 @@ mod tests {
                         let mut due = Vec::new();
                         wheel.advance(&mut cells, now, &mut due);
                         due.sort_unstable();
-                        let expected: Vec<u32> = (0..20).filter(|d| model[*d as usize].is_some_and(|at| at <= now)).collect();
+                        let is_due = |device: &u32| model[*device as usize].is_some_and(|at| at <= now);
+                        let expected: Vec<u32> = (0..20).filter(is_due).collect();
                         prop_assert_eq!(&due, &expected);
                         expected.iter().for_each(|device| model[*device as usize] = None);
                     }

@@ -313,7 +313,7 @@ impl Campaign {
 
     fn decide(&mut self, event: &Event, out: &mut Vec<Effect>) -> Result<(), Refused> {
         match event {
-            Event::Edit { by, plan } => self.edit(by, plan),
+            Event::Edit { by, plan } => self.edit(by, plan, out),
             Event::Submit { by } => self.submit(by, out),
             Event::Approve { by, hash } => self.approve(by, *hash, out),
             Event::Reject { by, reason } => self.reject(by, reason, out),

@@ -1,6 +1,6 @@
 //! What people order, and what is needed for it.
 
-use muster_schemas::firmware::ExecutionId;
+use muster_schemas::firmware::{ExecutionId, Outcome};
 
 use super::{Campaign, ZoneNow, place};
 use crate::{
@@ -28,7 +28,7 @@ impl Campaign {
         if fits(state) { Ok(()) } else { Err(Refused::State { order, state, wanted }) }
     }
 
-    pub(super) fn edit(&mut self, by: &str, plan: &Plan) -> Result<(), Refused> {
+    pub(super) fn edit(&mut self, by: &str, plan: &Plan, out: &mut Vec<Effect>) -> Result<(), Refused> {
         self.need("edit its plan", "before its start", State::is_before_start)?;
         self.need("edit its plan", "a campaign that undoes no other", |_| self.created.undoes.is_none())?;
         check_name(by)?;
@@ -40,7 +40,13 @@ impl Campaign {
         self.created.plan = plan.clone();
         self.hash = plan.hash();
         self.approved_by = None;
-        self.state = State::Draft;
+        self.become_state(State::Draft, out);
+        // None of them was offered anything; others may have them now.
+        let open = self.cells.iter().zip(0_u32..).filter(|(cell, _)| !cell.status.is_ended());
+        out.extend(open.map(|(_, device)| {
+            let execution = self.execution_of(device);
+            Effect::Close { execution, outcome: Outcome::Cancelled }
+        }));
         self.clear_devices();
         Ok(())
     }
@@ -63,6 +69,8 @@ impl Campaign {
         }
         self.approved_by = Some(by.to_owned());
         self.become_state(State::Scheduled, out);
+        let start_at_ms = self.plan_now().start_at_ms;
+        out.extend(start_at_ms.filter(|at_ms| *at_ms <= self.clock.now_ms).map(|_| Effect::Begin));
         Ok(())
     }
 

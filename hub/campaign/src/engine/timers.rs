@@ -14,7 +14,7 @@ impl Campaign {
     /// Ends what was silent for too long. In order of deadline and number, so that it is the same each time.
     pub(super) fn fire(&mut self, out: &mut Vec<Effect>) {
         let now_s = self.clock.seconds();
-        if now_s >= self.ends_s {
+        if self.ends_s > 0 && now_s >= self.ends_s {
             return self.end_all(out);
         }
         let mut due = Vec::new();

@@ -49,7 +49,8 @@ fn an_approval_is_of_one_plan() {
 #[test]
 fn an_edit_takes_an_approval_back_and_the_devices_with_it() {
     let mut stage = Scene::approved(everybody(), &[3]);
-    stage.must(Event::Edit { by: by("ann"), plan: Box::new(everybody()) });
+    let effects = stage.must(Event::Edit { by: by("ann"), plan: Box::new(everybody()) });
+    assert_eq!(effects.iter().filter(|effect| matches!(effect, Effect::Close { .. })).count(), 3);
     assert_eq!((stage.state(), stage.campaign.approved_by()), (State::Draft, None));
     assert_eq!(stage.campaign.devices(), 0);
     let signed = vec![manifest(2), manifest(3)];
@@ -115,6 +116,18 @@ fn nothing_starts_before_its_time_or_without_devices() {
     stage.check();
     let mut empty = Scene::approved(everybody(), &[0]);
     assert_eq!(empty.tell(start), Err(Refused::NoDevices));
+}
+
+#[test]
+fn what_is_approved_after_its_time_begins_at_once() {
+    let planned = Plan { start_at_ms: Some(BEGIN_MS + 1_000), ..everybody() };
+    let mut stage = Scene::drafted(planned, 10);
+    stage.must(Event::Submit { by: by("ann") });
+    stage.now_ms += 2_000;
+    let hash = stage.campaign.hash();
+    let effects = stage.must(Event::Approve { by: by("bob"), hash });
+    assert!(effects.contains(&Effect::Begin));
+    stage.check();
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What it costs. Run with `cargo test --release -p muster-campaign --lib -- --ignored --nocapture measured`.
 
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
 use std::{collections::BTreeMap, fs, hint::black_box};
 
 use super::{

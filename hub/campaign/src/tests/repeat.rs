@@ -207,7 +207,8 @@ proptest! {
 
     #[test]
     fn a_record_that_is_missing_twice_or_damaged_is_seen(
-        steps in proptest::collection::vec(step(), 20..60), at in any::<prop::sample::Index>(), how in 0..4_u8, bit in 0..8_u32,
+        steps in proptest::collection::vec(step(), 20..60), at in any::<prop::sample::Index>(),
+        how in 0..4_u8, bit in 0..8_u32,
     ) {
         let mut stage = scene();
         tell(&mut stage, &steps);

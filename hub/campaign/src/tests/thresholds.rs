@@ -208,6 +208,21 @@ fn what_a_person_has_seen_does_not_trip_again_but_more_of_it_does() {
 }
 
 #[test]
+fn what_a_person_has_seen_of_a_wave_does_not_trip_again_but_more_of_it_does() {
+    let strict = Wave { failure: vec![pause(Limit::Count(2), 0)], ..lenient(Size::Rest) };
+    let (mut stage, _) = Scene::begun(plan(vec![strict]), &[9]);
+    for expected in [State::Running, State::PausedByThreshold, State::Running, State::PausedByThreshold] {
+        let next = (0..9).find(|device| !stage.status(*device).is_ended()).expect("one");
+        stage.fails(next, FailureCode::BootFailed);
+        assert_eq!(stage.state(), expected);
+        if expected != State::Running {
+            stage.must(Event::Resume { by: "ann".to_owned() });
+        }
+    }
+    stage.check();
+}
+
+#[test]
 fn who_goes_back_after_it_succeeded_counts_as_one_that_went_back() {
     let soaking = Wave { soak_s: 3_600, ..lenient(Size::Rest) };
     let planned = Plan { failure: vec![pause(Limit::Count(1), 0)], ..plan(vec![soaking]) };

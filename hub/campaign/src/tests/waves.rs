@@ -58,6 +58,21 @@ fn a_wave_of_which_too_few_succeeded_stops_the_campaign() {
 }
 
 #[test]
+fn who_left_says_nothing_of_whether_a_wave_is_good_enough() {
+    let (mut stage, _) = Scene::begun(two(wave(Size::Count(4))), &[4, 1]);
+    stage.succeeds(0);
+    stage.ended(1, Outcome::Incompatible);
+    let (gone, superseded) = (stage.execution(2), stage.execution(3));
+    stage.must(Event::Gone { execution: gone });
+    assert_eq!(
+        offers(&stage.must(Event::Superseded { execution: superseded })),
+        [4],
+        "all that were left succeeded"
+    );
+    stage.check();
+}
+
+#[test]
 fn a_wave_is_watched_before_the_next_begins() {
     let (mut stage, _) = Scene::begun(two(Wave { soak_s: 600, ..lenient(Size::Count(1)) }), &[1, 1]);
     assert_eq!(offers(&stage.succeeds(0)), [0_u32; 0]);
