@@ -4,7 +4,7 @@ use std::fmt;
 
 use muster_schemas::{
     DeviceId,
-    firmware::{Digest, ExecutionId, Outcome, Stage},
+    firmware::{self, Digest, EventKind, ExecutionId, Outcome, Stage},
 };
 
 use crate::{
@@ -111,6 +111,18 @@ pub enum Event {
     Superseded { execution: ExecutionId },
     /// A device is no longer registered.
     Gone { execution: ExecutionId },
+}
+
+impl Event {
+    /// What a device said on its topic; none for an attempt that no campaign makes.
+    pub fn reported(said: &firmware::Event) -> Option<Self> {
+        let what = match said.what {
+            EventKind::Reached { stage, bytes } => What::Reached { stage, bytes: bytes.unwrap_or(0) },
+            EventKind::Ended { outcome, .. } => What::Ended { outcome },
+        };
+        let attempt = said.attempt.try_into().ok()?;
+        Some(Self::Report { execution: said.execution, attempt, number: said.number, what })
+    }
 }
 
 /// Why something does not happen. Nothing has changed, and there is no record.

@@ -117,7 +117,7 @@ impl Campaign {
     /// What may not have been done, as after a crash: records are durable before their effects are carried out. Doing one
     /// of these again changes nothing: offers replace one another, and who ended is closed already.
     pub fn outstanding(&self) -> Vec<Effect> {
-        let mut list = Vec::new();
+        let mut list = vec![Effect::Now { state: self.state }];
         let now_ms = self.clock.now_ms;
         if self.state == State::Scheduled && self.created.plan.start_at_ms.is_some_and(|at| at <= now_ms) {
             list.push(Effect::Begin);

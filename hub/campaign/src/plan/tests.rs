@@ -65,6 +65,16 @@ fn a_plan_is_read_as_it_was_written() {
 }
 
 #[test]
+fn the_plan_in_the_documents_is_one() {
+    let page = include_str!("../../../../docs/firmware.md");
+    let json = page.split("```json\n").find(|part| part.contains("\"waves\"")).expect("an example");
+    let json = json.split("```").next().expect("its end");
+    let plan: Plan = serde_json::from_str(json).expect("a plan");
+    assert_eq!(plan.check(), Ok(()));
+    assert_eq!((plan.waves.len(), plan.deadlines), (3, Deadlines::default()));
+}
+
+#[test]
 fn every_change_of_a_plan_changes_its_hash() {
     let hash = full().hash();
     let changes: &[fn(&mut Plan)] = &[

@@ -111,7 +111,7 @@ fn nothing_starts_before_its_time_or_without_devices() {
     let start = Event::Start { by: by("ann"), signed };
     assert_eq!(stage.tell(start.clone()), Err(Refused::NotYet { at_ms: BEGIN_MS + 60_000 }));
     assert_eq!(stage.wait(60), [Effect::Begin], "the caller is told when it is time");
-    assert_eq!(stage.campaign.outstanding(), [Effect::Begin], "and told again after a crash");
+    assert!(stage.campaign.outstanding().contains(&Effect::Begin), "and told again after a crash");
     assert_eq!(offers(&stage.must(start.clone())), [0, 1]);
     stage.check();
     let mut empty = Scene::approved(everybody(), &[0]);

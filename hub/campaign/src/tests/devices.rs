@@ -183,6 +183,28 @@ fn who_is_gone_or_taken_over_is_told_to_stop_and_is_no_failure() {
 }
 
 #[test]
+fn what_comes_on_a_topic_is_what_the_engine_hears() {
+    use muster_schemas::firmware;
+    let (mut stage, _) = Scene::begun(everybody(), &[1]);
+    let said = |attempt, number, what| {
+        Event::reported(&firmware::Event {
+            execution: ExecutionId::new(100).expect("one"),
+            attempt,
+            number,
+            what,
+        })
+    };
+    let reached = firmware::EventKind::Reached { stage: Stage::Downloading, bytes: Some(5 * 1_024) };
+    stage.must(said(1, 1, reached.clone()).expect("an event"));
+    assert_eq!((stage.status(0), stage.device(0).kib), (Status::Downloading, 5));
+    assert_eq!(said(256, 2, reached), None);
+    let ended =
+        firmware::EventKind::Ended { outcome: failed(), detail: "the probe got no answer".to_owned() };
+    stage.must(said(1, 2, ended).expect("an event"));
+    assert_eq!(stage.device(0).code, Some(FailureCode::HealthCheck));
+}
+
+#[test]
 fn no_device_says_what_only_the_hub_can() {
     let (mut stage, _) = Scene::begun(everybody(), &[1]);
     for outcome in [Outcome::Gone, Outcome::Superseded] {

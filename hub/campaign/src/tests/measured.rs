@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 
-use std::{collections::BTreeMap, fs, hint::black_box};
+use std::{collections::BTreeMap, fs, hint::black_box, time::Instant};
 
 use super::{
     fleet::{Fleet, Habits, SIZES, three_waves},
@@ -10,7 +10,12 @@ use super::{
 };
 use crate::cell::Cell;
 
-/// Processor time of this process in seconds: the wall's says more of who else is busy.
+/// What something took: on the wall's clock, and of this process's processor time, in seconds. The machine is shared.
+struct Took {
+    wall: Instant,
+    used_s: f64,
+}
+
 fn used_s() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
@@ -18,34 +23,37 @@ fn used_s() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+impl Took {
+    #[expect(clippy::disallowed_methods, reason = "it measures")]
+    fn begin() -> Self {
+        Self { wall: Instant::now(), used_s: used_s() }
+    }
+
+    fn told(self, what: &str, count: usize) {
+        let (wall, used) = (self.wall.elapsed().as_secs_f64(), used_s() - self.used_s);
+        let rate = count as f64 / wall;
+        println!("{what}: {count} in {wall:.3} s ({rate:.0}/s), {used:.2} s of a processor");
+    }
+}
+
 #[test]
 #[ignore = "measures, and has to be alone on a processor to mean much"]
 fn what_transitions_and_replay_cost() {
     let habits = Habits { failing: 10, silent: 10, flapping: 1, repeated: 0 };
     let mut fleet = Fleet::new(three_waves(50), &SIZES, habits, 11);
-    let before = used_s();
+    let took = Took::begin();
     fleet.run();
-    let (used, taken) = (used_s() - before, fleet.taken);
-    println!(
-        "100,000 devices to the end, their side simulated as well: {taken} events in {used:.2} s, {:.0}/s, {:.1} B each",
-        taken as f64 / used,
-        fleet.bytes as f64 / taken as f64
-    );
-    let before = used_s();
+    took.told("100,000 devices to the end, their side simulated as well: events", fleet.taken as usize);
+    println!("a record has {:.1} B on average", fleet.bytes as f64 / fleet.taken as f64);
+    let took = Took::begin();
     let campaign = Campaign::replay(&fleet.stage.records).expect("the records fit");
-    let used = used_s() - before;
-    let count = fleet.stage.records.len();
-    println!("replay of {count} records: {used:.2} s, {:.0}/s", count as f64 / used);
-    let before = used_s();
+    took.told("replay: records", fleet.stage.records.len());
+    let took = Took::begin();
     let snapshot = campaign.snapshot();
-    let middle = used_s();
+    took.told("snapshot: bytes", snapshot.len());
+    let took = Took::begin();
     black_box(Campaign::restore(&snapshot).expect("a snapshot"));
-    println!(
-        "snapshot: {} B, {:.2} s; restored in {:.2} s",
-        snapshot.len(),
-        middle - before,
-        used_s() - middle
-    );
+    took.told("restored: bytes", snapshot.len());
 }
 
 #[test]
@@ -54,7 +62,7 @@ fn what_a_million_records_cost() {
     // Downloads that go on: records without end, of a fleet that does not.
     let (mut stage, _) = Scene::begun(everybody(), &[10_000]);
     stage.wait(600);
-    let before = used_s();
+    let took = Took::begin();
     for number in 1..=100 {
         for device in 0..10_000 {
             let (execution, what) = (
@@ -66,11 +74,10 @@ fn what_a_million_records_cost() {
             stage.records.push(effects.record);
         }
     }
-    let used = used_s() - before;
-    println!("1,000,000 events, applied and encoded: {used:.2} s, {:.0}/s", 1e6 / used);
-    let before = used_s();
+    took.told("events applied and encoded", 1_000_000);
+    let took = Took::begin();
     let replayed = Campaign::replay(&stage.records).expect("the records fit");
-    println!("replay of {} records: {:.2} s", stage.records.len(), used_s() - before);
+    took.told("replay: records", stage.records.len());
     assert!(replayed.snapshot() == stage.campaign.snapshot());
 }
 
@@ -98,17 +105,10 @@ fn what_selecting_and_splitting_costs() {
     planned.selection = "district in (d1, d2, d3, d4, d5, d6, d7) and version < 1.2.0 and not tag:lab"
         .parse()
         .expect("a query");
-    let before = used_s();
-    for _ in 0..10 {
-        black_box(split(&planned, &candidates, 7));
-    }
-    let split = split(&planned, &candidates, 7);
-    println!(
-        "100,000 candidates, {} selected into {:?}: {:.3} s",
-        split.chosen.len(),
-        split.sizes,
-        (used_s() - before) / 11.0
-    );
+    let took = Took::begin();
+    let split = black_box(split(&planned, &candidates, 7));
+    took.told("selected and split: candidates", candidates.len());
+    println!("{} selected into {:?}", split.chosen.len(), split.sizes);
 }
 
 #[test]
