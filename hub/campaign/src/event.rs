@@ -4,7 +4,7 @@ use std::fmt;
 
 use muster_schemas::{
     DeviceId,
-    firmware::{self, Digest, EventKind, ExecutionId, Outcome, Stage},
+    firmware::{self, Digest, EventKind, ExecutionId, Outcome, Sequence, Stage},
 };
 
 use crate::{
@@ -146,7 +146,7 @@ pub enum Refused {
     #[error(
         "no signed manifest {digest} with the sequence {sequence} is there; sign it with `muster-sign` and push it"
     )]
-    NotSigned { digest: Digest, sequence: muster_schemas::firmware::Sequence },
+    NotSigned { digest: Digest, sequence: Sequence },
     #[error("it begins at {at_ms} ms, which is not yet")]
     NotYet { at_ms: u64 },
     #[error("it has no devices; the selection matches none, or they were not brought in")]
