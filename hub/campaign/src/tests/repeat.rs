@@ -39,6 +39,8 @@ fn rich() -> Plan {
 
 #[derive(Debug, Clone)]
 enum Step {
+    /// Of one of the devices that have something to say: what is next, and well.
+    Next(u32),
     /// Of a device: a word of whatever it could be, rightly or wrongly.
     Device(u32, u8),
     Order(u8),
@@ -50,11 +52,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        30 => (0..26_u32, 0..20_u8).prop_map(|(device, word)| Step::Device(device, word)),
-        3 => (0..16_u8).prop_map(Step::Order),
+        60 => any::<u32>().prop_map(Step::Next),
+        10 => (0..26_u32, 0..20_u8).prop_map(|(device, word)| Step::Device(device, word)),
+        4 => (0..64_u8).prop_map(Step::Order),
         8 => (1..400_u32).prop_map(Step::Wait),
-        1 => (1..2_000_000_u64).prop_map(Step::Jump),
-        1 => (1..2_000_000_u64).prop_map(Step::Back),
+        1 => (1_000..30_000_u32).prop_map(Step::Wait),
+        1 => (1..200_000_u64).prop_map(Step::Jump),
+        1 => (1..200_000_u64).prop_map(Step::Back),
         1 => (0..60_u32).prop_map(Step::Join),
     ]
 }
@@ -101,14 +105,39 @@ fn order(stage: &Scene, order: u8) -> Event {
     let by = || "ann".to_owned();
     let wave = stage.campaign.current as u8;
     match order {
-        0 | 1 => Event::Pause { by: by() },
-        2..=6 => Event::Resume { by: by() },
-        7..=11 => Event::Gate { by: by(), wave, open: true },
-        12 => Event::Gate { by: by(), wave, open: false },
-        13 => Event::Abort { by: by() },
-        14 => Event::Rollback { by: by() },
+        0..=3 => Event::Pause { by: by() },
+        4..=25 => Event::Resume { by: by() },
+        26..=50 => Event::Gate { by: by(), wave, open: true },
+        51..=53 => Event::Gate { by: by(), wave, open: false },
+        54 => Event::Abort { by: by() },
+        55 | 56 => Event::Rollback { by: by() },
+        57 => Event::Withdrawn,
         _ => Event::Undone,
     }
+}
+
+/// What one of the devices that have something to say says next, when all is well with it.
+fn next(stage: &Scene, choice: u32) -> Option<Event> {
+    let speaks = |device: &u32| {
+        let device = stage.device(*device);
+        device.status.is_in_flight()
+            || device.why == Some(Why::Consent)
+            || device.why == Some(Why::Dependency)
+    };
+    let speaking: Vec<u32> = (0..stage.campaign.devices()).filter(speaks).collect();
+    let device = *speaking.get(choice as usize % speaking.len().max(1))?;
+    let execution = stage.execution(device);
+    Some(match (stage.status(device), stage.device(device).why) {
+        (_, Some(Why::Consent)) => Event::Consent { execution, granted: choice % 16 != 0 },
+        (_, Some(Why::Dependency)) => Event::Freed { execution },
+        (Status::Offered, _) => event(stage, device, 0),
+        (Status::Downloading, _) => event(stage, device, 1),
+        (Status::Downloaded, _) => event(stage, device, 3),
+        (Status::Installing, _) => event(stage, device, 5),
+        // It succeeds, and that is proven, in one order or the other.
+        _ if choice & 0x100 == 0 => event(stage, device, 7),
+        _ => event(stage, device, 15),
+    })
 }
 
 /// What must hold of each campaign at each time, whatever happened.
@@ -135,6 +164,10 @@ fn tell(stage: &mut Scene, steps: &[Step]) {
     for step in steps {
         let was: Vec<_> = stage.campaign.cells.iter().map(|cell| cell.status).collect();
         let told = match step {
+            Step::Next(choice) => match next(stage, *choice) {
+                Some(event) => stage.tell(event),
+                None => Ok(stage.wait(30)),
+            },
             Step::Device(device, word) => stage.tell(event(stage, *device, *word)),
             Step::Order(number) => stage.tell(order(stage, *number)),
             Step::Wait(seconds) => Ok(stage.wait(u64::from(*seconds))),
@@ -149,7 +182,7 @@ fn tell(stage: &mut Scene, steps: &[Step]) {
             Step::Join(number) => stage.tell(Event::Enlist { members: vec![member(*number, 2)] }),
         };
         // Several events pass while it waits: what stopped on the way offered before it stopped.
-        let waited = matches!(step, Step::Wait(_));
+        let waited = matches!(step, Step::Wait(_) | Step::Next(_));
         holds(stage, if waited { &[] } else { told.as_deref().unwrap_or_default() }, &was);
     }
 }
@@ -168,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 192 } else { 2_000 }))]
 
     #[test]
-    fn replay_makes_the_same_campaign_whatever_happened(steps in proptest::collection::vec(step(), 1..160)) {
+    fn replay_makes_the_same_campaign_whatever_happened(steps in proptest::collection::vec(step(), 1..400)) {
         let mut stage = scene();
         tell(&mut stage, &steps);
         stage.check();
