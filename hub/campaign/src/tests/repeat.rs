@@ -128,7 +128,7 @@ fn next(stage: &Scene, choice: u32) -> Option<Event> {
     let device = *speaking.get(choice as usize % speaking.len().max(1))?;
     let execution = stage.execution(device);
     Some(match (stage.status(device), stage.device(device).why) {
-        (_, Some(Why::Consent)) => Event::Consent { execution, granted: choice % 16 != 0 },
+        (_, Some(Why::Consent)) => Event::Consent { execution, granted: !choice.is_multiple_of(16) },
         (_, Some(Why::Dependency)) => Event::Freed { execution },
         (Status::Offered, _) => event(stage, device, 0),
         (Status::Downloading, _) => event(stage, device, 1),
