@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
     ("muster-slots", &["muster-schemas"]),
+    ("muster-campaign", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -90,6 +91,7 @@ const PURE: &[&str] = &[
     "muster-policy",
     "muster-screen",
     "muster-slots",
+    "muster-campaign",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.
