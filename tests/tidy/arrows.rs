@@ -20,6 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
+    ("muster-artifacts", &["muster-schemas"]),
+    ("muster-ddi", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -39,6 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-influx",
             "muster-backup",
             "muster-screen",
+            "muster-artifacts",
+            "muster-ddi",
         ],
     ),
     (
@@ -83,6 +87,7 @@ const PURE: &[&str] = &[
     "muster-items",
     "muster-policy",
     "muster-screen",
+    "muster-ddi",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.

@@ -1,0 +1,33 @@
+//! Artifacts of a tenant: what its devices are to install. Stored once by what is in them, sealed at rest, given out in parts,
+//! made smaller for devices that have a version before, and copied to trees that any web server serves. Not for deciding
+//! who installs what: that is `muster-campaign`'s; nor for trusting it: that is `muster-suit`'s, on the device.
+//!
+//! ```text
+//!   upload ──▶ Incoming (digest, size) ──chunks of 64 KiB, sealed──▶ Folder (random names)     Catalog (rows: name, version,
+//!                                                                       │                        class, quota, who uses it)
+//!   GET, HEAD ──▶ http::plan (ranges, tags, dates) ──▶ http::Body ◀── Blob (any part, checked)
+//!                                                                       │
+//!   delta::Workshop (which, one at a time) ──▶ delta::make ◀── old, new ┘        tree::build ──▶ index.cose, blobs/
+//! ```
+//!
+//! No runtime and no clock; files, and what is in them. The keys stay with whoever hands in the [`Sealer`].
+
+mod chunk;
+mod digest;
+mod error;
+pub mod http;
+pub mod limits;
+mod reader;
+mod sealer;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use digest::{BlobName, Digest, InvalidSum, Md5, Sha1, Summing, Sums, digest_of};
+pub use error::{Damage, PutError, ReadError};
+pub use reader::{Blob, Checked, Pieces};
+pub use sealer::{SealRefusal, Sealer};
+pub use store::{Folder, Swept};
+pub use writer::{Declared, Incoming, Stored};

@@ -1,0 +1,68 @@
+//! Every bound of artifacts, in one place: what is stored, what is asked for, and what deltas may take.
+
+/// Bytes of an artifact in one chunk: what is sealed, read and damaged at a time.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of one artifact. A larger one is refused before its first byte is taken.
+pub const ARTIFACT_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+/// Bytes by which a sealer may lengthen a chunk.
+pub const SEALER_OVERHEAD_BYTES_MAX: usize = 256;
+/// Artifacts of one tenant.
+pub const ARTIFACTS_MAX: usize = 10_000;
+/// Bytes of artifacts that one tenant may store, if nothing else was set. What lies elsewhere does not count.
+pub const QUOTA_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Uploads of one tenant at a time.
+pub const UPLOADS_MAX: usize = 8;
+/// Damaged ranges that one check tells apart; those that follow are counted.
+pub const DAMAGES_TOLD_MAX: usize = 64;
+
+/// Bytes of the name of an artifact, and of the class of devices that it is for.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a version.
+pub const VERSION_BYTES_MAX: usize = 64;
+/// Bytes of an address.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// Addresses of one artifact.
+pub const URLS_MAX: usize = 4;
+/// Attributes of one artifact.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// Bytes of the name of an attribute, and of its value.
+pub const ATTRIBUTE_BYTES_MAX: usize = 128;
+/// Signatures kept with one artifact.
+pub const SIGNATURES_MAX: usize = 4;
+/// Bytes of one of them: a SUIT envelope without its images.
+pub const SIGNATURE_BYTES_MAX: usize = 16 * 1024;
+/// Users that a refused removal names; the rest is counted.
+pub const USERS_TOLD_MAX: usize = 32;
+
+/// Bytes of any header that is read here. A longer one is treated as one that cannot be met.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Ranges in one request: swupdate's reader of deltas asks for up to 150.
+pub const RANGES_MAX: usize = 256;
+/// Entity tags in one header.
+pub const TAGS_MAX: usize = 64;
+
+/// Versions of an artifact for which deltas are made: those that most devices run.
+pub const DELTA_FROM_MAX: usize = 4;
+/// Deltas that wait to be made, of all tenants.
+pub const DELTA_JOBS_MAX: usize = 256;
+/// Bytes of an image up to which bsdiff is tried.
+pub const BSDIFF_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes of an image up to which there are deltas at all: old and new image are in memory while one is made.
+pub const DELTA_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Bytes of memory that making one delta may take by estimate. An encoding that would take more is left out.
+pub const DELTA_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes of memory that unpacking may take besides both images: windows of zstd up to this size are taken.
+pub const DELTA_WINDOW_LOG_MAX: u32 = 30;
+/// A delta is kept if it is smaller than this part of the full image packed, in percent.
+pub const DELTA_KEPT_PERCENT: u64 = 60;
+
+/// Bytes of the index of a static tree.
+pub const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Files that a check of a static tree names; the rest is counted.
+pub const FAULTS_TOLD_MAX: usize = 256;
+
+const _: () = assert!(
+    SEALER_OVERHEAD_BYTES_MAX < CHUNK_BYTES,
+    "the last chunk is told from the one before by its length"
+);
+const _: () = assert!(BSDIFF_BYTES_MAX <= DELTA_BYTES_MAX, "bsdiff is one of the deltas");

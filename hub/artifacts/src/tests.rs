@@ -1,0 +1,2 @@
+mod store;
+pub(crate) mod world;
