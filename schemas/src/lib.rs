@@ -17,6 +17,7 @@ pub mod audit;
 pub mod cbor;
 pub mod enrolment;
 mod envelope;
+pub mod firmware;
 mod id;
 pub mod limits;
 mod principal;

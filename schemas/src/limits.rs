@@ -104,3 +104,55 @@ pub const AUDIT_PEER_BYTES_MAX: usize = 128;
 pub const AUDIT_SUBJECT_BYTES_MAX: usize = 256;
 /// Longest reason of an audit entry, in bytes.
 pub const AUDIT_REASON_BYTES_MAX: usize = 512;
+
+/// Longest message of an update, in bytes: an announcement with all that it may hold.
+pub const UPDATE_MESSAGE_BYTES_MAX: usize = 192 * 1_024;
+/// Most keys of a message of an update.
+pub const UPDATE_KEYS_MAX: usize = 16;
+/// Longest offer or freshness statement with its signature, in bytes: 8 transfers with 4 addresses each.
+pub const UPDATE_SIGNED_BYTES_MAX: usize = 24 * 1_024;
+/// Longest SUIT envelope, in bytes. Ours have about 300.
+pub const UPDATE_ENVELOPE_BYTES_MAX: usize = 16 * 1_024;
+/// Longest root of a tenant with its signatures, in bytes: 16 keys and as many signatures have about 4,000.
+pub const UPDATE_ROOT_BYTES_MAX: usize = 8 * 1_024;
+/// Most roots in an announcement. A device that is further behind gets the next ones after these.
+pub const UPDATE_ROOTS_MAX: usize = 8;
+/// Most ways to get an image.
+pub const UPDATE_TRANSFERS_MAX: usize = 8;
+/// Most addresses of one way.
+pub const UPDATE_URIS_MAX: usize = 4;
+/// Longest address, in bytes.
+pub const UPDATE_URI_BYTES_MAX: usize = 512;
+/// Shortest block that a device may ask for, in bytes.
+pub const UPDATE_BLOCK_BYTES_MIN: u32 = 256;
+/// Longest block that a device may ask for, in bytes.
+pub const UPDATE_BLOCK_BYTES_MAX: u32 = 64 * 1_024;
+/// Most blocks in a window.
+pub const UPDATE_BLOCKS_MAX: u32 = 256;
+/// Longest window of blocks, in bytes: what a hub reads and sends for one request.
+pub const UPDATE_WINDOW_BYTES_MAX: u32 = 64 * 1_024;
+/// Longest bitmap of blocks, in bytes.
+pub const UPDATE_BITMAP_BYTES_MAX: usize = 32;
+/// Longest detail of a report, in bytes.
+pub const UPDATE_DETAIL_BYTES_MAX: usize = 512;
+/// Longest version that a device reports, in bytes.
+pub const UPDATE_VERSION_BYTES_MAX: usize = 64;
+
+const _: () = assert!(
+    2 * UPDATE_SIGNED_BYTES_MAX
+        + UPDATE_ENVELOPE_BYTES_MAX
+        + UPDATE_ROOTS_MAX * UPDATE_ROOT_BYTES_MAX
+        + FIXED
+        <= UPDATE_MESSAGE_BYTES_MAX,
+    "an announcement whose parts are within their bounds fits a message"
+);
+const _: () = assert!(
+    UPDATE_TRANSFERS_MAX * (64 + UPDATE_URIS_MAX * (HEAD + UPDATE_URI_BYTES_MAX)) + 1_024
+        <= UPDATE_SIGNED_BYTES_MAX,
+    "an offer whose fields are within their bounds fits what is signed"
+);
+const _: () = assert!(
+    UPDATE_BITMAP_BYTES_MAX * 8 == UPDATE_BLOCKS_MAX as usize
+        && UPDATE_BLOCKS_MAX * UPDATE_BLOCK_BYTES_MIN == UPDATE_WINDOW_BYTES_MAX,
+    "a window of the shortest blocks has a bit for each"
+);
