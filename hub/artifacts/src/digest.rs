@@ -6,6 +6,8 @@ use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use md5::Digest as _;
 use serde::{Deserialize, Serialize};
 
+pub use muster_schemas::firmware::Digest;
+
 /// A text that is no such sum.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is not {digits} hexadecimal digits")]
@@ -56,11 +58,6 @@ macro_rules! sum {
     };
 }
 
-sum!(
-    /// A SHA-256: what an artifact is found by.
-    Digest,
-    32
-);
 sum!(
     /// A SHA-1. swupdate checks it after each download and knows no other; nothing of ours rests on it.
     Sha1,

@@ -12,6 +12,8 @@
 //!
 //! No runtime and no clock; files, and what is in them. The keys stay with whoever hands in the [`Sealer`].
 
+mod artifact;
+mod catalog;
 mod chunk;
 mod digest;
 mod error;
@@ -25,6 +27,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use artifact::{
+    Artifact, Class, ExternalUrl, InvalidArtifact, Kind, Location, Name, Repository, Version, blob_path,
+};
+pub use catalog::{Admitted, Catalog, Refused, User, Users, Wanted};
 pub use digest::{BlobName, Digest, InvalidSum, Md5, Sha1, Summing, Sums, digest_of};
 pub use error::{Damage, PutError, ReadError};
 pub use reader::{Blob, Checked, Pieces};

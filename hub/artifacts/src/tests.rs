@@ -1,2 +1,3 @@
+mod catalog;
 mod store;
 pub(crate) mod world;
