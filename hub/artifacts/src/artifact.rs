@@ -1,5 +1,5 @@
-//! What is known of an artifact. Where its bytes are is a type: of one that lies elsewhere there is an address, and nothing
-//! here can read or hold it.
+//! What is known of an artifact. Where its bytes are is a type: of one that lies elsewhere there is an address, and
+//! nothing here can read or hold it.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -126,8 +126,8 @@ word!(
     VERSION_BYTES_MAX
 );
 
-/// Where an artifact lies that the hub does not have: an address for devices. The hub never asks there, so nothing that a
-/// tenant writes into it makes the hub speak to a machine of its own network.
+/// Where an artifact lies that the hub does not have: an address for devices. The hub never asks there, so nothing
+/// that a tenant writes into it makes the hub speak to a machine of its own network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ExternalUrl(String);
@@ -285,8 +285,8 @@ pub struct Artifact {
     pub digest: Digest,
     /// How many they are.
     pub size: u64,
-    /// For clients of hawkBit, which check it. Whoever registers an external artifact has to say it, if such devices are
-    /// to get it.
+    /// For clients of hawkBit, which check it. Whoever registers an external artifact has to say it, if such devices
+    /// are to get it.
     pub sha1: Option<Sha1>,
     /// For clients of hawkBit.
     pub md5: Option<Md5>,

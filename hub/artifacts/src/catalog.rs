@@ -1,5 +1,5 @@
-//! What artifacts a tenant has: which version is which, how much of its quota they take, and whether one may go. A core:
-//! the hub stores a row for each artifact, and tells it of the rows at start.
+//! What artifacts a tenant has: which version is which, how much of its quota they take, and whether one may go. A
+//! core: the hub stores a row for each artifact, and tells it of the rows at start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -182,8 +182,8 @@ impl Catalog {
         self.coming.remove(digest);
     }
 
-    /// Takes an artifact: one that came, or one that lies elsewhere. To be called before its row is stored; if the row is
-    /// refused, [`Catalog::forget`] takes it back.
+    /// Takes an artifact: one that came, or one that lies elsewhere. To be called before its row is stored; if the
+    /// row is refused, [`Catalog::forget`] takes it back.
     pub fn add(&mut self, artifact: Artifact) -> Result<(), Refused> {
         artifact.check()?;
         let wanted = Wanted {
@@ -213,8 +213,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes an artifact out, with what the hub made of it or for it, if nobody needs any of them. What comes back are the
-    /// rows to remove, and then the files.
+    /// Takes an artifact out, with what the hub made of it or for it, if nobody needs any of them. What comes back
+    /// are the rows to remove, and then the files.
     pub fn remove(&mut self, digest: &Digest, users: &dyn Users) -> Result<Vec<Artifact>, Refused> {
         if !self.artifacts.contains_key(digest) {
             return Err(Refused::Unknown(*digest));

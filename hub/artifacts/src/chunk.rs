@@ -1,12 +1,13 @@
-//! How an artifact lies in its file: a header of 8 bytes, then its chunks one after another, each sealed for its place.
+//! How an artifact lies in its file: a header of 8 bytes, then its chunks one after another, each sealed for its
+//! place.
 //!
 //! ```text
 //! "MUSART" | version 1 | 0        chunk 0        chunk 1                    last chunk
 //! 8 bytes                         64 KiB + seal  64 KiB + seal   ...        1 B to 64 KiB, + seal
 //! ```
 //!
-//! A place is the artifact's digest, the chunk's number, and whether it is the last. So a chunk that was moved, that belongs
-//! to another artifact, or after which the file was cut, does not open.
+//! A place is the artifact's digest, the chunk's number, and whether it is the last. So a chunk that was moved, that
+//! belongs to another artifact, or after which the file was cut, does not open.
 
 use std::ops::Range;
 

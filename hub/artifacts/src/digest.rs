@@ -69,7 +69,8 @@ sum!(
     16
 );
 sum!(
-    /// What a file of the store is called: random, so that neither a folder's listing nor a backup tells what a tenant has.
+    /// What a file of the store is called: random, so that neither a folder's listing nor a backup tells what a
+    /// tenant has.
     BlobName,
     16
 );

@@ -1,13 +1,14 @@
-//! Artifacts of a tenant: what its devices are to install. Stored once by what is in them, sealed at rest, given out in parts,
-//! made smaller for devices that have a version before, and copied to trees that any web server serves. Not for deciding
-//! who installs what: that is `muster-campaign`'s; nor for trusting it: that is `muster-suit`'s, on the device.
+//! Artifacts of a tenant: what its devices are to install. Stored once by what is in them, sealed at rest, given out
+//! in parts, made smaller for devices that have a version before, and copied to trees that any web server serves. Not
+//! for deciding who installs what: that is `muster-campaign`'s; nor for trusting it: that is `muster-suit`'s, on the
+//! device.
 //!
 //! ```text
-//!   upload ──▶ Incoming (digest, size) ──chunks of 64 KiB, sealed──▶ Folder (random names)     Catalog (rows: name, version,
-//!                                                                       │                        class, quota, who uses it)
-//!   GET, HEAD ──▶ http::plan (ranges, tags, dates) ──▶ http::Body ◀── Blob (any part, checked)
-//!                                                                       │
-//!   delta::Workshop (which, one at a time) ──▶ delta::make ◀── old, new ┘        tree::build ──▶ index.cose, blobs/
+//!   upload ──▶ Incoming ──chunks of 64 KiB, sealed──▶ Folder (random names)      Catalog: names, versions, quota, users
+//!                                                        │
+//!   GET, HEAD ──▶ http::plan (tags, dates, ranges) ──▶ http::Body ◀── Blob (any part, checked)
+//!                                                                      │
+//!   delta::Workshop (one at a time) ──▶ delta::make ◀── old and new ───┴──▶ tree::build ──▶ index.cose, blobs/
 //! ```
 //!
 //! No runtime and no clock; files, and what is in them. The keys stay with whoever hands in the [`Sealer`].

@@ -15,9 +15,9 @@ pub enum SealRefusal {
 
 /// Seals and opens chunks under the key of one tenant.
 ///
-/// A sealer whose keys become durable by a commit of the hub's store (`muster_broker::store::Sealer`) is fit for this if
-/// the row of the artifact is committed after the file was finished, by the same store: a file without a row is an orphan and
-/// is swept, and a row whose key is not on disk does not exist.
+/// A sealer whose keys become durable by a commit of the hub's store (`muster_broker::store::Sealer`) is fit for this
+/// if the row of the artifact is committed after the file was finished, by the same store: a file without a row is an
+/// orphan and is swept, and a row whose key is not on disk does not exist.
 pub trait Sealer: Send + Sync {
     /// Bytes by which a sealed chunk is longer than what it holds: the same for each, at most
     /// [`SEALER_OVERHEAD_BYTES_MAX`](crate::limits::SEALER_OVERHEAD_BYTES_MAX).

@@ -1,5 +1,5 @@
-//! The folder in which one tenant's artifacts lie, each in a file of its own. It knows no names, versions or users: those are
-//! rows of the hub's store, and a file that no row names is an orphan.
+//! The folder in which one tenant's artifacts lie, each in a file of its own. It knows no names, versions or users:
+//! those are rows of the hub's store, and a file that no row names is an orphan.
 
 use std::{
     collections::BTreeSet,

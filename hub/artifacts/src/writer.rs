@@ -37,7 +37,8 @@ pub struct Stored {
     pub file_bytes: u64,
 }
 
-/// An artifact that is being stored: at most two chunks of memory. Dropped before [`Incoming::finish`], it leaves nothing.
+/// An artifact that is being stored: at most two chunks of memory. Dropped before [`Incoming::finish`], it leaves
+/// nothing.
 pub struct Incoming {
     folder: Folder,
     part: Option<PathBuf>,
@@ -105,8 +106,9 @@ impl Incoming {
         self.summing.size()
     }
 
-    /// That was all: the file is synced, gets its name, and the name is synced. Whoever dies before leaves a part, which
-    /// [`Folder::sweep`] removes; whoever dies after, before the row was committed, leaves an orphan, which it removes too.
+    /// That was all: the file is synced, gets its name, and the name is synced. Whoever dies before leaves a part,
+    /// which [`Folder::sweep`] removes; whoever dies after, before the row was committed, leaves an orphan, which it
+    /// removes too.
     pub fn finish(mut self) -> Result<Stored, PutError> {
         if self.came() != self.declared.size {
             return Err(PutError::Shorter { declared: self.declared.size, came: self.came() });

@@ -8,8 +8,8 @@ use crate::{
     reader::{Blob, Pieces},
 };
 
-/// Yields the body of an answer. After an error there is nothing more, and the server breaks the connection off: what it sent
-/// so far is shorter than it said, so nobody takes it for the whole.
+/// Yields the body of an answer. After an error there is nothing more, and the server breaks the connection off: what
+/// it sent so far is shorter than it said, so nobody takes it for the whole.
 #[derive(Debug)]
 pub struct Body {
     segments: std::vec::IntoIter<Segment>,

@@ -1,5 +1,6 @@
-//! What HTTP makes of an artifact (RFC 9110): a pure plan from headers to status, headers and parts, and the body that follows
-//! it. The server has nothing to decide: it sends [`Answer::status`], [`Answer::headers`], and what [`Body`] yields.
+//! What HTTP makes of an artifact (RFC 9110): a pure plan from headers to status, headers and parts, and the body
+//! that follows it. The server has nothing to decide: it sends [`Answer::status`], [`Answer::headers`], and what
+//! [`Body`] yields.
 
 mod body;
 mod condition;
@@ -26,8 +27,8 @@ pub enum Method {
     Head,
 }
 
-/// What a request says about an artifact: its headers as they came. Where one came twice, the server joins them with commas,
-/// as RFC 9110 §5.3 allows.
+/// What a request says about an artifact: its headers as they came. Where one came twice, the server joins them with
+/// commas, as RFC 9110 §5.3 allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// GET or HEAD.
@@ -202,8 +203,8 @@ impl Answer {
         }
     }
 
-    /// What stands between parts: the first half of the artifact's own digest. Nobody can make an artifact in which its own
-    /// digest stands, so no part has a line that looks like an end of it.
+    /// What stands between parts: the first half of the artifact's own digest. Nobody can make an artifact in which
+    /// its own digest stands, so no part has a line that looks like an end of it.
     fn boundary(&self) -> String {
         self.entity.digest.to_string().chars().take(32).collect()
     }

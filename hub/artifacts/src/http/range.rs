@@ -7,10 +7,11 @@ use crate::limits::{HEADER_BYTES_MAX, RANGES_MAX};
 /// What a `Range` header asks of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// All of it: there is no header, or it counts in units that are not bytes (RFC 9110 §14.2: such a header is ignored).
+    /// All of it: there is no header, or it counts in units that are not bytes (RFC 9110 §14.2: such a header is
+    /// ignored).
     Whole,
-    /// These parts, at least one, none empty, none past the end, no two that overlap. In the order in which they were asked;
-    /// if some overlapped, in ascending order.
+    /// These parts, at least one, none empty, none past the end, no two that overlap. In the order in which they were
+    /// asked; if some overlapped, in ascending order.
     Parts(Vec<Range<u64>>),
     /// None of it: the header makes no sense, asks for too much at once, or only for what is past the end.
     Nothing,
@@ -18,9 +19,10 @@ pub enum Asked {
 
 /// Reads the header for an artifact of `size` bytes, which is at least one.
 ///
-/// What is wrong is refused and not ignored (RFC 9110 §14.2 leaves the choice): a device that asked for the rest of an
-/// image and got all of it would write it behind what it has. Parts that overlap are merged (RFC 9110 §15.3.7.2), so that an answer is never longer
-/// than the artifact, but for the lines between its parts. Neighbours are not: readers of deltas expect what they asked.
+/// What is wrong is refused and not ignored (RFC 9110 §14.2 leaves the choice): a device that asked for the rest of
+/// an image and got all of it would write it behind what it has. Parts that overlap are merged (RFC 9110 §15.3.7.2),
+/// so that an answer is never longer than the artifact, but for the lines between its parts. Neighbours are not:
+/// readers of deltas expect what they asked.
 pub fn asked(header: Option<&[u8]>, size: u64) -> Asked {
     let Some(header) = header else { return Asked::Whole };
     let Some(equals) = header.iter().position(|&byte| byte == b'=') else { return Asked::Nothing };
