@@ -16,6 +16,7 @@
 mod artifact;
 mod catalog;
 mod chunk;
+pub mod delta;
 mod digest;
 mod error;
 pub mod http;

@@ -45,16 +45,22 @@ pub const TAGS_MAX: usize = 64;
 pub const DELTA_FROM_MAX: usize = 4;
 /// Deltas that wait to be made, of all tenants.
 pub const DELTA_JOBS_MAX: usize = 256;
+/// Bytes of an image up to which it is packed, and so up to which there are deltas: it is in memory then.
+pub const PACK_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of an image up to which bsdiff is tried.
 pub const BSDIFF_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Bytes of an image up to which there are deltas at all: old and new image are in memory while one is made.
-pub const DELTA_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// Bytes of memory that making one delta may take by estimate. An encoding that would take more is left out.
+/// Bytes of each image up to which a patch of zstd is tried: devices hold both in memory, and our agent takes no more.
+pub const ZSTD_PATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Window of a packed image, as a power of two: what every device has memory for.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Window of a patch of zstd, as a power of two: both images.
+pub const ZSTD_PATCH_WINDOW_LOG_MAX: u32 = 27;
+/// Bytes of memory that making one delta may take, by estimate. An encoding that would take more is left out.
 pub const DELTA_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Bytes of memory that unpacking may take besides both images: windows of zstd up to this size are taken.
-pub const DELTA_WINDOW_LOG_MAX: u32 = 30;
-/// A delta is kept if it is smaller than this part of the full image packed, in percent.
+/// A delta is kept if it is smaller than this part of the packed image, in percent.
 pub const DELTA_KEPT_PERCENT: u64 = 60;
+/// A packed image is kept if it is smaller than this part of the image, in percent.
+pub const PACKED_KEPT_PERCENT: u64 = 95;
 
 /// Bytes of the index of a static tree.
 pub const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -65,4 +71,8 @@ const _: () = assert!(
     SEALER_OVERHEAD_BYTES_MAX < CHUNK_BYTES,
     "the last chunk is told from the one before by its length"
 );
-const _: () = assert!(BSDIFF_BYTES_MAX <= DELTA_BYTES_MAX, "bsdiff is one of the deltas");
+const _: () = assert!(BSDIFF_BYTES_MAX <= PACK_BYTES_MAX, "a delta is weighed against the packed image");
+const _: () = assert!(
+    2 * ZSTD_PATCH_BYTES_MAX <= 1 << ZSTD_PATCH_WINDOW_LOG_MAX,
+    "the window reaches over both images"
+);
