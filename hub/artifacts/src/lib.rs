@@ -24,6 +24,7 @@ pub mod limits;
 mod reader;
 mod sealer;
 mod store;
+pub mod tree;
 mod writer;
 
 #[cfg(test)]

@@ -177,6 +177,23 @@ mod tests {
         assert_eq!(parts(&format!("bytes={}", vec!["0-"; 200].join(",")), 1_000_000), [0..1_000_000]);
     }
 
+    #[test]
+    fn what_the_fuzzer_begins_with_is_read_as_its_name_says() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/range");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("the corpus is there").flatten() {
+            let (name, seed) = (entry.file_name(), std::fs::read(entry.path()).unwrap());
+            let parts = matches!(asked(Some(&seed), 1_000), Asked::Parts(_));
+            let name = name.to_string_lossy();
+            assert_eq!(parts, name.starts_with("valid-") || name == "huge", "{name}");
+            for length in 0..seed.len() {
+                let _ = asked(Some(&seed[..length]), 1_000);
+            }
+            seen += 1;
+        }
+        assert!(seen >= 9);
+    }
+
     proptest! {
         #[test]
         fn parts_are_within_the_artifact_and_apart_and_hold_every_byte_asked_for(

@@ -61,6 +61,24 @@ fn a_report_in_cbor_of_indefinite_length_is_read_too() {
     assert_eq!(read_feedback(Format::Cbor, &cbor).unwrap().details, ["x"]);
 }
 
+#[test]
+fn what_the_fuzzer_begins_with_is_read_as_its_name_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/ddi");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus is there").flatten() {
+        let (name, seed) = (entry.file_name(), std::fs::read(entry.path()).unwrap());
+        let read =
+            [Format::Json, Format::Cbor].into_iter().any(|format| read_feedback(format, &seed).is_ok());
+        assert_eq!(read, name.to_string_lossy().starts_with("valid-"), "{}", name.display());
+        for length in 0..=seed.len() {
+            all(Format::Json, &seed[..length]);
+            all(Format::Cbor, &seed[..length]);
+        }
+        seen += 1;
+    }
+    assert!(seen >= 12);
+}
+
 proptest! {
     #[test]
     fn no_bytes_are_a_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
