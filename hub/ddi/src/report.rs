@@ -57,7 +57,7 @@ pub fn feedback(target: &Target<'_>, id: ExecutionId, said: Feedback) -> Result<
         (Execution::Closed, Finished::Success | Finished::None) => {
             closed(target.client, action, &said.details)
         }
-        (Execution::Canceled, _) if action.phase == Phase::Cancelling => Event::Ended(Outcome::Cancelled),
+        (Execution::Canceled, _) if action.is_stopping() => Event::Ended(Outcome::Cancelled),
         (Execution::Canceled, _) => Event::Alive,
         (Execution::Rejected, _) => Event::Unwilling,
         (Execution::Download, _) => reached(action, Stage::Downloading),
@@ -77,6 +77,8 @@ pub fn cancel_feedback(target: &Target<'_>, id: ExecutionId, said: Feedback) -> 
         return Err(Problem::NotFound("action"));
     }
     let event = match (said.execution, said.finished) {
+        // What is installed is not stopped: the next boot starts it.
+        (Execution::Closed | Execution::Canceled, _) if !action.is_stopping() => Event::NotStopped,
         (Execution::Closed, Finished::Success | Finished::None) | (Execution::Canceled, _) => {
             Event::Ended(Outcome::Cancelled)
         }

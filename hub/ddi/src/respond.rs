@@ -42,7 +42,7 @@ pub fn respond(target: &Target<'_>, resource: &Resource) -> Result<Reply, Proble
             reply(Document::Deployment(deployment(target, action, 0)))
         }
         Resource::Cancel(id) => {
-            target.open(id).filter(|action| action.phase == Phase::Cancelling).ok_or(ACTION)?;
+            target.open(id).filter(|action| action.is_stopping()).ok_or(ACTION)?;
             reply(Document::Cancel(Cancel { id: id.to_string(), cancel: Stop { stop_id: id.to_string() } }))
         }
         Resource::ConfirmationBase => reply(Document::ConfirmationBase(confirmation_base(target))),
@@ -89,16 +89,16 @@ fn base(target: &Target<'_>) -> Base {
                     link(target, &format!("confirmationBase/{id}?c={}", change(action))),
                 );
             }
-            Phase::Cancelling => {
+            Phase::Cancelling if action.is_stopping() => {
                 links.insert("cancelAction", link(target, &format!("cancelAction/{id}")));
             }
-            Phase::Open if action.is_shown(target.client) => {
+            _ if action.is_shown(target.client) => {
                 links.insert(
                     "deploymentBase",
                     link(target, &format!("deploymentBase/{id}?c={}", change(action))),
                 );
             }
-            Phase::Open => {}
+            _ => {}
         }
     }
     if let Some(action) = target.installed {
@@ -189,7 +189,7 @@ fn change(action: &Action) -> i32 {
 fn status(action: &Action) -> &'static str {
     match (action.phase, action.stage) {
         (Phase::Unconfirmed, _) => "WAIT_FOR_CONFIRMATION",
-        (Phase::Cancelling, _) => "CANCELING",
+        (Phase::Cancelling, _) if action.is_stopping() => "CANCELING",
         (_, Stage::Offered) => "RETRIEVED",
         (_, Stage::Downloading) => "DOWNLOAD",
         (_, Stage::Downloaded) => "DOWNLOADED",

@@ -156,7 +156,18 @@ impl Action {
     pub(crate) fn is_shown(&self, client: Client) -> bool {
         let install = self.force != Force::DownloadOnly
             && (self.window_open != Some(false) || self.stage > Stage::Offered);
-        self.phase == Phase::Open && self.fits(client).is_ok() && (install || client.waits_on_skip())
+        let to_do = self.phase == Phase::Open || self.is_too_late_to_stop();
+        to_do && self.fits(client).is_ok() && (install || client.waits_on_skip())
+    }
+
+    /// Whether the device may still be told to stop, and believed that it did. Once the installer is done, the next
+    /// boot starts the new image whatever was agreed; swupdate acknowledges a cancellation even then.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase == Phase::Cancelling && self.stage < Stage::Rebooting
+    }
+
+    fn is_too_late_to_stop(&self) -> bool {
+        self.phase == Phase::Cancelling && !self.is_stopping()
     }
 }
 

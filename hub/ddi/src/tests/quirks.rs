@@ -1,5 +1,7 @@
 //! What clients do besides what is written down. Each was seen on the wire, or stands in the source of the client;
-//! each test is named after one, with its number in our list.
+//! each test is named after one, with its number in our list. Two of them are the server's: 8, that `Expect:
+//! 100-continue` is answered when the body is read, and 15, that several ranges are answered, which
+//! `muster-artifacts` does and tests.
 
 use muster_schemas::firmware::{ExecutionId, Outcome, Stage};
 use serde_json::json;
@@ -286,4 +288,21 @@ fn quirk_14_which_client_asks_is_told_by_the_hub_and_only_rauc_names_itself() {
     assert_eq!(Client::of_user_agent(b"rauc-hawkbit-c-agent/1.0"), Client::Rauc);
     assert_eq!(Client::of_user_agent(b"libcurl-agent/1.0"), Client::Unknown);
     assert_eq!(Client::of_user_agent(b""), Client::Unknown);
+}
+
+#[test]
+fn quirk_16_swupdate_says_that_it_stopped_also_when_it_has_installed_already() {
+    for stage in [Stage::Rebooting, Stage::Verifying] {
+        let action = Action { phase: Phase::Cancelling, stage, ..action() };
+        let device = target(Client::Swupdate, Some(&action));
+        assert_eq!(links(&device), ["deploymentBase"], "it is not asked any more");
+        assert!(respond(&device, &Resource::Cancel(id(7))).is_err());
+        // It asked before it was done, and answers now.
+        let report =
+            cancel_feedback(&device, id(7), status("closed", "success", &["cancellation acknowledged."]))
+                .unwrap();
+        assert_eq!(report.event, Event::NotStopped);
+        let booted = feedback(&device, id(7), status("closed", "success", &["Update Installed."])).unwrap();
+        assert_eq!(booted.event, Event::Ended(Outcome::Succeeded));
+    }
 }
