@@ -1,7 +1,8 @@
-//! How fast artifacts are stored and read, sealed and not: `cargo run --release -p muster-artifacts --example reading`.
+//! How fast artifacts are stored and read, sealed and not: `cargo run --release -p muster-artifacts --example
+//! reading`.
 //!
-//! Both ways in turns, so that whatever else the machine does slows both; of each the best and the middle of nine turns. The
-//! file is in the page cache: this is what sealing costs, not what the disk gives.
+//! Both ways in turns, so that whatever else the machine does slows both; of each the best and the middle of nine
+//! turns. The file is in the page cache: this is what sealing costs, not what the disk gives.
 
 #![expect(clippy::print_stdout, reason = "what was measured is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "measuring needs the time that passes")]

@@ -49,7 +49,8 @@ pub const DELTA_JOBS_MAX: usize = 256;
 pub const PACK_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of an image up to which bsdiff is tried.
 pub const BSDIFF_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// Bytes of each image up to which a patch of zstd is tried: devices hold both in memory, and our agent takes no more.
+/// Bytes of each image up to which a patch of zstd is tried: devices hold both in memory, and our agent takes no
+/// more.
 pub const ZSTD_PATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Window of a packed image, as a power of two: what every device has memory for.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -62,7 +62,8 @@ pub struct Action {
     pub window_open: Option<bool>,
     /// Grows whenever the above changes, so that a device that compares addresses sees it.
     pub revision: u32,
-    /// Whether every byte of it was sent to the device once.
+    /// Whether every byte of it was sent to the device once: given to its connection, whose buffers may still hold
+    /// the last.
     pub served: bool,
     /// What to install.
     pub chunks: Vec<Chunk>,

@@ -1,5 +1,5 @@
-//! Which encoding of an image is kept: the smallest that is worth its place, made within bounds, and unpacked once before
-//! anybody gets it.
+//! Which encoding of an image is kept: the smallest that is worth its place, made within bounds, and unpacked once
+//! before anybody gets it.
 
 use muster_schemas::firmware::Encoding;
 
@@ -70,8 +70,8 @@ impl Budget {
     }
 }
 
-/// About how much memory is taken, both images and what comes out included. Of bsdiff six times the old image, as measured
-/// (280 MB for 47 MB); of zstd its tables and window.
+/// About how much memory is taken, both images and what comes out included. Of bsdiff six times the old image, as
+/// measured (280 MB for 47 MB); of zstd its tables and window.
 fn memory(encoding: Encoding, old: u64, new: u64) -> u64 {
     const TABLES: u64 = 128 * 1024 * 1024;
     let images = old.saturating_add(new.saturating_mul(2));
@@ -121,8 +121,8 @@ pub struct Made {
     pub tried: Vec<Tried>,
 }
 
-/// Packs an image for devices that have no version before. It is kept if it is smaller than 95 % of the image: what is
-/// packed inside already is sent as it is.
+/// Packs an image for devices that have no version before. It is kept if it is smaller than 95 % of the image: what
+/// is packed inside already is sent as it is.
 pub fn pack(image: &Blob, budget: &Budget) -> Result<Made, DeltaError> {
     budget.allows(Encoding::Zstd, 0, image.size())?;
     let new = read(image)?;
@@ -132,8 +132,8 @@ pub fn pack(image: &Blob, budget: &Budget) -> Result<Made, DeltaError> {
     Ok(Made { kept, tried: vec![tried] })
 }
 
-/// Makes the smallest patch from one image to another. It is kept if it is smaller than 60 % of `packed`, which is what the
-/// image takes otherwise: packed, or as it is.
+/// Makes the smallest patch from one image to another. It is kept if it is smaller than 60 % of `packed`, which is
+/// what the image takes otherwise: packed, or as it is.
 pub fn make(old: &Blob, new: &Blob, packed: u64, budget: &Budget) -> Result<Made, DeltaError> {
     let sizes = (old.size(), new.size());
     let choices = [Encoding::Bsdiff, Encoding::ZstdPatch]

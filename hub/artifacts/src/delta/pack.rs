@@ -8,8 +8,8 @@ use zstd::stream::{read::Decoder, write::Encoder};
 
 use crate::limits::{ZSTD_PATCH_WINDOW_LOG_MAX, ZSTD_WINDOW_LOG_MAX};
 
-/// The level of packed images up to 64 MiB, and of larger ones: the highest whose window every device has memory for, and
-/// one that takes seconds.
+/// The level of packed images up to 64 MiB, and of larger ones: the highest whose window every device has memory for,
+/// and one that takes seconds.
 const LEVELS: (usize, i32, i32) = (64 * 1024 * 1024, 19, 9);
 /// The level of patches: a higher one takes a minute for some percent.
 const PATCH_LEVEL: i32 = 9;
@@ -25,7 +25,15 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
-    /// It gives more, or less, than it should.
+    /// It gives more than it should: unpacking ended there.
+    #[error("unpack {encoding}: it makes more than {size} bytes")]
+    TooLong {
+        /// As what.
+        encoding: Encoding,
+        /// What it should make.
+        size: u64,
+    },
+    /// It gives less than it should.
     #[error("unpack {encoding}: it does not make {size} bytes")]
     Size {
         /// As what.
@@ -60,7 +68,7 @@ pub fn unpack(encoding: Encoding, old: &[u8], packed: &[u8], size: u64) -> Resul
         Encoding::Bsdiff => Bspatch::new(packed).and_then(|patch| patch.apply(old, &mut out)).map(drop),
     };
     match unpacked {
-        _ if out.over => Err(PackError::Size { encoding, size }),
+        _ if out.over => Err(PackError::TooLong { encoding, size }),
         Ok(()) if out.bytes.len() as u64 == size => Ok(out.bytes),
         Ok(()) => Err(PackError::Size { encoding, size }),
         Err(source) => Err(PackError::Io { encoding, source }),

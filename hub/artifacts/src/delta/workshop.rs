@@ -39,9 +39,9 @@ impl Workshop {
         Self { done: done.into_iter().collect(), ..Self::default() }
     }
 
-    /// Plans what to make for a new image: first the image packed, against which patches are weighed, then patches from the
-    /// versions that most devices run, at most four. What is there, waits or did not pay is not made again. At 256
-    /// jobs no more are taken: devices get the packed image, and the next plan may find room.
+    /// Plans what to make for a new image: first the image packed, against which patches are weighed, then patches
+    /// from the versions that most devices run, at most four. What is there, waits or did not pay is not made again.
+    /// At 256 jobs no more are taken: devices get the packed image, and the next plan may find room.
     pub fn plan(&mut self, image: Digest, versions: &[Version]) -> usize {
         let mut devices: BTreeMap<Digest, u64> = BTreeMap::new();
         for version in versions.iter().filter(|version| version.image != image && version.devices > 0) {
@@ -81,8 +81,8 @@ impl Workshop {
         self.running = None;
     }
 
-    /// An image is gone: nothing is made of it or for it. What is under way ends, and is thrown away by whoever sees that its
-    /// image is gone.
+    /// An image is gone: nothing is made of it or for it. What is under way ends, and is thrown away by whoever sees
+    /// that its image is gone.
     pub fn forget(&mut self, image: &Digest) {
         let about = |job: &Job| job.image == *image || job.from.as_ref() == Some(image);
         self.waiting.retain(|job| !about(job));

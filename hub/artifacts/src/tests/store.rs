@@ -180,6 +180,13 @@ fn chunks_that_were_moved_or_are_of_another_artifact_or_tenant_do_not_open() {
     assert_eq!(open(&folder, 1, &one, &tenant).check().unwrap().lost[0].0, 0..CHUNK_BYTES as u64);
     fs::write(file(&dir, 1), &second).unwrap();
     assert_eq!(open(&folder, 1, &one, &tenant).check().unwrap().lost[0].0, 0..2 * CHUNK_BYTES as u64);
+    let three = noise(3, 3 * CHUNK_BYTES);
+    put(&folder, 3, &three, &tenant);
+    let raw = fs::read(file(&dir, 3)).unwrap();
+    let (head, chunks) = raw.split_at(8);
+    let turned = [head, &chunks[sealed..2 * sealed], &chunks[..sealed], &chunks[2 * sealed..]].concat();
+    fs::write(file(&dir, 3), turned).unwrap();
+    assert_eq!(open(&folder, 3, &three, &tenant).check().unwrap().lost[0].0, 0..2 * CHUNK_BYTES as u64);
     let swapped = [&second[..8], &second[8 + sealed..], &second[8..8 + sealed]].concat();
     fs::write(file(&dir, 2), swapped).unwrap();
     assert_eq!(open(&folder, 2, &two, &tenant).check().unwrap().lost[0].0, 0..2 * CHUNK_BYTES as u64);
@@ -196,10 +203,11 @@ fn the_start_sweeps_what_no_row_names_and_tells_what_is_gone() {
     let mut dying = folder.begin(BlobName([3; 16]), declared(&bytes), tenant.clone()).unwrap();
     dying.write(&bytes).unwrap();
     std::mem::forget(dying);
+    fs::write(file(&dir, 1).with_extension("part"), "of an upload that was begun again").unwrap();
     fs::write(dir.path().join("artifacts/acme/README"), "not ours").unwrap();
     let known = BTreeSet::from([BlobName([1; 16]), BlobName([9; 16])]);
     let swept = folder.sweep(&known).unwrap();
-    assert_eq!((swept.removed, swept.foreign), (2, 1));
+    assert_eq!((swept.removed, swept.foreign), (3, 1));
     assert_eq!(swept.missing, [BlobName([9; 16])]);
     assert!(swept.bytes > 70_000);
     assert_eq!(listed(&dir), 2);

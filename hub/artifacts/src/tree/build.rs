@@ -65,8 +65,8 @@ pub struct Built {
     pub bytes: u64,
 }
 
-/// Builds a tree of all entries of an index; `bytes_of` gives the bytes of one. What is there and whole is not written
-/// again, what is there and damaged is. Everything is on disk before the index names it.
+/// Builds a tree of all entries of an index; `bytes_of` gives the bytes of one. What is there and whole is not
+/// written again, what is there and damaged is. Everything is on disk before the index names it.
 pub fn build(
     root: &Path,
     index: &Index,

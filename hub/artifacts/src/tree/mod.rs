@@ -5,8 +5,8 @@
 //! DIR/blobs/sha256/<64 digits>     the bytes of each artifact, as they are
 //! ```
 //!
-//! The index is replaced last and in one step, and nothing that an earlier one named is removed, so a device that reads while
-//! the tree is built anew finds what it was told of.
+//! The index is replaced last and in one step, and nothing that an earlier one named is removed, so a device that
+//! reads while the tree is built anew finds what it was told of.
 
 mod build;
 mod check;

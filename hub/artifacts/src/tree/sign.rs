@@ -1,5 +1,5 @@
-//! `COSE_Sign1` with ES256 (RFC 9052 §4.2, RFC 9053 §2.1) around an index. The keys are with whoever calls: a tenant's offline
-//! key, as `muster-suit` has them, or the hub's.
+//! `COSE_Sign1` with ES256 (RFC 9052 §4.2, RFC 9053 §2.1) around an index. The keys are with whoever calls: a
+//! tenant's offline key, as `muster-suit` has them, or the hub's.
 
 use muster_schemas::cbor::{InvalidCbor, Reader, Writer};
 
@@ -15,7 +15,8 @@ const TAG: u8 = 0xd2;
 /// `{1: -7}`: ES256, and nothing else. So no header can ask for a weaker one.
 const PROTECTED: [u8; 3] = [0xa1, 0x01, 0x26];
 const KID: u64 = 4;
-/// What a signature of an index is for: one of anything else that the same key signs does not fit (RFC 9052 §4.4, external data).
+/// What a signature of an index is for: one of anything else that the same key signs does not fit (RFC 9052 §4.4,
+/// external data).
 const PURPOSE: &[u8] = b"muster artifact index 1";
 
 /// Signs indexes.
