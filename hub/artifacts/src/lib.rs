@@ -11,6 +11,15 @@
 //!   delta::Workshop (one at a time) ──▶ delta::make ◀── old and new ───┴──▶ tree::build ──▶ index.cose, blobs/
 //! ```
 //!
+//! ```
+//! use muster_artifacts::{Digest, http::{Entity, Method, Request, plan}};
+//!
+//! let entity = Entity { digest: Digest([7; 32]), size: 1_000, stored_s: 1_790_000_000, filename: None };
+//! let rest = Request { range: Some(b"bytes=900-"), ..Request::new(Method::Get) };
+//! let answer = plan(&rest, entity);
+//! assert_eq!((answer.status(), answer.content_length()), (206, 100));
+//! ```
+//!
 //! No runtime and no clock; files, and what is in them. The keys stay with whoever hands in the [`Sealer`].
 
 mod artifact;

@@ -4,8 +4,6 @@
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes of one artifact. A larger one is refused before its first byte is taken.
 pub const ARTIFACT_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
-/// Bytes by which a sealer may lengthen a chunk.
-pub const SEALER_OVERHEAD_BYTES_MAX: usize = 256;
 /// Artifacts of one tenant.
 pub const ARTIFACTS_MAX: usize = 10_000;
 /// Bytes of artifacts that one tenant may store, if nothing else was set. What lies elsewhere does not count.
@@ -68,10 +66,6 @@ pub const INDEX_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Files that a check of a static tree names; the rest is counted.
 pub const FAULTS_TOLD_MAX: usize = 256;
 
-const _: () = assert!(
-    SEALER_OVERHEAD_BYTES_MAX < CHUNK_BYTES,
-    "the last chunk is told from the one before by its length"
-);
 const _: () = assert!(BSDIFF_BYTES_MAX <= PACK_BYTES_MAX, "a delta is weighed against the packed image");
 const _: () = assert!(
     2 * ZSTD_PATCH_BYTES_MAX <= 1 << ZSTD_PATCH_WINDOW_LOG_MAX,

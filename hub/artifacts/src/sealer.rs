@@ -19,8 +19,7 @@ pub enum SealRefusal {
 /// if the row of the artifact is committed after the file was finished, by the same store: a file without a row is an
 /// orphan and is swept, and a row whose key is not on disk does not exist.
 pub trait Sealer: Send + Sync {
-    /// Bytes by which a sealed chunk is longer than what it holds: the same for each, at most
-    /// [`SEALER_OVERHEAD_BYTES_MAX`](crate::limits::SEALER_OVERHEAD_BYTES_MAX).
+    /// Bytes by which a sealed chunk is longer than what it holds: the same for each.
     fn overhead_bytes(&self) -> usize;
 
     /// Seals `plain`, so that it opens for `position` only.

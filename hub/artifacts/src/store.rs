@@ -69,6 +69,10 @@ impl Folder {
             }
             _ => {}
         }
+        let whole = self.path_of(&blob);
+        if whole.exists() {
+            return Err(PutError::io("make", &whole, io::ErrorKind::AlreadyExists.into()));
+        }
         let part = self.root.join(format!("{blob}{PART}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
         let file = file.map_err(|source| PutError::io("make", &part, source))?;

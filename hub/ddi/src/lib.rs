@@ -7,6 +7,15 @@
 //!   POST path ──▶ Route ──▶ read_feedback(body) ──▶ feedback(target, id, said) ──▶ Report { event } ──▶ campaign
 //! ```
 //!
+//! ```
+//! use muster_ddi::{Execution, Finished, Format, read_feedback};
+//!
+//! let body = br#"{"id":7,"status":{"execution":"closed","result":{"finished":"success"},"details":["done"]}}"#;
+//! let said = read_feedback(Format::Json, body)?;
+//! assert_eq!((said.execution, said.finished), (Execution::Closed, Finished::Success));
+//! # Ok::<(), muster_ddi::Problem>(())
+//! ```
+//!
 //! What clients do besides what is written down is law here: each quirk has a test that is named after it, in
 //! `tests/quirks.rs`.
 

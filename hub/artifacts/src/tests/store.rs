@@ -99,6 +99,21 @@ fn what_is_not_as_declared_leaves_nothing() {
 }
 
 #[test]
+fn no_file_is_written_over() {
+    let (_dir, folder) = folder();
+    let tenant = Tenant::new(1);
+    let (one, two) = (noise(1, 1_000), noise(2, 1_000));
+    put(&folder, 1, &one, &tenant);
+    let again = folder.begin(BlobName([1; 16]), declared(&two), tenant.clone());
+    assert!(matches!(again, Err(PutError::Io { .. })));
+    let under_way = folder.begin(BlobName([2; 16]), declared(&two), tenant.clone()).unwrap();
+    let again = folder.begin(BlobName([2; 16]), declared(&two), tenant.clone());
+    assert!(matches!(again, Err(PutError::Io { .. })));
+    drop(under_way);
+    assert_eq!(open(&folder, 1, &one, &tenant).to_vec().unwrap(), one);
+}
+
+#[test]
 fn a_withdrawn_key_stores_nothing_and_reads_nothing() {
     let (dir, folder) = folder();
     let tenant = Tenant::new(1);
