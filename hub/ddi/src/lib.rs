@@ -40,7 +40,9 @@ pub use codec::Format;
 pub use document::Document;
 pub use polling::{Pace, Sleep};
 pub use problem::{Problem, ProblemBody};
-pub use report::{Event, Report, cancel_feedback, confirmation_feedback, feedback};
+pub use report::{
+    Event, Report, attribute_said, cancel_feedback, confirmation_feedback, feedback, version_said,
+};
 pub use respond::{Reply, file, md5_line, respond};
 pub use route::{Resource, Route, Verb};
 pub use said::{

@@ -5,7 +5,7 @@ use muster_schemas::firmware::{ExecutionId, FailureCode, Outcome, Stage};
 use crate::{
     client::Client,
     problem::Problem,
-    said::{Confirmed, Execution, Feedback, Finished},
+    said::{ConfigData, Confirmed, Execution, Feedback, Finished, StateVersion},
     state::{Action, Phase, Target},
 };
 
@@ -29,8 +29,8 @@ pub struct Report {
 pub enum Event {
     /// The device is that far: never behind where it was.
     Reached(Stage),
-    /// The client says that it is done, before the device has booted what it installed: it is so far, and a success
-    /// only when it says which version it runs.
+    /// The client says that it is done, before the device has booted what it installed. It is verifying, its attributes
+    /// are wanted, and it is a success when [`version_said`] or [`attribute_said`] says so.
     AwaitsVersion,
     /// It is over.
     Ended(Outcome),
@@ -109,6 +109,27 @@ pub fn confirmation_feedback(
             details: said.details,
         }),
         _ => Err(Problem::NotFound("action")),
+    }
+}
+
+/// What it means for an action that a device states a version by `PUT installedBase`.
+pub fn version_said(action: &Action, said: &StateVersion) -> Option<Outcome> {
+    let is_it = action.chunks.iter().any(|chunk| chunk.name == said.name && chunk.version == said.version);
+    is_it.then(|| running(action)).flatten()
+}
+
+/// What it means for an action that a device sends its attributes, of which `key` is the one that has its version.
+pub fn attribute_said(action: &Action, said: &ConfigData, key: &str) -> Option<Outcome> {
+    let version = said.attributes.get(key)?.as_ref()?;
+    action.chunks.iter().any(|chunk| chunk.version == *version).then(|| running(action)).flatten()
+}
+
+/// It runs what it was to install. In between it may say so of what it has only unpacked, which means nothing.
+fn running(action: &Action) -> Option<Outcome> {
+    match action.stage {
+        Stage::Offered => Some(Outcome::AlreadyInstalled),
+        Stage::Rebooting | Stage::Verifying => Some(Outcome::Succeeded),
+        Stage::Downloading | Stage::Downloaded | Stage::Installing => None,
     }
 }
 

@@ -248,6 +248,30 @@ fn quirk_11_swupdate_closes_after_the_reboot_and_others_before_it() {
 }
 
 #[test]
+fn quirk_11_what_was_closed_too_early_succeeds_when_the_device_states_the_new_version() {
+    let of = |stage| Action { stage, ..action() };
+    let body = |version: &str| format!(r#"{{"data":{{"fw_version":"{version}"}}}}"#);
+    let attributes = |version: &str| read_config_data(Format::Json, body(version).as_bytes()).unwrap();
+    let state = |name: &str, version: &str| StateVersion { name: name.into(), version: version.into() };
+    let table = [
+        (Stage::Verifying, Some(Outcome::Succeeded)),
+        (Stage::Rebooting, Some(Outcome::Succeeded)),
+        (Stage::Installing, None),
+        (Stage::Downloading, None),
+        (Stage::Offered, Some(Outcome::AlreadyInstalled)),
+    ];
+    for (stage, expected) in table {
+        assert_eq!(attribute_said(&of(stage), &attributes("2.0"), "fw_version"), expected);
+        assert_eq!(version_said(&of(stage), &state("fw", "2.0")), expected);
+        assert_eq!(attribute_said(&of(stage), &attributes("1.0"), "fw_version"), None);
+        assert_eq!(attribute_said(&of(stage), &attributes("2.0"), "other"), None);
+        assert_eq!(version_said(&of(stage), &state("other", "2.0")), None);
+    }
+    assert_eq!(read_state_version(Format::Json, br#"{"name":"fw","version":2}"#).unwrap(), state("fw", "2"));
+    assert!(read_state_version(Format::Json, br#"{"name":"fw","version":""}"#).is_err());
+}
+
+#[test]
 fn quirk_11_a_device_outside_its_window_still_finds_the_action_that_it_has_to_report_on() {
     let action = Action { stage: Stage::Rebooting, window_open: Some(false), ..action() };
     let device = target(Client::Swupdate, Some(&action));
