@@ -24,6 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
     ("muster-slots", &["muster-schemas"]),
     ("muster-campaign", &["muster-schemas"]),
+    ("muster-artifacts", &["muster-schemas"]),
+    ("muster-ddi", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -43,6 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-influx",
             "muster-backup",
             "muster-screen",
+            "muster-artifacts",
+            "muster-ddi",
         ],
     ),
     (
@@ -92,6 +96,7 @@ const PURE: &[&str] = &[
     "muster-screen",
     "muster-slots",
     "muster-campaign",
+    "muster-ddi",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.
