@@ -23,6 +23,13 @@ fn open_folder() -> tempfile::TempDir {
     folder
 }
 
+/// The program, where every user may start it. Another process copies it: a handle of this one that writes it could be
+/// inherited by what another test starts, and what is being written is not started.
+fn copied_to(program: &Path) {
+    let done = Command::new("cp").arg(BOOT).arg(program).status().expect("it runs");
+    assert!(done.success(), "{done}");
+}
+
 #[test]
 fn a_payload_neither_removes_nor_stops_the_agent() {
     if !is_root() {
@@ -36,7 +43,7 @@ fn a_payload_neither_removes_nor_stops_the_agent() {
     }
     let open = open_folder();
     let program = open.path().join("boot");
-    fs::copy(BOOT, &program).expect("copied");
+    copied_to(&program);
     let confinement = Confinement { user: USER, group: USER, folder: open.path().join("payload") };
     let mut agent =
         Command::new("tail").args(["-f", "/dev/null"]).stdout(Stdio::null()).spawn().expect("it runs");
@@ -75,7 +82,7 @@ fn a_payload_has_no_privileges_and_gets_none() {
     let confinement = Confinement { user: USER, group: USER, folder: open.path().join("payload") };
     let payload = "grep -E '^(Uid|Gid|Cap...|NoNewPrivs):' /proc/self/status; pwd; env";
     let program = open.path().join("boot");
-    fs::copy(BOOT, &program).expect("copied");
+    copied_to(&program);
     confinement.make_folder().expect("a folder of its own");
     let command = confinement.command(&program, &[], Path::new("/bin/sh"), &["-c", payload]);
     let said = command.expect("it may run").output().expect("it runs");
@@ -131,7 +138,7 @@ fn without_the_right_to_confine_nothing_is_run() {
 fn tried_as_nobody() -> String {
     let open = open_folder();
     let program = open.path().join("boot");
-    fs::copy(BOOT, &program).expect("copied");
+    copied_to(&program);
     let confinement = Confinement { user: USER, group: USER, folder: open.path().join("payload") };
     let inner = "confined --user 61918 --group 61918 --folder . -- /bin/true";
     let again = format!("{} {inner} 2>&1 || true", program.display());

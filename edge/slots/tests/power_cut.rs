@@ -82,6 +82,12 @@ impl Found {
         let slots = Slots::new(Disk, Layout::in_folder(&at.join("device")));
         match choose(&slots) {
             Ok(chosen) => {
+                // The loader looks at an image before it starts it, and would go back: a switch to one that is not whole
+                // is no brick, and is not what was promised either.
+                let pointer = slots.pointer().expect("it was read before");
+                if let Some(back) = pointer.rolled_back {
+                    self.unbootable.push(format!("{about}: it went back, {}", back.reason));
+                }
                 let held = fs::read(slots.layout().place(chosen.slot).image()).expect("readable");
                 match (chosen.slot, chosen.instead) {
                     (Slot::A, false) if held == old.as_bytes() => self.old += 1,
