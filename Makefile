@@ -31,7 +31,7 @@ demo: setup ## First boot to tenant app on this machine. ONCE=1 checks it and en
 test: setup lint ## Format, lints and every test.
 	@./setup/install servers
 	@$(CARGO) build --locked --workspace --all-targets
-	@MUSTER_REQUIRE_SWTPM=1 MUSTER_REQUIRE_INFLUX=1 $(CARGO) test --locked --workspace
+	@MUSTER_REQUIRE_SWTPM=1 MUSTER_REQUIRE_INFLUX=1 MUSTER_REQUIRE_STRACE=1 $(CARGO) test --locked --workspace
 
 lint: setup ## Format and lints.
 	@$(CARGO) fmt --all --check
@@ -56,7 +56,7 @@ conformance: setup ## Write docs/conformance.md from the statements, vectors and
 	@MUSTER_WRITE_CONFORMANCE=1 $(CARGO) test --locked -p muster-tests --test conformance -- the_page_is_in_step
 
 fuzz: ## Fuzz every parser for a minute each (needs nightly and cargo-fuzz).
-	@for target in mqtt mqtt_session router websocket enrolment attest senml items sealed firmware update tpm_public tpm_attest tpm_signature; do \
+	@for target in mqtt mqtt_session router websocket enrolment attest senml items sealed firmware update tpm_public tpm_attest tpm_signature slots patch ddi range; do \
 		$(CARGO) +nightly fuzz run $$target -- -max_total_time=60; \
 	done
 

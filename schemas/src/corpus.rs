@@ -103,6 +103,38 @@ fn the_corpus_never_panics() {
     }
 }
 
+/// The grammars that others read (RFC 8610) say the same as our readers do.
+#[test]
+fn what_is_read_fits_the_grammar() {
+    let fits = |cddl: &str, rule: &str, bytes: &[u8]| {
+        cddl_cat::cbor::validate_cbor_bytes(rule, cddl, bytes).map_err(|why| why.to_string())
+    };
+    let update = include_str!("../cddl/update.cddl");
+    let (attest, root) = (include_str!("../cddl/attest.cddl"), include_str!("../cddl/root.cddl"));
+    for (target, only, rule, cddl) in [
+        ("update", "valid-", "update", update),
+        ("attest", "valid-", "message", attest),
+        ("firmware", "valid-root-unsigned", "root", root),
+    ] {
+        let seeds: Vec<_> =
+            seeds(target).into_iter().filter(|(path, _)| path.contains(&format!("/{only}"))).collect();
+        assert!(!seeds.is_empty(), "{target}");
+        for (path, seed) in seeds {
+            assert_eq!(fits(cddl, rule, &seed), Ok(()), "{path}");
+        }
+    }
+    // And they can say no: a digest of 31 bytes, a number out of its range, a key too many.
+    let get = firmware::samples::gets().remove(1).encode();
+    let place = get.windows(2).position(|pair| pair == [0x58, 0x20]).expect("a digest of 32 bytes");
+    let mut short = get.clone();
+    short[place + 1] = 0x1f;
+    short.remove(place + 2);
+    assert!(fits(update, "get", &get).is_ok() && fits(update, "get", &short).is_err());
+    let many = Get { count: 257, ..firmware::samples::gets().remove(1) };
+    assert!(fits(update, "get", &many.encode()).is_err());
+    assert!(fits(update, "block", &get).is_err());
+}
+
 /// Writes the seeds that follow from the samples; run by hand after the frames have changed.
 #[test]
 #[ignore = "writes the seeds of the fuzz targets, and is run by hand when the frames change"]

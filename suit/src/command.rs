@@ -1,5 +1,5 @@
-//! Commands and parameters of a manifest (draft-ietf-suit-manifest-34 §8.4). What is not named here is refused: a device
-//! must not carry out half of what was signed.
+//! Commands and parameters of a manifest (draft-ietf-suit-manifest-34 §8.4). What is not named here is refused: a
+//! device must not carry out half of what was signed.
 
 use muster_schemas::{
     cbor::{InvalidCbor, Major, Reader},

@@ -1,5 +1,6 @@
-//! Signatures as COSE has them (RFC 9052 §4), ES256 only: `COSE_Sign1` (tag 18) with one signature and `COSE_Sign` (tag 98)
-//! with several. The bytes that were signed are taken as they came and never written again before they are checked.
+//! Signatures as COSE has them (RFC 9052 §4), ES256 only: `COSE_Sign1` (tag 18) with one signature and `COSE_Sign`
+//! (tag 98) with several. The bytes that were signed are taken as they came and never written again before they are
+//! checked.
 
 use muster_schemas::cbor::{InvalidCbor, Major, Reader, Writer};
 

@@ -1,8 +1,8 @@
-//! The envelope (draft-ietf-suit-manifest-34 §8.2): a manifest, the digest of its bytes, who signed that, and what was taken
-//! out of the manifest to be left behind.
+//! The envelope (draft-ietf-suit-manifest-34 §8.2): a manifest, the digest of its bytes, who signed that, and what
+//! was taken out of the manifest to be left behind.
 //!
-//! Read in three steps, so that nothing unsigned is looked into: [`Envelope::open`] finds the parts and checks the digest,
-//! [`Envelope::signers`] says who signed, [`Envelope::manifest`] reads what was signed.
+//! Read in three steps, so that nothing unsigned is looked into: [`Envelope::open`] finds the parts and checks the
+//! digest, [`Envelope::signers`] says who signed, [`Envelope::manifest`] reads what was signed.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use muster_schemas::{
@@ -154,14 +154,8 @@ impl<'a> Envelope<'a> {
         }
         let mut signatures = Vec::new();
         for block in &blocks {
-            let read = Signed::decode(block, 0)?;
-            if read.payload.is_some() {
-                return Err(InvalidEnvelope::Unsupported {
-                    what: "payload inside a signature of",
-                    number: 1,
-                });
-            }
-            signatures.push(read);
+            // What is signed lies outside, in the wrapper: there is no room for another payload in the block.
+            signatures.push(Signed::decode(block, 0)?);
         }
         if signatures.iter().map(Signed::signatures).sum::<usize>() > SIGNATURES_MAX {
             return Err(InvalidCbor::TooMany { found: blocks.len() as u64, max: SIGNATURES_MAX }.into());

@@ -1,6 +1,6 @@
-//! The judgement: may this device install what it is offered? One function, without a clock, a file or a socket, so that
-//! device, tests and fuzzers ask the same. Whatever is missing, expired, not yet valid, foreign, older or not what another
-//! part says is refused, with the part's name.
+//! The judgement: may this device install what it is offered? One function, without a clock, a file or a socket, so
+//! that device, tests and fuzzers ask the same. Whatever is missing, expired, not yet valid, foreign, older or not
+//! what another part says is refused, with the part's name.
 //!
 //! ```text
 //!   root ──── who may sign ────┬─────────────────────┬──────────────────┐
@@ -12,13 +12,14 @@
 use muster_schemas::{
     DeviceId, TenantId,
     firmware::{
-        Digest, Encoding, ExecutionId, FailureCode, Freshness, Nonce, Offer, Outcome, Sequence, Transfer,
-        Uuid, Window,
+        Announcement, Digest, Encoding, ExecutionId, FailureCode, Freshness, Nonce, Offer, Outcome, Sequence,
+        Transfer, Uuid, Window,
     },
 };
 
 use crate::{
-    Envelope, Facts, Image, InvalidEnvelope, InvalidStatement, Root, Unfit, Unfollowed, Version, carry_out,
+    Envelope, Facts, Image, InvalidEnvelope, InvalidStatement, Root, State, Unfit, Unfollowed, Version,
+    carry_out,
     limits::{CLOCK_AHEAD_S_MAX, FRESHNESS_LIFE_S_MAX, OFFER_LIFE_S_MAX, ROOTS_MAX},
     offer::{read_freshness, read_offer},
 };
@@ -36,19 +37,6 @@ pub struct Device {
     pub image: Option<Digest>,
     /// The longest image that fits a slot, in bytes.
     pub slot_bytes: u64,
-}
-
-/// What a device keeps beside its slots, and raises when an image has proven itself; the number also in its TPM, if it has one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
-    /// The highest number of a manifest that was installed.
-    pub sequence: Sequence,
-    /// The manifest that was.
-    pub manifest: Option<Digest>,
-    /// The highest number that a hub said was newest.
-    pub newest: Sequence,
-    /// The latest time that a hub signed: a clock that is behind it is wrong.
-    pub seen_s: u64,
 }
 
 /// How a device knows the time.
@@ -69,6 +57,18 @@ pub struct Parts<'a> {
     pub offer: Option<&'a [u8]>,
     /// The freshness statement.
     pub freshness: Option<&'a [u8]>,
+}
+
+impl<'a> From<&'a Announcement> for Parts<'a> {
+    /// What is empty did not come.
+    fn from(announcement: &'a Announcement) -> Self {
+        let part = |bytes: &'a [u8]| (!bytes.is_empty()).then_some(bytes);
+        Self {
+            envelope: part(&announcement.envelope),
+            offer: part(&announcement.offer),
+            freshness: part(&announcement.freshness),
+        }
+    }
 }
 
 /// What a refusal is about.
@@ -257,23 +257,6 @@ pub struct Accepted {
     pub newest: Sequence,
 }
 
-impl State {
-    /// What is kept as soon as an offer was accepted: what is older than it is refused from then on.
-    pub fn after_accepting(&self, accepted: &Accepted) -> Self {
-        Self {
-            seen_s: self.seen_s.max(accepted.seen_s),
-            newest: self.newest.max(accepted.newest),
-            ..self.clone()
-        }
-    }
-
-    /// What is kept once the new image has proven itself.
-    pub fn after_installing(&self, sequence: Sequence, manifest: Digest) -> Self {
-        let (sequence, newest) = (self.sequence.max(sequence), self.newest.max(sequence));
-        Self { sequence, newest, manifest: Some(manifest), ..self.clone() }
-    }
-}
-
 /// The root after these, one after the other. It may have expired; [`judge`] looks.
 ///
 /// # Errors
@@ -434,8 +417,8 @@ fn check_offer(device: &Device, offer: &Offer, clock: Clock, now_s: u64) -> Resu
     refuse(Part::Offer, fault)
 }
 
-/// Ways to the image that this device can go: in full, packed, or as a patch on what it runs. An offer without any leaves it
-/// to the addresses in the manifest.
+/// Ways to the image that this device can go: in full, packed, or as a patch on what it runs. An offer without any
+/// leaves it to the addresses in the manifest.
 fn usable(device: &Device, offer: &Offer, image: &Image) -> Result<Vec<Transfer>, Refusal> {
     let full = offer.transfers.iter().filter(|transfer| transfer.encoding == Encoding::Full);
     for transfer in full {

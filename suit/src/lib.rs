@@ -1,6 +1,6 @@
-//! Which firmware may run on a device: envelopes that a tenant signs offline, the root that says with which keys, offers
-//! that a hub signs online, and the one judgement over all of them. Not for transfers, slots or campaigns, and without any
-//! I/O: what is here runs the same on a device, in a hub, in `muster-sign` and under a fuzzer.
+//! Which firmware may run on a device: envelopes that a tenant signs offline, the root that says with which keys,
+//! offers that a hub signs online, and the one judgement over all of them. Not for transfers, slots or campaigns, and
+//! without any I/O: what is here runs the same on a device, in a hub, in `muster-sign` and under a fuzzer.
 //!
 //! ```
 //! use muster_schemas::firmware::{Digest, Sequence};
@@ -36,6 +36,7 @@ mod manifest;
 mod offer;
 mod procedure;
 mod root;
+mod state;
 mod uuid;
 mod version;
 
@@ -44,7 +45,7 @@ mod tests;
 
 pub use cose::InvalidCose;
 pub use envelope::{Envelope, InvalidEnvelope};
-pub use judge::{Accepted, Clock, Device, Fault, Part, Parts, Refusal, State, follow, judge};
+pub use judge::{Accepted, Clock, Device, Fault, Part, Parts, Refusal, follow, judge};
 pub use key::{
     InvalidKey, KeyId, POINT_BYTES, PublicKey, SIGNATURE_BYTES, SignFailure, Signature, Signer, SoftKey,
 };
@@ -52,5 +53,6 @@ pub use manifest::{Manifest, NewManifest};
 pub use offer::{InvalidStatement, read_freshness, read_offer, sign_freshness, sign_offer};
 pub use procedure::{Facts, Image, Unfit, carry_out};
 pub use root::{InvalidRoot, Role, Root, RootDraft, Unfollowed};
+pub use state::State;
 pub use uuid::{class_id, vendor_id};
 pub use version::{Comparison, InvalidVersion, Version};

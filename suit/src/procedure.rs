@@ -1,5 +1,6 @@
-//! What a manifest comes to on a device that installs images into slots: its commands are gone through once, without doing
-//! anything, and leave which image each component has to be. What a device of that kind cannot do is refused whole.
+//! What a manifest comes to on a device that installs images into slots: its commands are gone through once, without
+//! doing anything, and leave which image each component has to be. What a device of that kind cannot do is refused
+//! whole.
 
 use muster_schemas::firmware::{Digest, Uuid};
 

@@ -1,6 +1,7 @@
-//! The tenant's root: which keys sign its firmware, which keys its hubs sign offers with, and how many of them it takes. The
-//! rules are those of TUF's root (specification §5.3): versions follow one another without a gap, each signed by enough keys
-//! of the one before and enough of its own; which in between has expired does not matter, the last one counts.
+//! The tenant's root: which keys sign its firmware, which keys its hubs sign offers with, and how many of them it
+//! takes. The rules are those of TUF's root (specification §5.3): versions follow one another without a gap, each
+//! signed by enough keys of the one before and enough of its own; which in between has expired does not matter, the
+//! last one counts.
 
 use muster_schemas::{
     TenantId,
@@ -139,14 +140,6 @@ impl Role {
     }
 
     fn check(&self, role: &'static str) -> Result<(), InvalidRoot> {
-        let twice = self
-            .keys
-            .iter()
-            .enumerate()
-            .any(|(place, key)| self.keys.iter().skip(place + 1).any(|k| k == key));
-        if twice {
-            return Err(InvalidRoot::Twice);
-        }
         if self.threshold == 0 || self.threshold > self.keys.len() {
             return Err(InvalidRoot::Threshold { role, threshold: self.threshold, keys: self.keys.len() });
         }

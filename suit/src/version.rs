@@ -1,5 +1,5 @@
-//! Versions as SUIT has them (draft-ietf-suit-update-management-16 §4.4): integers, compared one after the other, where -1 is
-//! a release candidate, -2 a beta and -3 an alpha.
+//! Versions as SUIT has them (draft-ietf-suit-update-management-16 §4.4): integers, compared one after the other,
+//! where -1 is a release candidate, -2 a beta and -3 an alpha.
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 

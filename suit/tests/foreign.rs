@@ -1,5 +1,6 @@
-//! Envelopes across languages, live: `taylor-suit` from PyPI makes some that we read, and a checker in Python that shares no
-//! code with us takes ours. Both are installed by `setup/clients` and `setup/install`; without them this fails.
+//! Envelopes across languages, live: `taylor-suit` from PyPI makes some that we read, and a checker in Python that
+//! shares no code with us takes ours. Both are installed by `setup/clients` and `setup/install`; without them this
+//! fails.
 
 #![expect(clippy::expect_used, reason = "the whole program is a test")]
 

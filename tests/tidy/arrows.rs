@@ -22,6 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("muster-influx", &["muster-schemas", "muster-items"]),
     ("muster-backup", &["muster-schemas", "muster-seal", "muster-broker"]),
     ("muster-screen", &["muster-schemas", "muster-seal", "muster-items"]),
+    ("muster-slots", &["muster-schemas"]),
+    ("muster-campaign", &["muster-schemas"]),
+    ("muster-artifacts", &["muster-schemas"]),
+    ("muster-ddi", &["muster-schemas"]),
     ("muster-actors", &["muster-schemas"]),
     ("muster-broker", &["muster-schemas", "muster-mqtt", "muster-routing", "muster-actors", "muster-tpm"]),
     (
@@ -41,6 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-influx",
             "muster-backup",
             "muster-screen",
+            "muster-artifacts",
+            "muster-ddi",
         ],
     ),
     (
@@ -53,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-tpm",
             "muster-trust",
             "muster-seal",
+            "muster-slots",
             "muster-broker",
         ],
     ),
@@ -67,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-trust",
             "muster-seal",
             "muster-items",
+            "muster-slots",
             "muster-broker",
             "muster-hub",
             "muster-edge",
@@ -86,6 +94,9 @@ const PURE: &[&str] = &[
     "muster-items",
     "muster-policy",
     "muster-screen",
+    "muster-slots",
+    "muster-campaign",
+    "muster-ddi",
 ];
 
 /// What a pure crate must not import: runtimes and I/O.

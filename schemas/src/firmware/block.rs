@@ -1,4 +1,5 @@
-//! Blocks of what is transferred, over MQTT: the device asks for a window of them, and again for those that did not come.
+//! Blocks of what is transferred, over MQTT: the device asks for a window of them, and again for those that did not
+//! come.
 
 use super::{Digest, InvalidUpdate, codec::decode};
 use crate::{

@@ -123,7 +123,8 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
-/// What a device is to do for one campaign: 1 to 2^31 - 1, since clients of DDI read it into a signed number of 32 bits.
+/// What a device is to do for one campaign: 1 to 2^31 - 1, since clients of DDI read it into a signed number of 32
+/// bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct ExecutionId(u32);

@@ -1,5 +1,5 @@
-//! Where a device is with an update, and how it ended. The words are the same on the device, in the hub's log and API and
-//! on the command line; the numbers are what travels. Both may be added to, never changed.
+//! Where a device is with an update, and how it ended. The words are the same on the device, in the hub's log and API
+//! and on the command line; the numbers are what travels. Both may be added to, never changed.
 
 use std::{fmt, str::FromStr};
 

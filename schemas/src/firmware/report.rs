@@ -1,5 +1,5 @@
-//! What a device says of its updates. Events carry execution, attempt and a number of their own, so that saying one twice
-//! changes nothing.
+//! What a device says of its updates. Events carry execution, attempt and a number of their own, so that saying one
+//! twice changes nothing.
 
 use super::{
     Digest, ExecutionId, FailureCode, InvalidUpdate, Nonce, Outcome, Sequence, Stage,

@@ -51,7 +51,8 @@ impl Place {
         }
     }
 
-    /// What verifies its signatures. A private key in a file is refused: who only needs the public one should not have it.
+    /// What verifies its signatures. A private key in a file is refused: who only needs the public one should not
+    /// have it.
     pub fn public(&self) -> Result<PublicKey, Complaint> {
         match self {
             Self::File(path) => {

@@ -1,5 +1,5 @@
-//! `muster-sign`: what is signed away from any hub. Makes keys, a tenant's root and firmware manifests, signs them, shows and
-//! verifies them. It opens no connection; keys are files, or stay in a PKCS #11 token.
+//! `muster-sign`: what is signed away from any hub. Makes keys, a tenant's root and firmware manifests, signs them,
+//! shows and verifies them. It opens no connection; keys are files, or stay in a PKCS #11 token.
 
 mod complaint;
 mod file;

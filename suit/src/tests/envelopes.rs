@@ -109,9 +109,8 @@ fn members_that_we_do_not_know_are_refused() {
         [(4, number(1)), (5, bytes(&[])), (8, bytes(&list(&[]))), (14, bytes(&[])), (24, number(0))]
     {
         let refused = read(&manifest().with(key, value)).expect_err("unknown");
-        assert!(
-            matches!(refused, InvalidEnvelope::Unsupported { what: "member of the manifest", number } if number == key.into())
-        );
+        assert!(matches!(refused, InvalidEnvelope::Unsupported { what, number }
+                if what == "member of the manifest" && number == key.into()));
     }
     let dependencies = common(&shared(parameters())).with(1, Pieces(Vec::new()).encode());
     let refused = read(&manifest().with(3, bytes(&dependencies.encode()))).expect_err("unknown");
@@ -307,6 +306,98 @@ fn what_a_failed_alternative_has_set_is_undone() {
 }
 
 #[test]
+fn payloads_have_names_of_their_own() {
+    let plain = unsigned(&manifest().encode());
+    let with = |payloads: &[(&str, &[u8])]| {
+        let mut whole = plain.clone();
+        whole[2] = 0xa2 + u8::try_from(payloads.len()).expect("few");
+        for (name, content) in payloads {
+            let mut w = Writer::default();
+            w.text(name).bytes(content);
+            whole.extend(w.into_bytes());
+        }
+        whole
+    };
+    let two = with(&[("#a", b"1"), ("#b", b"2")]);
+    let envelope = Envelope::open(&two).expect("an envelope");
+    assert_eq!(envelope.payloads(), [("#a", &b"1"[..]), ("#b", &b"2"[..])]);
+    // They stay where they are when somebody signs.
+    let signed = signed(&two, &[&key()]);
+    assert_eq!(Envelope::open(&signed).expect("an envelope").payloads().len(), 2);
+    assert_eq!(Envelope::open(&with(&[("a", b"1")])).expect_err("no name"), InvalidEnvelope::PayloadName);
+    let twice = with(&[("#a", b"1"), ("#a", b"2")]);
+    assert_eq!(Envelope::open(&twice).expect_err("twice"), InvalidEnvelope::Twice("the envelope"));
+}
+
+#[test]
+fn a_member_beside_the_manifest_is_there_once_and_what_is_unknown_is_not() {
+    let plain = unsigned(&manifest().encode());
+    let with = |pairs: &[(u64, &[u8])]| {
+        let mut whole = plain.clone();
+        whole[2] = 0xa2 + u8::try_from(pairs.len()).expect("few");
+        whole.extend(pairs.iter().flat_map(|(key, value)| [number(*key), bytes(value)].concat()));
+        whole
+    };
+    let twice = with(&[(20, b"1"), (20, b"1")]);
+    assert_eq!(Envelope::open(&twice).expect_err("twice"), InvalidEnvelope::Twice("the envelope"));
+    for key in [0, 1, 4, 5, 17, 24] {
+        let refused = Envelope::open(&with(&[(key, b"1")])).expect_err("unknown");
+        assert!(
+            matches!(refused, InvalidEnvelope::Unsupported { what: "member of the envelope", .. }),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn a_signature_with_the_payload_inside_is_refused() {
+    let plain = unsigned(&manifest().encode());
+    let digest = encode_digest(Envelope::open(&plain).expect("an envelope").digest());
+    let inside = cose::sign1(&digest, &key()).expect("signed");
+    let wrapper = list(&[bytes(&digest), bytes(&inside)]);
+    let mut w = Writer::default();
+    w.tag(107).map(2).unsigned(2).bytes(&wrapper).unsigned(3).bytes(&manifest().encode());
+    assert!(Envelope::open(&w.into_bytes()).is_err());
+}
+
+#[test]
+fn several_components_are_read_and_no_device_with_slots_installs_them() {
+    let conditions = [number(1), number(15), number(2), number(15)].concat();
+    let all = [number(12), vec![0xf5], number(20), parameters().encode(), conditions].concat();
+    let mut w = Writer::default();
+    w.array(8);
+    let both = [w.into_bytes(), all].concat();
+    let two = common(&both).with(2, list(&[list(&[bytes(&[0])]), list(&[bytes(&[1])])]));
+    let validate = list(&[number(12), vec![0xf5], number(3), number(15)]);
+    let pieces = manifest().with(3, bytes(&two.encode())).with(7, bytes(&validate));
+    assert_eq!(carried(&pieces).map(|images| images.len()), Ok(2));
+    let world = World::new();
+    let envelope = signed(&unsigned(&pieces.encode()), &world.firmware_keys.iter().collect::<Vec<_>>());
+    let mut world = world;
+    let digest = Envelope::open(&envelope).expect("an envelope").digest();
+    (world.offer.manifest, world.freshness.manifest) = (digest, digest);
+    let judged = world.judged_with(&envelope, &world.offer(), &world.freshness(), Clock::Time(NOW_S));
+    let refusal = judged.expect_err("two images");
+    assert_eq!(refusal.fault, Fault::Unfit(Unfit::Command("second component")));
+}
+
+#[test]
+fn a_manifest_is_gone_through_in_a_bounded_number_of_steps() {
+    // Eight alternatives in each of many commands, each alternative as long as may be: all fail but the last.
+    let long = vec![[number(12), number(0)].concat(); 30].concat();
+    let mut w = Writer::default();
+    w.array(62);
+    let failing = bytes(&[w.into_bytes(), long, number(14), number(2)].concat());
+    let try_each =
+        [number(15), list(&[failing.clone(), failing.clone(), failing.clone(), failing, vec![0xf6]])]
+            .concat();
+    let mut w = Writer::default();
+    w.array(24);
+    let install = [w.into_bytes(), vec![try_each; 12].concat()].concat();
+    assert_eq!(carried(&manifest().with(20, bytes(&install))), Err(Unfit::TooLong));
+}
+
+#[test]
 fn envelopes_have_one_form_and_an_end() {
     let envelope = World::new().envelope();
     for length in 0..envelope.len() {
@@ -321,14 +412,14 @@ fn envelopes_have_one_form_and_an_end() {
 fn signatures_add_up_and_change_nothing_else() {
     let keys = [key(), key(), key()];
     let plain = World::new().manifest.envelope();
-    let signed = signed(&plain, &keys.iter().collect::<Vec<_>>());
-    let envelope = Envelope::open(&signed).expect("an envelope");
+    let whole = signed(&plain, &keys.iter().collect::<Vec<_>>());
+    let envelope = Envelope::open(&whole).expect("an envelope");
     let all: Vec<_> = keys.iter().map(Signer::public).collect();
     assert_eq!((envelope.signatures(), envelope.signers(&all)), (3, all.clone()));
     assert!(envelope.signers(&[key().public()]).is_empty());
     assert_eq!(envelope.digest(), Envelope::open(&plain).expect("an envelope").digest());
     assert_eq!(envelope.manifest().map(|manifest| manifest.sequence), Ok(Sequence(12)));
     // One key that signs twice is one signer.
-    let twice = super::world::signed(&plain, &[&keys[0], &keys[0]]);
+    let twice = signed(&plain, &[&keys[0], &keys[0]]);
     assert_eq!(Envelope::open(&twice).expect("an envelope").signers(&all).len(), 1);
 }

@@ -1,6 +1,6 @@
 //! One thing out of order at a time: each is refused, and the refusal names the part.
 
-use muster_schemas::firmware::{Digest, Encoding, FailureCode, Outcome, Sequence, Uuid};
+use muster_schemas::firmware::{Announcement, Digest, Encoding, FailureCode, Outcome, Sequence, Uuid};
 
 use super::world::*;
 use crate::*;
@@ -44,6 +44,25 @@ fn a_missing_part_is_named() {
         assert_eq!(refusal, Refusal { part, fault: Fault::Missing });
         assert_eq!(refusal.to_string(), format!("{part} is missing"));
     }
+}
+
+#[test]
+fn an_announcement_is_judged_from_its_bytes() {
+    let world = World::new();
+    let announcement = Announcement {
+        offer: world.offer(),
+        freshness: world.freshness(),
+        envelope: world.envelope(),
+        roots: Vec::new(),
+    };
+    let judged = |announcement: &Announcement| {
+        let read = Announcement::decode(&announcement.encode()).expect("an announcement");
+        let root = follow(&world.root, &read.roots).expect("the root");
+        judge(&world.device, &world.state, Some(&root), Parts::from(&read), Clock::Time(NOW_S))
+    };
+    assert_eq!(judged(&announcement), world.judged());
+    let without = Announcement { offer: Vec::new(), ..announcement };
+    assert_eq!(judged(&without), Err(Refusal { part: Part::Offer, fault: Fault::Missing }));
 }
 
 #[test]
@@ -250,6 +269,8 @@ fn what_was_accepted_is_remembered_before_it_is_installed() {
     let accepted = world.judged().expect("in order");
     world.state = world.state.after_accepting(&accepted);
     assert!(world.judged().is_ok(), "the same again, after a power cut");
+    world.freshness.time_s -= 1;
+    assert!(matches!(refused(&world), (Part::Freshness, Fault::Older { .. })), "what the hub said before");
     // An older offer that has not expired yet comes out of a drawer.
     let older = World {
         state: State { sequence: Sequence(10), ..world.state },

@@ -4,4 +4,5 @@ mod judging;
 mod others;
 mod properties;
 mod roots;
+mod signatures;
 mod world;

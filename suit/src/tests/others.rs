@@ -1,5 +1,5 @@
-//! What others made and read: both examples of the draft, envelopes of `taylor-suit` 0.2.2 (its input lies beside them in
-//! `vectors/`), and the crate `suit_validator` 0.1.3 with the cryptography that it comes with.
+//! What others made and read: both examples of the draft, envelopes of `taylor-suit` 0.2.2 (its input lies beside
+//! them in `vectors/`), and the crate `suit_validator` 0.1.3 with the cryptography that it comes with.
 
 use cose_minicbor::cose_keys::{CoseAlg, CoseKey, CoseKeySetBuilder, Curve, KeyType};
 use muster_schemas::firmware::{Digest, Sequence, Uuid};

@@ -1,5 +1,7 @@
 //! The rules of a root: who signs the next one, in which order.
 
+use muster_schemas::firmware::Sequence;
+
 use super::world::*;
 use crate::*;
 
@@ -78,6 +80,32 @@ fn a_root_in_between_may_have_expired_and_the_last_may_not() {
         refusal,
         Refusal { part: Part::Root, fault: Fault::Expired { at_s: NOW_S - 1, now_s: NOW_S } }
     );
+}
+
+#[test]
+fn what_a_thief_of_a_hubs_key_said_of_time_is_forgotten_with_the_key() {
+    let mut world = World::new();
+    // He told a device without a clock that it is far later than it is.
+    world.state.seen_s = NOW_S + 10 * 365 * 24 * HOUR_S;
+    world.state.newest = Sequence(500);
+    let asked = Clock::Asked([7; 16]);
+    let mut world = world.asked_with([7; 16]);
+    assert!(matches!(world.judged_at(asked).expect_err("as if late").fault, Fault::Older { .. }));
+    let more = Root {
+        hub: Role::new(vec![world.hub.public().clone(), key().public().clone()], 1),
+        ..world.root.clone()
+    };
+    assert_eq!(world.state.after_following(&world.root, &more), world.state, "a key more takes nothing back");
+    let hub = key();
+    let next = Root { version: 2, hub: Role::new(vec![hub.public().clone()], 1), ..world.root.clone() };
+    world.state = world.state.after_following(&world.root, &next);
+    assert_eq!(
+        (world.state.sequence, world.state.newest),
+        (Sequence(11), Sequence(11)),
+        "what was installed counts on"
+    );
+    (world.root, world.hub) = (next, hub);
+    assert!(world.judged_at(asked).is_ok());
 }
 
 #[test]

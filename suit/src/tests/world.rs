@@ -1,4 +1,5 @@
-//! A tenant with its keys, a hub, a device, and what they sign: all in order, to be put out of order one thing at a time.
+//! A tenant with its keys, a hub, a device, and what they sign: all in order, to be put out of order one thing at a
+//! time.
 
 use muster_schemas::firmware::{
     Digest, Encoding, ExecutionId, Freshness, Nonce, Offer, Sequence, Transfer, Uuid,

@@ -1,0 +1,6 @@
+mod decoding;
+mod power;
+mod records;
+mod seeds;
+mod stage;
+mod stories;

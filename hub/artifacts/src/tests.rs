@@ -1,0 +1,3 @@
+mod catalog;
+mod store;
+pub(crate) mod world;

@@ -1,0 +1,5 @@
+mod documents;
+mod meanings;
+mod quirks;
+mod rough;
+mod world;
