@@ -139,10 +139,11 @@ fn tried_as_nobody() -> String {
     let open = open_folder();
     let program = open.path().join("boot");
     copied_to(&program);
-    let confinement = Confinement { user: USER, group: USER, folder: open.path().join("payload") };
+    // Another user, of whom no other test ends all processes.
+    let (user, group) = (USER + 2, USER + 2);
+    let outer = Confinement { user, group, folder: open.path().join("payload") };
     let inner = "confined --user 61918 --group 61918 --folder . -- /bin/true";
     let again = format!("{} {inner} 2>&1 || true", program.display());
-    let outer = Confinement { ..confinement };
     outer.make_folder().expect("a folder of its own");
     let done =
         outer.command(&program, &[], Path::new("/bin/sh"), &["-c", &again]).expect("it may run").output();
