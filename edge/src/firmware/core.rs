@@ -488,3 +488,7 @@ fn claimed(offer: &[u8]) -> Option<Try> {
     let offer = Offer::decode(signed.payload?).ok()?;
     Some((offer.execution, offer.attempt))
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
