@@ -33,7 +33,7 @@ use crate::{
     chip,
     config::Config,
     enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_hash, own_id},
-    firmware::Firmware,
+    firmware::{self, Firmware, NoFirmware},
     hub::Hub,
     introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
@@ -68,6 +68,9 @@ pub enum RunError {
     /// Whom readings are sealed to.
     #[error(transparent)]
     SealKey(#[from] SealKeyError),
+    /// Slots, or the tenant's root. Only a check ends with it.
+    #[error(transparent)]
+    Firmware(#[from] NoFirmware),
     /// The system gives no thread, signal or random number.
     #[error("get {what} from the system: {source}")]
     System {
@@ -94,6 +97,8 @@ pub struct Checked {
     pub roots: usize,
     /// The keys that readings are sealed to, by stream.
     pub sealed_to: Vec<String>,
+    /// What would be installed into, and under which root, if anything is.
+    pub firmware: Option<String>,
 }
 
 /// Looks whether the agent could run: the root, the state folder, the TPM.
@@ -105,9 +110,17 @@ pub fn check(config: &Config) -> Result<Checked, RunError> {
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     Introduction::read(&config.introduction)?;
     let sealed_to = Sealing::read(&config.seal_to)?.keys();
+    let firmware = config.firmware.as_ref().map(|settings| firmware::look(settings, &state)).transpose()?;
     let tpm = chip::open(&config.tpm, None, config.firmware_bound.clone(), &state)?;
     let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
-    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots, sealed_to })
+    Ok(Checked {
+        device: device?.to_string(),
+        ek_hash: HEXLOWER.encode(&ek_hash?),
+        keys,
+        roots,
+        sealed_to,
+        firmware,
+    })
 }
 
 /// Why the agent ended, when nothing is wrong.

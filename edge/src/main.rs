@@ -70,6 +70,9 @@ fn check(path: PathBuf) -> Result<(), Box<dyn Error>> {
     writeln!(out, "tpm            {} answers ({})", config.tpm, checked.keys)?;
     writeln!(out, "device         {}", checked.device)?;
     writeln!(out, "ek hash        {}", checked.ek_hash)?;
+    if let Some(firmware) = checked.firmware {
+        writeln!(out, "firmware       {firmware}")?;
+    }
     for key in checked.sealed_to {
         writeln!(out, "sealed to      {key}")?;
     }

@@ -13,6 +13,7 @@ mod scripted_hub;
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
@@ -35,7 +36,7 @@ use muster_suit::{
     Envelope, NewManifest, Role, Root, RootDraft, Signer as _, SoftKey, class_id, sign_freshness, sign_offer,
     vendor_id,
 };
-use scripted_hub::{Announce, Script, ScriptedHub};
+use scripted_hub::{Script, ScriptedHub, desk::Announce};
 use tempfile::TempDir;
 
 fn sha(bytes: &[u8]) -> Digest {
@@ -209,7 +210,7 @@ impl Drop for Device {
         if thread::panicking() {
             let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             let lines: Vec<_> = log.lines().rev().take(60).collect();
-            eprintln!("the end of its log, last line first:\n{}", lines.join("\n"));
+            let _ = writeln!(std::io::stderr(), "the end of its log, last line first:\n{}", lines.join("\n"));
             if let Some(pid) = self.pid() {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }

@@ -216,6 +216,8 @@ impl<F: Fs, C: FloorCounter> Core<F, C> {
                 }
             }
             Input::Offer(bytes) => self.offered(now, &bytes),
+            // Of a session that is over. Nobody could be asked for what is missing beside it.
+            Input::Block(_) if !self.online => {}
             Input::Block(bytes) => match Block::decode(&bytes) {
                 Ok(block) => self.drive(now, Step::Arrived(block)),
                 Err(error) => warn!(%error, "a block of firmware is none"),

@@ -66,7 +66,7 @@ impl Inbox {
     pub fn block(&self, payload: Bytes) {
         if payload.len() <= FIRMWARE_BLOCK_BYTES as usize + BLOCK_HEAD_BYTES_MAX {
             self.change(|waiting| {
-                if waiting.blocks.len() < FIRMWARE_BLOCKS_MAX {
+                if waiting.session.is_some() && waiting.blocks.len() < FIRMWARE_BLOCKS_MAX {
                     waiting.blocks.push_back(payload);
                 }
             });

@@ -21,4 +21,4 @@ pub use inbox::Inbox;
 pub use record::{Accepted, Record, RecordError};
 pub use settings::{FirmwareSettings, SlotPlaces};
 pub use shelf::{NoRecord, Shelf, read_record};
-pub use thread::{Firmware, FirmwareSaid, NoFirmware, Outlet};
+pub use thread::{Firmware, FirmwareSaid, NoFirmware, Outlet, look};

@@ -384,6 +384,21 @@ fn a_transfer_goes_on_where_it_was_after_a_cut_and_after_a_restart() {
 }
 
 #[test]
+fn a_block_of_a_session_that_is_over_makes_nobody_wait() {
+    let owner = Owner::new();
+    let mut pump = Pump::new(&owner);
+    pump.connect();
+    pump.tell(Input::Offer(owner.announces(&new(), 7, |_, _| ())));
+    let get = pump.asked.pop().expect("it asks");
+    pump.tell(Input::Disconnected);
+    let far = pump.core.as_ref().and_then(|core| core.next_deadline(pump.now));
+    let bytes = new()[..8 * 1_024].to_vec();
+    pump.tell(Input::Block(Block { artifact: get.artifact, offset: 0, bytes }.encode()));
+    let deadline = pump.core.as_ref().and_then(|core| core.next_deadline(pump.now));
+    assert_eq!((far, deadline), (Some(3_600_000), Some(3_600_000)), "that of the whole transfer");
+}
+
+#[test]
 fn what_may_not_be_installed_is_refused_with_the_reason_and_asks_for_nothing() {
     let owner = Owner::new();
     let mut pump = Pump::new(&owner);

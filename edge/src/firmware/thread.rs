@@ -24,6 +24,7 @@ use muster_slots::{
     slots::{Fault, Slots},
     updater::Sign,
 };
+use muster_suit::Root;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::Notify;
 use tracing::{error, info};
@@ -157,6 +158,18 @@ impl Firmware {
             .spawn(move || Running { core, timer, ends, check: checked, checking: None }.run())?;
         Ok(firmware)
     }
+}
+
+/// What would be installed into, and under which root: looked at, and nothing written.
+///
+/// # Errors
+/// The record or the slots cannot be read.
+pub fn look(settings: &FirmwareSettings, state: &Arc<StateDir>) -> Result<String, NoFirmware> {
+    let record = read_record(state, settings)?;
+    let pointer = Slots::new(Disk, settings.layout()).pointer()?;
+    let version = pointer.image(pointer.active).map_or("nothing", |image| image.version.as_str());
+    let Root { tenant, version: root, .. } = &record.root;
+    Ok(format!("slot {} with {version}; root {root} of {tenant}", pointer.active))
 }
 
 fn version(

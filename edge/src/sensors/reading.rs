@@ -89,6 +89,20 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_firmware_is_told_from_a_reading() {
+        let device: DeviceId = "a".parse().unwrap();
+        let report = Reading::of_firmware(7, Bytes::from_static(b"report"));
+        assert_eq!(
+            (report.firmware_ticket(), report.topic(&device)),
+            (Some(7), "devices/a/firmware/report".into())
+        );
+        let reading = Reading::of(&device, "system", 7, |pack| {
+            pack.number("cpu-load", None, 1.0);
+        });
+        assert_eq!(reading.unwrap().firmware_ticket(), None);
+    }
+
+    #[test]
     fn a_pack_without_records_is_no_reading() {
         let device: DeviceId = "a".parse().unwrap();
         assert_eq!(Reading::of(&device, "system", 1, |_| ()), None);

@@ -150,12 +150,12 @@ impl Uplink {
             }
             Effect::TellSent(reading) => tell("published", &reading),
             Effect::TellStored(reading) => {
-                if let (Some(inbox), Some(ticket)) = (&self.parts.firmware, reading.firmware_ticket()) {
-                    inbox.heard(ticket);
-                }
+                self.tell_heard(&reading);
                 tell("acknowledged", &reading);
             }
             Effect::TellRejected(reading) => {
+                // The hub has answered, and will never answer otherwise: an update does not wait for that.
+                self.tell_heard(&reading);
                 warn!(
                     stream = reading.stream,
                     time_s = reading.time_s(),
@@ -193,6 +193,12 @@ impl Uplink {
 }
 
 impl Uplink {
+    fn tell_heard(&self, reading: &Reading) {
+        if let (Some(inbox), Some(ticket)) = (&self.parts.firmware, reading.firmware_ticket()) {
+            inbox.heard(ticket);
+        }
+    }
+
     fn tell_disconnected(&mut self) {
         self.opened = None;
         if let Some(inbox) = &self.parts.firmware {

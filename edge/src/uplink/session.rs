@@ -22,14 +22,14 @@ use rumqttc::{
             QoS,
             v5::{
                 ConnAck, ConnectReturnCode, DisconnectReasonCode, Filter, Packet, PubAck, PubAckReason,
-                Publish, PublishProperties,
+                Publish, PublishProperties, SubscribeReasonCode,
             },
         },
     },
 };
 use rustls::ClientConfig;
 use tokio::{pin, task::AbortHandle, time::timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     attester::{AttestError, Attester},
@@ -376,6 +376,14 @@ async fn drive(
                     return Ended::Broken(format!("failed to attest this session: failed to {error}"));
                 }
             },
+            Ok(Event::Incoming(Packet::SubAck(suback)))
+                if !suback
+                    .return_codes
+                    .iter()
+                    .all(|code| matches!(code, SubscribeReasonCode::Success(_))) =>
+            {
+                warn!(answer = ?suback.return_codes, "the hub lets this device have no firmware");
+            }
             Ok(event) => tell(&event),
             Err(error) => {
                 // What came before the end still counts.

@@ -3,7 +3,7 @@
 
 #![expect(dead_code, reason = "each test file uses its part of the hub")]
 
-mod desk;
+pub mod desk;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +43,7 @@ use rustls::{
     pki_types::PrivatePkcs8KeyDer, server::WebPkiClientVerifier, version::TLS13,
 };
 
-pub use desk::{Announce, Desk};
+use desk::Desk;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 type Stream = StreamOwned<ServerConnection, TcpStream>;
