@@ -19,6 +19,8 @@ const BLOCK_HEAD_BYTES_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// How many sessions there were: an uplink that was restarted counts its own from the beginning.
+    sessions: u64,
     /// The session there is.
     session: Option<(u64, Option<TenantId>)>,
     /// The session that the thread knows of.
@@ -40,10 +42,11 @@ pub struct Inbox {
 
 impl Inbox {
     /// A session is open. One at a time is.
-    pub fn connected(&self, session: u64, tenant: Option<TenantId>) {
+    pub fn connected(&self, tenant: Option<TenantId>) {
         self.change(|waiting| {
             waiting.blocks.clear();
-            waiting.session = Some((session, tenant));
+            waiting.sessions += 1;
+            waiting.session = Some((waiting.sessions, tenant));
         });
     }
 
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn a_flood_of_blocks_displaces_nothing_and_is_bounded() {
         let inbox = Inbox::default();
-        inbox.connected(1, None);
+        inbox.connected(None);
         inbox.offer(Bytes::from_static(b"offer"));
         for _ in 0..1_000 {
             inbox.block(Bytes::from_static(b"block"));
@@ -183,13 +186,13 @@ mod tests {
     #[test]
     fn a_session_that_is_replaced_while_the_thread_writes_ends_first() {
         let inbox = Inbox::default();
-        inbox.connected(1, None);
+        inbox.connected(None);
         assert_eq!(all(&inbox), [Input::Connected(None)]);
         inbox.block(Bytes::from_static(b"of the first"));
         inbox.disconnected();
-        inbox.connected(2, None);
+        inbox.connected(None);
         inbox.disconnected();
-        inbox.connected(3, None);
+        inbox.connected(None);
         assert_eq!(all(&inbox), [Input::Disconnected, Input::Connected(None)]);
     }
 

@@ -144,8 +144,8 @@ impl Uplink {
                 info!(device = %self.parts.device, "connected");
                 self.parts.enrolment.say(SessionReport::Opened { generation });
                 self.parts.sensors.say(SessionOpened);
-                if let (Some(inbox), Some(session)) = (&self.parts.firmware, self.opened) {
-                    inbox.connected(session, self.tenant.clone());
+                if let Some(inbox) = &self.parts.firmware {
+                    inbox.connected(self.tenant.clone());
                 }
             }
             Effect::TellSent(reading) => tell("published", &reading),
@@ -217,6 +217,8 @@ impl Actor for Uplink {
 
     fn started(&mut self, _: &mut Context<Self>) {
         self.parts.enrolment.say(SessionReport::UplinkStarted);
+        // The one before may have gone without a word.
+        self.tell_disconnected();
     }
 }
 
