@@ -5,9 +5,15 @@
 //!     main thread (arbiter):  Enrolment ⇄ Uplink ⇄ Sensors        each supervised; over budget ends the program
 //!     workers:                TLS, relay, MQTT client              may block while the TPM signs
 //!     thread "tpm":           the keys
+//!     thread "firmware":      the slots, if the configuration has some
 //! ```
 
-use std::{io, rc::Rc, sync::Arc};
+use std::{
+    io,
+    process::{Command, Stdio},
+    rc::Rc,
+    sync::Arc,
+};
 
 use data_encoding::HEXLOWER;
 use muster_actors::{Child, Plan, Supervised, SystemClock};
@@ -27,6 +33,7 @@ use crate::{
     chip,
     config::Config,
     enrolment::{Enrolment, EnrolmentParts, ExchangeError, Lifecycle, own_hash, own_id},
+    firmware::{self, Firmware, NoFirmware},
     hub::Hub,
     introduction::{Introduction, IntroductionError},
     limits::{CLOSE_TIME_MAX, FLUSH_TIME_MAX, REFUSED_RETRY_FIRST, REFUSED_RETRY_MAX},
@@ -61,6 +68,9 @@ pub enum RunError {
     /// Whom readings are sealed to.
     #[error(transparent)]
     SealKey(#[from] SealKeyError),
+    /// Slots, or the tenant's root. Only a check ends with it.
+    #[error(transparent)]
+    Firmware(#[from] NoFirmware),
     /// The system gives no thread, signal or random number.
     #[error("get {what} from the system: {source}")]
     System {
@@ -87,6 +97,8 @@ pub struct Checked {
     pub roots: usize,
     /// The keys that readings are sealed to, by stream.
     pub sealed_to: Vec<String>,
+    /// What would be installed into, and under which root, if anything is.
+    pub firmware: Option<String>,
 }
 
 /// Looks whether the agent could run: the root, the state folder, the TPM.
@@ -98,20 +110,47 @@ pub fn check(config: &Config) -> Result<Checked, RunError> {
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     Introduction::read(&config.introduction)?;
     let sealed_to = Sealing::read(&config.seal_to)?.keys();
+    let firmware = config.firmware.as_ref().map(|settings| firmware::look(settings, &state)).transpose()?;
     let tpm = chip::open(&config.tpm, None, config.firmware_bound.clone(), &state)?;
     let (device, ek_hash, keys) = tpm.call(|keys| Ok((own_id(keys), own_hash(keys), keys.class_hint())))?;
-    Ok(Checked { device: device?.to_string(), ek_hash: HEXLOWER.encode(&ek_hash?), keys, roots, sealed_to })
+    Ok(Checked {
+        device: device?.to_string(),
+        ek_hash: HEXLOWER.encode(&ek_hash?),
+        keys,
+        roots,
+        sealed_to,
+        firmware,
+    })
 }
 
-/// Runs the agent until it is told to end (SIGTERM, SIGINT).
+/// Why the agent ended, when nothing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// The machine is to start again, and the command for that was run, or there is none: whoever started the agent
+    /// does it then.
+    Restart,
+}
+
+/// Runs the agent until it is told to end (SIGTERM, SIGINT), or until firmware wants the machine to start again.
 ///
 /// # Errors
 /// Something it cannot do without is not there, or failed for good.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config) -> Result<Ended, RunError> {
+    let reboot = config.firmware.as_ref().map(|firmware| firmware.reboot.clone()).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|source| RunError::System { what: "a runtime", source })?;
     let system = actix::System::with_tokio_rt(|| runtime);
-    system.block_on(live(config))
+    let ended = system.block_on(live(config))?;
+    if let (Ended::Restart, [program, arguments @ ..]) = (ended, reboot.as_slice()) {
+        match Command::new(program).args(arguments).stdin(Stdio::null()).status() {
+            Ok(status) if status.success() => info!(program, "the command to start again was run"),
+            Ok(status) => error!(program, %status, "the command to start again failed"),
+            Err(error) => error!(program, %error, "the command to start again does not start"),
+        }
+    }
+    Ok(ended)
 }
 
 /// The children, and the lines between them.
@@ -121,23 +160,25 @@ struct Tree {
     sensors: Supervised<Sensors>,
     finish: Line<Finish>,
     finished: Rc<Notify>,
+    firmware: Option<Firmware>,
 }
 
-async fn live(config: Config) -> Result<(), RunError> {
+async fn live(config: Config) -> Result<Ended, RunError> {
     let signals = |source| RunError::System { what: "signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let tree = plant(config)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ended::Told,
+        _ = interrupt.recv() => Ended::Told,
+        () = tree.wants_restart() => Ended::Restart,
         name = tree.first_end() => {
             error!(name, "a part of the agent has ended");
             return Err(RunError::OverBudget(name));
         }
-    }
+    };
     tree.fell().await;
-    Ok(())
+    Ok(ended)
 }
 
 fn plant(config: Config) -> Result<Tree, RunError> {
@@ -173,6 +214,14 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         (Line::new(), Line::new(), Line::new(), Line::new(), Line::new());
 
     let recovery = recovery(&config, &hub, &dialects, &tpm)?;
+    let firmware = config.firmware.as_ref().and_then(|settings| {
+        let variable = |name: &str| std::env::var(name).ok();
+        let started = Firmware::start(settings, device.clone(), &state, Arc::clone(&clock), variable);
+        // A device that cannot be reached cannot be helped: the agent goes on. A new image does not stay so.
+        started
+            .inspect_err(|error| error!(%error, "no firmware is installed: failed to read what it takes"))
+            .ok()
+    });
     let uplink_parts = UplinkParts {
         device: device.clone(),
         hub: hub.clone(),
@@ -185,6 +234,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
         enrolment: Line::clone(&reports),
         sensors: Line::clone(&openings),
         finished: Rc::clone(&finished),
+        firmware: firmware.as_ref().map(|firmware| Arc::clone(&firmware.inbox)),
     };
     let uplink = Child::new("uplink", Plan::ESCALATE, move |_| {
         let backoff = Backoff::new(retry_first, retry_max, seed);
@@ -193,7 +243,11 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     .on_started({
         let (certificates, readings, finish) =
             (Line::clone(&certificates), Line::clone(&readings), Line::clone(&finish));
+        let outlet = firmware.as_ref().map(|firmware| Arc::clone(&firmware.outlet));
         move |address| {
+            if let Some(outlet) = &outlet {
+                outlet.connect(address.clone().recipient());
+            }
             certificates.connect(address.clone().recipient());
             readings.connect(address.clone().recipient());
             finish.connect(address.recipient());
@@ -242,7 +296,7 @@ fn plant(config: Config) -> Result<Tree, RunError> {
     .on_started(move |address| reports.connect(address.recipient()))
     .start();
 
-    Ok(Tree { enrolment, uplink, sensors, finish, finished })
+    Ok(Tree { enrolment, uplink, sensors, finish, finished, firmware })
 }
 
 /// The way back, if keys are bound to firmware.
@@ -270,9 +324,20 @@ impl Tree {
         name.to_owned()
     }
 
+    async fn wants_restart(&self) {
+        match &self.firmware {
+            Some(firmware) => firmware.reboot.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// No more readings; what there is goes out, and the session is closed.
     async fn fell(self) {
         info!("muster-edge ends");
+        // Its thread is not waited for: it may be writing an image, and power may go at any time as well.
+        if let Some(firmware) = &self.firmware {
+            firmware.inbox.end();
+        }
         self.sensors.stop().await;
         self.finish.say(Finish);
         if timeout(FLUSH_TIME_MAX + CLOSE_TIME_MAX * 2, self.finished.notified()).await.is_err() {

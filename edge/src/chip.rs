@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::{
     config::TpmChoice,
-    firmware::FirmwareBound,
+    firmware_bound::FirmwareBound,
     measure::{Measure, log_for, measure},
     state::StateDir,
 };

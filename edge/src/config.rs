@@ -12,13 +12,15 @@ use muster_schemas::limits::{ENROLMENT_ENDPOINT_BYTES_MAX, ENROLMENT_LABEL_BYTES
 use rustls::pki_types::ServerName;
 use toml::{Table, Value};
 
-use crate::firmware::FirmwareBound;
+use crate::firmware::FirmwareSettings;
+use crate::firmware_bound::FirmwareBound;
 use crate::limits::{
     CONFIG_BYTES_MAX, INTERVAL_MAX, INTERVAL_MIN, LABEL_NAME_BYTES_MAX, LABEL_TEXT_BYTES_MAX,
     LABELS_COUNT_MAX, MEASURED_FILES_MAX, RETRY_FIRST, RETRY_MAX,
 };
 use crate::{introduction::IntroductionSources, measure::Measure};
 
+mod firmware;
 mod uplink;
 
 pub use uplink::{SealKey, SealTo};
@@ -57,6 +59,8 @@ pub struct Config {
     pub measure: Measure,
     /// `[firmware_bound]`: what identity keys are bound to, if they are.
     pub firmware_bound: Option<FirmwareBound>,
+    /// `[firmware]`: how firmware is installed, if it is.
+    pub firmware: Option<FirmwareSettings>,
     /// `[uplink]`: whom readings are sealed to before they leave.
     pub seal_to: SealTo,
     /// `[labels]`: fixed texts that are published in the stream `labels`.
@@ -197,6 +201,7 @@ impl Config {
             introduction: keys.introduction()?,
             measure: keys.measure()?,
             firmware_bound: None,
+            firmware: None,
             seal_to: keys.uplink()?,
             labels: keys.labels()?,
         };
@@ -205,6 +210,7 @@ impl Config {
             return Err(keys.wrong("retry_max_s", "at least retry_first_s", &found));
         }
         config.firmware_bound = keys.firmware_bound(&config.model, &config.state_dir)?;
+        config.firmware = keys.firmware(&config.model)?;
         keys.end()?;
         Ok(config)
     }

@@ -37,6 +37,7 @@ mod chip;
 pub mod config;
 pub mod enrolment;
 pub mod firmware;
+pub mod firmware_bound;
 pub mod firmware_log;
 pub mod hub;
 pub mod introduction;

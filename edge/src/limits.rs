@@ -112,3 +112,39 @@ pub const TRUST_FETCH_TIME: Duration = Duration::from_secs(3_600);
 pub const TRUST_RETRY_TIME: Duration = Duration::from_secs(60);
 /// Most files that are looked at in the folder of approvals.
 pub const APPROVAL_FILES_MAX: usize = 1_024;
+
+/// Most words of a command in `[firmware]`.
+pub const COMMAND_ARGUMENTS_MAX: usize = 32;
+/// How long a new image has to show that it is well, unless told otherwise.
+pub const TRIAL_TIME: Duration = Duration::from_secs(300);
+/// The longest that may be told.
+pub const TRIAL_TIME_MAX: Duration = Duration::from_secs(86_400);
+/// How long an image may take to arrive, unless told otherwise.
+pub const DOWNLOAD_TIME: Duration = Duration::from_secs(86_400);
+/// The longest that may be told.
+pub const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// How long a block is that is asked for, in bytes: eight make a window.
+pub const FIRMWARE_BLOCK_BYTES: u32 = 8 * 1_024;
+/// Most blocks that wait for the thread that writes them. What comes beyond is dropped, and asked for again.
+pub const FIRMWARE_BLOCKS_MAX: usize = 16;
+/// Most acknowledgements and signs of health that wait for it. The oldest goes: it is told again at the next connection.
+pub const FIRMWARE_NEWS_MAX: usize = 64;
+/// Requests for blocks that may wait for the client. The next is made when blocks of the last came, or after 5 seconds
+/// and more; a session on which nothing leaves is over before there are so many.
+pub const FIRMWARE_REQUESTS_MAX: usize = 8;
+/// Most of what is said of firmware that waits for the uplink to start.
+pub const FIRMWARE_EARLY_MAX: usize = 16;
+/// Longest record of roots, state and updates that the agent keeps, in bytes.
+pub const FIRMWARE_RECORD_BYTES_MAX: usize = 16 * 1_024;
+/// Ends that were told and not heard; with more of them the oldest is told again at the next connection.
+pub const FIRMWARE_ENDS_MAX: usize = 8;
+/// Accepted manifests that are remembered until one runs: the one under way, and the one that waits for it.
+pub const FIRMWARE_ACCEPTED_MAX: usize = 2;
+/// Longest file that says which version an image is, in bytes.
+pub const VERSION_FILE_BYTES_MAX: u64 = 4 * 1_024;
+
+const _: () = assert!(
+    FIRMWARE_BLOCKS_MAX * FIRMWARE_BLOCK_BYTES as usize
+        >= muster_schemas::limits::UPDATE_WINDOW_BYTES_MAX as usize,
+    "a whole window may wait"
+);

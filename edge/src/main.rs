@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use muster_edge::{
-    assembly,
+    assembly::{self, Ended},
     config::{Config, ConfigError},
 };
 
@@ -41,17 +41,23 @@ enum Command {
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
+/// The machine is to start again (`EX_TEMPFAIL` of sysexits.h; what `muster-boot` understands).
+const EXIT_RESTART: u8 = 75;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_log();
     match arguments.command {
-        Command::Run { config } => ended(run(config)),
+        Command::Run { config } => match run(config) {
+            Ok(Ended::Restart) => ExitCode::from(EXIT_RESTART),
+            Ok(Ended::Told) => ExitCode::SUCCESS,
+            Err(error) => ended(Err(error)),
+        },
         Command::Check { config } => ended(check(config)),
     }
 }
 
-fn run(config: PathBuf) -> Result<(), Box<dyn Error>> {
+fn run(config: PathBuf) -> Result<Ended, Box<dyn Error>> {
     Ok(assembly::run(Config::read(&config)?)?)
 }
 
@@ -64,6 +70,9 @@ fn check(path: PathBuf) -> Result<(), Box<dyn Error>> {
     writeln!(out, "tpm            {} answers ({})", config.tpm, checked.keys)?;
     writeln!(out, "device         {}", checked.device)?;
     writeln!(out, "ek hash        {}", checked.ek_hash)?;
+    if let Some(firmware) = checked.firmware {
+        writeln!(out, "firmware       {firmware}")?;
+    }
     for key in checked.sealed_to {
         writeln!(out, "sealed to      {key}")?;
     }

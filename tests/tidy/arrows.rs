@@ -60,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "muster-trust",
             "muster-seal",
             "muster-slots",
+            "muster-suit",
             "muster-broker",
         ],
     ),

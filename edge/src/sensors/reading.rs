@@ -1,7 +1,10 @@
 //! A reading: one SenML pack of one stream, with the time that names it.
 
 use bytes::Bytes;
-use muster_schemas::{DeviceId, senml::Pack};
+use muster_schemas::{DeviceId, firmware::UpdateTopic, senml::Pack};
+
+/// The stream that stands for reports of firmware: they wait for their acknowledgement as readings do.
+const REPORTS: &str = "firmware/report";
 
 /// One pack, to be published and kept until it is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +34,24 @@ impl Reading {
         (!pack.is_empty()).then(|| Self { stream, time_ms, records: pack.len(), payload })
     }
 
+    /// A report about firmware. Its ticket stands where a reading has its time.
+    #[must_use]
+    pub fn of_firmware(ticket: u64, payload: Bytes) -> Self {
+        Self { stream: REPORTS, time_ms: ticket, records: 1, payload }
+    }
+
+    /// Its ticket, if it is a report about firmware.
+    #[must_use]
+    pub fn firmware_ticket(&self) -> Option<u64> {
+        (self.stream == REPORTS).then_some(self.time_ms)
+    }
+
     /// The topic it is published to.
     #[must_use]
     pub fn topic(&self, device: &DeviceId) -> String {
+        if self.firmware_ticket().is_some() {
+            return UpdateTopic::Report.of(device);
+        }
         format!("devices/{device}/telemetry/{}", self.stream)
     }
 
@@ -68,6 +86,20 @@ mod tests {
             assert_eq!(records[0].name, "4k7qm3xnp9rtw2abcdef:cpu-load");
             assert_eq!(reading.records, 1);
         }
+    }
+
+    #[test]
+    fn a_report_of_firmware_is_told_from_a_reading() {
+        let device: DeviceId = "a".parse().unwrap();
+        let report = Reading::of_firmware(7, Bytes::from_static(b"report"));
+        assert_eq!(
+            (report.firmware_ticket(), report.topic(&device)),
+            (Some(7), "devices/a/firmware/report".into())
+        );
+        let reading = Reading::of(&device, "system", 7, |pack| {
+            pack.number("cpu-load", None, 1.0);
+        });
+        assert_eq!(reading.unwrap().firmware_ticket(), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     enrolment::SessionReport,
+    firmware::{FirmwareSaid, Inbox},
     hub::Hub,
     line::Line,
     recovery::Recovery,
@@ -71,6 +72,8 @@ pub struct UplinkParts {
     pub sensors: Line<SessionOpened>,
     /// Told when everything is sent and closed after [`Finish`].
     pub finished: Rc<Notify>,
+    /// Who installs firmware, if anybody does.
+    pub firmware: Option<Arc<Inbox>>,
 }
 
 /// The uplink. A restart loses the readings that were not acknowledged; the next ones come.
@@ -80,6 +83,8 @@ pub struct Uplink {
     effects: Vec<Effect>,
     wake_up: WakeUp,
     session: Option<Session>,
+    /// The session that is open, for those who count them.
+    opened: Option<u64>,
     mqtt_endpoint: String,
     tenant: Option<TenantId>,
 }
@@ -94,6 +99,7 @@ impl Uplink {
             effects: Vec::new(),
             wake_up: WakeUp::new(),
             session: None,
+            opened: None,
             mqtt_endpoint: String::new(),
             tenant: None,
         }
@@ -130,15 +136,26 @@ impl Uplink {
                     debug!(%error, "the session was over already");
                 }
             }
-            Effect::Abandon => self.session = None,
+            Effect::Abandon => {
+                self.session = None;
+                self.tell_disconnected();
+            }
             Effect::TellOpened { generation } => {
                 info!(device = %self.parts.device, "connected");
                 self.parts.enrolment.say(SessionReport::Opened { generation });
                 self.parts.sensors.say(SessionOpened);
+                if let Some(inbox) = &self.parts.firmware {
+                    inbox.connected(self.tenant.clone());
+                }
             }
             Effect::TellSent(reading) => tell("published", &reading),
-            Effect::TellStored(reading) => tell("acknowledged", &reading),
+            Effect::TellStored(reading) => {
+                self.tell_heard(&reading);
+                tell("acknowledged", &reading);
+            }
             Effect::TellRejected(reading) => {
+                // The hub has answered, and will never answer otherwise: an update does not wait for that.
+                self.tell_heard(&reading);
                 warn!(
                     stream = reading.stream,
                     time_s = reading.time_s(),
@@ -162,7 +179,8 @@ impl Uplink {
         if !self.mqtt_endpoint.is_empty() && session % 2 == 1 {
             hub.address.clone_from(&self.mqtt_endpoint);
         }
-        let opening = Opening { session, hub, config, tpm, recovery, device, runtime };
+        let firmware = self.parts.firmware.clone();
+        let opening = Opening { session, hub, config, tpm, recovery, device, runtime, firmware };
         let events = ctx.address().recipient();
         match Session::open(opening, events.clone()) {
             Ok(opened) => self.session = Some(opened),
@@ -170,6 +188,21 @@ impl Uplink {
                 let detail = format!("failed to open a socket for the relay: {error}");
                 events.do_send(SessionEvent { session, news: News::Closed { cause: Cause::Lost, detail } });
             }
+        }
+    }
+}
+
+impl Uplink {
+    fn tell_heard(&self, reading: &Reading) {
+        if let (Some(inbox), Some(ticket)) = (&self.parts.firmware, reading.firmware_ticket()) {
+            inbox.heard(ticket);
+        }
+    }
+
+    fn tell_disconnected(&mut self) {
+        self.opened = None;
+        if let Some(inbox) = &self.parts.firmware {
+            inbox.disconnected();
         }
     }
 }
@@ -184,6 +217,8 @@ impl Actor for Uplink {
 
     fn started(&mut self, _: &mut Context<Self>) {
         self.parts.enrolment.say(SessionReport::UplinkStarted);
+        // The one before may have gone without a word.
+        self.tell_disconnected();
     }
 }
 
@@ -203,6 +238,24 @@ impl Handler<Said> for Uplink {
     }
 }
 
+impl Handler<FirmwareSaid> for Uplink {
+    type Result = ();
+
+    fn handle(&mut self, said: FirmwareSaid, ctx: &mut Context<Self>) {
+        match said {
+            FirmwareSaid::Ask(get) => {
+                let asked = self.session.as_ref().map(|session| session.ask(get));
+                if let Some(Err(error)) = asked {
+                    debug!(%error, "blocks of firmware are not asked for now");
+                }
+            }
+            FirmwareSaid::Say { ticket, payload } => {
+                self.feed(Input::Reading(Reading::of_firmware(ticket, payload)), ctx);
+            }
+        }
+    }
+}
+
 impl Handler<CertificateChanged> for Uplink {
     type Result = ();
 
@@ -218,7 +271,10 @@ impl Handler<SessionEvent> for Uplink {
 
     fn handle(&mut self, SessionEvent { session, news }: SessionEvent, ctx: &mut Context<Self>) {
         let input = match news {
-            News::Opened { window } => Input::Opened { session, window },
+            News::Opened { window } => {
+                self.opened = Some(session);
+                Input::Opened { session, window }
+            }
             News::Quarantined { seconds } => {
                 info!(device = %self.parts.device, seconds, "quarantined; the hub wants this session to attest");
                 return;
@@ -232,6 +288,9 @@ impl Handler<SessionEvent> for Uplink {
             }
             News::Closed { cause, detail } => {
                 info!(device = %self.parts.device, detail, "disconnected");
+                if self.opened == Some(session) {
+                    self.tell_disconnected();
+                }
                 Input::Closed { session, cause }
             }
         };

@@ -4,9 +4,12 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use actix::{Message, Recipient};
+use bytes::Bytes;
 use muster_schemas::{
     DeviceId,
     attest::{ANSWER_TOPIC, CHALLENGE_TOPIC, Outcome, QUARANTINE_PROPERTY, REQUEST_TOPIC, RESULT_TOPIC},
+    firmware::UpdateTopic,
+    limits::UPDATE_MESSAGE_BYTES_MAX,
     senml::Encoding,
 };
 use muster_seal::is_sealed;
@@ -18,22 +21,26 @@ use rumqttc::{
         mqttbytes::{
             QoS,
             v5::{
-                ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet, PubAck, PubAckReason, Publish,
-                PublishProperties,
+                ConnAck, ConnectReturnCode, DisconnectReasonCode, Filter, Packet, PubAck, PubAckReason,
+                Publish, PublishProperties, SubscribeReasonCode,
             },
         },
     },
 };
 use rustls::ClientConfig;
 use tokio::{pin, task::AbortHandle, time::timeout};
+use tracing::{debug, warn};
 
 use super::{
     attester::{AttestError, Attester},
     core::{Cause, PubackVerdict},
 };
 use crate::{
+    firmware::Inbox,
     hub::{Hub, Loss},
-    limits::{CONNACK_TIME_MAX, IN_FLIGHT_READINGS_MAX, KEEP_ALIVE, LAST_WORDS_TIME_MAX},
+    limits::{
+        CONNACK_TIME_MAX, FIRMWARE_REQUESTS_MAX, IN_FLIGHT_READINGS_MAX, KEEP_ALIVE, LAST_WORDS_TIME_MAX,
+    },
     recovery::Recovery,
     relay::{Relay, carry},
     sensors::Reading,
@@ -41,6 +48,10 @@ use crate::{
 
 /// Requests that may wait for the client: a full window and a good-bye.
 const REQUESTS_MAX: usize = IN_FLIGHT_READINGS_MAX as usize + 1;
+/// With firmware, beside them: a subscription, and requests for blocks.
+const FIRMWARE_REQUESTS: usize = FIRMWARE_REQUESTS_MAX + 1;
+/// Largest packet that the hub may send with firmware: the longest announcement, its topic and its properties.
+const FIRMWARE_PACKET_BYTES_MAX: u32 = UPDATE_MESSAGE_BYTES_MAX as u32 + 1_024;
 
 /// `COSE_Encrypt` (RFC 9052 §10).
 const SEALED_MEDIA_TYPE: &str = "application/cose; cose-type=\"cose-encrypt\"";
@@ -116,6 +127,8 @@ pub struct Opening {
     pub device: DeviceId,
     /// Where the relay's socket may be.
     pub runtime: PathBuf,
+    /// Who takes what comes about firmware, if anybody does.
+    pub firmware: Option<Arc<Inbox>>,
 }
 
 /// An open session, or one that is being opened. Dropping it ends it without a good-bye.
@@ -146,7 +159,12 @@ impl Session {
             .set_keep_alive(KEEP_ALIVE)
             .set_connection_timeout(CONNACK_TIME_MAX.as_secs())
             .set_outgoing_inflight_upper_limit(IN_FLIGHT_READINGS_MAX);
-        let (client, eventloop) = AsyncClient::new(options, REQUESTS_MAX);
+        let mut requests_max = REQUESTS_MAX;
+        if opening.firmware.is_some() {
+            options.set_max_packet_size(Some(FIRMWARE_PACKET_BYTES_MAX));
+            requests_max += FIRMWARE_REQUESTS;
+        }
+        let (client, eventloop) = AsyncClient::new(options, requests_max);
         let device = opening.device.clone();
         let speaker = client.clone();
         // On the runtime, not on the arbiter: the TPM signs during the handshake, and that blocks its thread.
@@ -163,6 +181,11 @@ impl Session {
     /// # Errors
     /// More than the window is under way, or the session is over.
     pub fn publish(&self, reading: &Reading) -> Result<(), NotTaken> {
+        if reading.firmware_ticket().is_some() {
+            let topic = reading.topic(&self.device);
+            let published = self.client.try_publish(topic, QoS::AtLeastOnce, false, reading.payload.clone());
+            return published.map_err(|_| NotTaken);
+        }
         let (format, media_type) = if is_sealed(&reading.payload) {
             (0, SEALED_MEDIA_TYPE)
         } else {
@@ -177,6 +200,15 @@ impl Session {
         self.client
             .try_publish_with_properties(topic, QoS::AtLeastOnce, false, reading.payload.clone(), properties)
             .map_err(|_| NotTaken)
+    }
+
+    /// Asks for blocks of firmware with QoS 0: what is lost is asked for again.
+    ///
+    /// # Errors
+    /// More requests wait than there may, or the session is over.
+    pub fn ask(&self, get: Bytes) -> Result<(), NotTaken> {
+        let topic = UpdateTopic::Get.of(&self.device);
+        self.client.try_publish(topic, QoS::AtMostOnce, false, get).map_err(|_| NotTaken)
     }
 
     /// Says good-bye after what was published.
@@ -215,7 +247,7 @@ async fn run(
             Err(loss) => Some(loss),
         }
     };
-    let driving = drive(opening.session, client, &attester, events);
+    let driving = drive(opening, client, &attester, events);
     pin!(carrying, driving);
     // Neither is cut off by the other: what is between them still arrives.
     let (ended, loss) = tokio::select! {
@@ -256,13 +288,60 @@ enum Ended {
     Broken(String),
 }
 
+/// What comes about firmware goes to whoever writes it, past the uplink: it has a bound of its own there.
+struct Delivery<'a> {
+    inbox: &'a Inbox,
+    offer: String,
+    /// How the topic of a block begins.
+    blocks: String,
+}
+
+impl<'a> Delivery<'a> {
+    fn of(opening: &'a Opening) -> Option<Self> {
+        let inbox = opening.firmware.as_deref()?;
+        let offer = UpdateTopic::Offer.of(&opening.device);
+        let blocks = format!("devices/{}/firmware/block/", opening.device);
+        Some(Self { inbox, offer, blocks })
+    }
+
+    fn filters(&self) -> [Filter; 2] {
+        [
+            Filter::new(self.offer.clone(), QoS::AtLeastOnce),
+            Filter::new(format!("{}+", self.blocks), QoS::AtMostOnce),
+        ]
+    }
+
+    /// Whether it was about firmware.
+    fn takes(&self, publish: &Publish) -> bool {
+        if publish.topic == self.offer.as_bytes() {
+            self.inbox.offer(publish.payload.clone());
+        } else if publish.topic.starts_with(self.blocks.as_bytes()) {
+            self.inbox.block(publish.payload.clone());
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
 async fn drive(
-    session: u64,
+    opening: &Opening,
     (client, mut eventloop): (AsyncClient, EventLoop),
     attester: &Attester,
     events: &Recipient<SessionEvent>,
 ) -> Ended {
-    let say = |news| events.do_send(SessionEvent { session, news });
+    let session = opening.session;
+    let delivery = Delivery::of(opening);
+    let say = |news| {
+        // Before anybody can ask for something.
+        if let (News::Opened { .. }, Some(delivery)) = (&news, &delivery)
+            && client.try_subscribe_many(delivery.filters()).is_err()
+        {
+            // It is the first thing that this client is asked for, and there is room.
+            debug!("the client does not take the subscription to firmware");
+        }
+        events.do_send(SessionEvent { session, news });
+    };
     let tell = |event: &Event| {
         if let Some(news) = news_of(event) {
             say(news);
@@ -282,6 +361,8 @@ async fn drive(
                     return Ended::Broken("the client does not take a request to attest".to_owned());
                 }
             }
+            Ok(Event::Incoming(Packet::Publish(publish)))
+                if delivery.as_ref().is_some_and(|delivery| delivery.takes(&publish)) => {}
             Ok(Event::Incoming(Packet::Publish(publish))) => match shown(&publish, attester).await {
                 Ok(Shown::Answer(answer)) => {
                     if client.try_publish(ANSWER_TOPIC, QoS::AtMostOnce, false, answer).is_err() {
@@ -295,6 +376,14 @@ async fn drive(
                     return Ended::Broken(format!("failed to attest this session: failed to {error}"));
                 }
             },
+            Ok(Event::Incoming(Packet::SubAck(suback)))
+                if !suback
+                    .return_codes
+                    .iter()
+                    .all(|code| matches!(code, SubscribeReasonCode::Success(_))) =>
+            {
+                warn!(answer = ?suback.return_codes, "the hub lets this device have no firmware");
+            }
             Ok(event) => tell(&event),
             Err(error) => {
                 // What came before the end still counts.

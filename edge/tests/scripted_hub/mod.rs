@@ -1,6 +1,10 @@
 //! A hub that follows a script: it checks evidence as a hub does, issues certificates, acknowledges readings, and can
 //! be told to misbehave. No actor, no store, no registry: one thread per connection.
 
+#![expect(dead_code, reason = "each test file uses its part of the hub")]
+
+pub mod desk;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -38,6 +42,8 @@ use rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned, crypto::aws_lc_rs,
     pki_types::PrivatePkcs8KeyDer, server::WebPkiClientVerifier, version::TLS13,
 };
+
+use desk::Desk;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 type Stream = StreamOwned<ServerConnection, TcpStream>;
@@ -88,6 +94,7 @@ struct Inner {
     server_key: Vec<u8>,
     device_authority: Mutex<Authority>,
     seen: Mutex<Seen>,
+    desk: Desk,
 }
 
 struct Point([u8; 65]);
@@ -138,6 +145,7 @@ impl ScriptedHub {
             device_authority: Mutex::new(authority("muster device authority", Some(&root))),
             root,
             seen: Mutex::default(),
+            desk: Desk::default(),
         }));
         let listening = hub.clone();
         thread::spawn(move || {
@@ -167,6 +175,11 @@ impl ScriptedHub {
     /// What it saw so far.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.seen.lock().unwrap()
+    }
+
+    /// What it does about firmware.
+    pub fn desk(&self) -> &Desk {
+        &self.0.desk
     }
 
     /// Closes every connection as it is.
@@ -286,13 +299,27 @@ impl ScriptedHub {
         })
     }
 
-    /// The least of MQTT 5: CONNACK, PUBACK, PINGRESP.
+    /// The least of MQTT 5: CONNACK, PUBACK, SUBACK, PINGRESP.
     fn session(&self, stream: &mut Stream) -> io::Result<()> {
         loop {
             let (head, body) = read_packet(stream)?;
             match head >> 4 {
                 // CONNACK: no session, success, and the property Receive Maximum.
                 1 => stream.write_all(&[0x20, 6, 0, 0, 3, 0x21, 0, RECEIVE_MAXIMUM])?,
+                3 if topic_of(&body).contains("/firmware/") => {
+                    let topic = topic_of(&body);
+                    let after = 2 + topic.len();
+                    let is_kept = head & 0b110 != 0;
+                    let properties = if is_kept { after + 2 } else { after };
+                    let payload = &body[properties + 1 + usize::from(body[properties])..];
+                    assert_eq!(is_kept, topic.ends_with("/report"), "reports are kept, requests are not");
+                    if !self.0.desk.said(topic, payload, stream)? {
+                        return stream.sock.shutdown(std::net::Shutdown::Both);
+                    }
+                    if is_kept {
+                        stream.write_all(&[0x40, 2, body[after], body[after + 1]])?;
+                    }
+                }
                 3 => {
                     let (stream_name, time_ms, packet) = read_publish(head, &body);
                     stream.write_all(&[0x40, 2, packet[0], packet[1]])?;
@@ -303,6 +330,7 @@ impl ScriptedHub {
                         other => panic!("what is {other}?"),
                     }
                 }
+                8 => self.0.desk.subscribe(&body, stream)?,
                 12 => stream.write_all(&[0xd0, 0])?,
                 14 => {
                     self.seen().said_good_bye = true;
@@ -339,6 +367,11 @@ fn read_packet(stream: &mut Stream) -> io::Result<(u8, Vec<u8>)> {
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     Ok((head, body))
+}
+
+fn topic_of(body: &[u8]) -> &str {
+    let end = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
+    std::str::from_utf8(&body[2..end]).unwrap()
 }
 
 /// Stream, base time in milliseconds, packet identifier.
